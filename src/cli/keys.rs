@@ -1,0 +1,89 @@
+//! `agent-scaler keys`: the tables of configuration keys, which are also the README's.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::config::{keys, server};
+use crate::fields::{Key, Need};
+use crate::sources;
+
+/// Prints the keys of triggers, or of the server's file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only the keys of this source.
+    source: Option<String>,
+    /// The keys of the server's file.
+    #[arg(long, conflicts_with = "source")]
+    server: bool,
+    /// As Markdown.
+    #[arg(long)]
+    markdown: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "the command line talks to people")]
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { source, server, markdown } = arguments;
+    let tables = if *server { server_tables() } else { trigger_tables(source.as_deref())? };
+    print!("{}", render(&tables, *markdown)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A heading, and the keys under it.
+type Section = (String, &'static [Key]);
+
+fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
+    let known: Vec<_> =
+        sources::ALL.iter().filter(|spec| source.is_none_or(|name| name == spec.name)).collect();
+    if known.is_empty() {
+        let names: Vec<_> = sources::ALL.iter().map(|spec| spec.name).collect();
+        anyhow::bail!("no source named `{}` (hint: one of {})", source.unwrap_or_default(), names.join(", "));
+    }
+    let every = ("Keys of every trigger".to_owned(), keys::ALL);
+    let of_sources = known.iter().map(|spec| {
+        (
+            format!("`source: {}`: {} (connection type {})", spec.name, spec.summary, spec.connection.name),
+            spec.keys,
+        )
+    });
+    Ok(source.is_none().then_some(every).into_iter().chain(of_sources).collect())
+}
+
+fn server_tables() -> Vec<Section> {
+    let mut kinds: Vec<_> = sources::ALL.iter().map(|spec| spec.connection).collect();
+    kinds.dedup_by_key(|kind| kind.name);
+    let top = ("Top of the server's file".to_owned(), server::KEYS);
+    let tls = ("Under `tls`".to_owned(), server::TLS_KEYS);
+    let connections = kinds
+        .iter()
+        .map(|kind| (format!("`connections.NAME` of `type: {}`: {}", kind.name, kind.summary), kind.keys));
+    let defaults = ("Under `defaults`: for triggers that do not say".to_owned(), keys::DEFAULTABLE);
+    [top, tls].into_iter().chain(connections).chain([defaults]).collect()
+}
+
+fn render(sections: &[Section], markdown: bool) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    for (heading, keys) in sections {
+        let mut table = Table::new();
+        table.load_style(if markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING });
+        table.set_content_arrangement(if markdown {
+            ContentArrangement::Disabled
+        } else {
+            ContentArrangement::Dynamic
+        });
+        table.set_header(["key", "meaning", "unit", "default"]);
+        for key in *keys {
+            let default = match key.need {
+                Need::Required => "required",
+                Need::Optional => "none",
+                Need::Default(text) => text,
+            };
+            let name = if markdown { format!("`{}`", key.name) } else { key.name.to_owned() };
+            table.add_row([name.as_str(), key.help, &key.unit.replace('|', "or"), default]);
+        }
+        let heading = if markdown { format!("**{heading}**\n") } else { heading.clone() };
+        writeln!(text, "{heading}\n{}\n", table.trim_fmt())?;
+    }
+    Ok(text)
+}

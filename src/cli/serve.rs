@@ -1,0 +1,58 @@
+//! `agent-scaler serve`: the server that KEDA calls.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::SystemClock;
+use crate::config::server::{BadFile, Server};
+use crate::scaler::Scaler;
+use crate::sources;
+
+/// Serves KEDA's external-scaler protocol.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The server's file (YAML); `agent-scaler keys --server` lists its keys.
+    #[arg(long, default_value = "/etc/agent-scaler/agent-scaler.yaml", env = "AGENT_SCALER_CONFIG")]
+    config: PathBuf,
+    /// Lets triggers give addresses of their own, e.g. `connection: redis://127.0.0.1:6379`. For development:
+    /// whoever can write a trigger can make the server connect anywhere.
+    #[arg(long)]
+    allow_inline_connections: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { config, allow_inline_connections } = arguments;
+    let server = match load(&config)? {
+        Ok(server) => Server { allow_inline_connections, ..server },
+        Err(bad) => {
+            super::complain(&anyhow::anyhow!("{}: {bad}", config.display()));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    // The first of several crates that would each choose a provider of their own.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    tokio::runtime::Runtime::new()?.block_on(serve(server))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(path: &Path) -> anyhow::Result<Result<Server, BadFile>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Server::parse(&text, sources::ALL))
+}
+
+async fn serve(server: Server) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let scaler = Scaler::start(server, Arc::new(SystemClock::start())).await?;
+    tracing::info!(grpc = %scaler.grpc, admin = %scaler.admin, "Serving.");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("Shutting down.");
+    scaler.stop().await;
+    Ok(())
+}

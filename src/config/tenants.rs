@@ -1,0 +1,131 @@
+//! Which namespace may use which connections and queues.
+//!
+//! A trigger is user input, and the scaler holds the credentials: without this, everybody who can write a
+//! ScaledObject could read every queue that the scaler can.
+
+use std::collections::BTreeMap;
+
+/// Who may use what.
+#[derive(Clone, Debug, Default)]
+pub enum Tenants {
+    /// Nobody said: everybody may use everything.
+    #[default]
+    Open,
+    /// Closed to all namespaces but these.
+    Closed(BTreeMap<String, Tenant>),
+}
+
+/// What one namespace may use: patterns of queue names, by connection.
+#[derive(Clone, Debug, Default)]
+pub struct Tenant {
+    /// Connection → patterns; `*` stands for any text.
+    pub connections: BTreeMap<String, Vec<String>>,
+}
+
+/// A namespace asked for what it may not use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// The connection, or all of them.
+    #[error("namespace `{namespace}` may not use the connection `{connection}`")]
+    Connection {
+        /// Who asked.
+        namespace: String,
+        /// For what.
+        connection: String,
+    },
+    /// A queue of a connection that it may use.
+    #[error("namespace `{namespace}` may not read `{queue}` on the connection `{connection}`")]
+    Queue {
+        /// Who asked.
+        namespace: String,
+        /// On which connection.
+        connection: String,
+        /// For what.
+        queue: String,
+    },
+}
+
+impl Tenants {
+    /// Lets `namespace` read `queues` through `connection`, or not.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permit(&self, namespace: &str, connection: &str, queues: &[&str]) -> Result<(), Forbidden> {
+        let tenants = match self {
+            Self::Open => return Ok(()),
+            Self::Closed(tenants) => tenants,
+        };
+        let patterns = tenants.get(namespace).and_then(|tenant| tenant.connections.get(connection));
+        let Some(patterns) = patterns else {
+            let (namespace, connection) = (namespace.to_owned(), connection.to_owned());
+            return Err(Forbidden::Connection { namespace, connection });
+        };
+        let allowed = |queue: &str| patterns.iter().any(|pattern| matches(pattern, queue));
+        match queues.iter().find(|queue| !allowed(queue)) {
+            None => Ok(()),
+            Some(queue) => Err(Forbidden::Queue {
+                namespace: namespace.to_owned(),
+                connection: connection.to_owned(),
+                queue: (*queue).to_owned(),
+            }),
+        }
+    }
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text, also none.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut rest) = name.strip_prefix(head) else { return false };
+    let mut parts: Vec<&str> = tail.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        // The first place that fits leaves the most for what follows.
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, fits) in [
+            ("acme:*", "acme:tasks", true),
+            ("acme:*", "acme:", true),
+            ("acme:*", "acme", false),
+            ("acme:*", "other:acme:tasks", false),
+            ("*:tasks", "acme:tasks", true),
+            ("*:tasks", "acme:tasks:low", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("a*bc", "abcbc", true),
+            ("*", "anything", true),
+            ("exact", "exact", true),
+            ("exact", "exactly", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn present_tenants_close_the_server_to_all_others() {
+        let patterns = BTreeMap::from([("main".to_owned(), vec!["acme:*".to_owned()])]);
+        let tenants =
+            Tenants::Closed(BTreeMap::from([("acme".to_owned(), Tenant { connections: patterns })]));
+        assert_eq!(tenants.permit("acme", "main", &["acme:tasks", "acme:busy"]), Ok(()));
+        let refused = |namespace, connection, queues: &[&str]| {
+            tenants.permit(namespace, connection, queues).unwrap_err().to_string()
+        };
+        assert_eq!(refused("zeta", "main", &[]), "namespace `zeta` may not use the connection `main`");
+        assert_eq!(refused("acme", "other", &[]), "namespace `acme` may not use the connection `other`");
+        assert_eq!(
+            refused("acme", "main", &["acme:tasks", "zeta:tasks"]),
+            "namespace `acme` may not read `zeta:tasks` on the connection `main`"
+        );
+        assert_eq!(Tenants::Open.permit("zeta", "main", &["x"]), Ok(()));
+    }
+}

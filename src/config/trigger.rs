@@ -1,0 +1,271 @@
+//! A trigger's metadata → a trigger.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::keys;
+use crate::config::server::{Connection, Server};
+use crate::engine::policy::{BadRange, Policy, ReplicaRange, Workload};
+use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Problem, Span, Value, nearest};
+use crate::sources::{Plan, Spec};
+
+/// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// Which trigger this is.
+    pub id: TriggerId,
+    /// What is wanted.
+    pub policy: Policy,
+    /// The kind of queue.
+    pub source: &'static Spec,
+    /// What to read.
+    pub plan: Arc<dyn Plan>,
+    /// Through which connection.
+    pub connection: Arc<Connection>,
+}
+
+/// Tells triggers apart. KEDA sends no index, so two triggers of one ScaledObject differ by their keys only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TriggerId {
+    /// Namespace of the ScaledObject.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Of our keys after defaults; KEDA's own keys may change without making another trigger.
+    pub fingerprint: Fingerprint,
+}
+
+/// Eight hexadecimal digits that stand for a trigger's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u32);
+
+/// Why a trigger is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its metadata is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The server knows no such connection.
+    #[error("no connection named `{name}`{}", in_brackets(hint.as_ref()))]
+    UnknownConnection {
+        /// The name.
+        name: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
+    /// The namespace may not use what it asks for.
+    #[error("{0}")]
+    Forbidden(#[from] crate::config::tenants::Forbidden),
+}
+
+fn in_brackets(hint: Option<&String>) -> String {
+    hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default()
+}
+
+/// Reads the trigger of ScaledObject `name` in `namespace` out of its metadata.
+///
+/// # Errors
+/// When the metadata is wrong, names an unknown connection, or one that the namespace may not use.
+pub fn parse(
+    server: &Server,
+    namespace: &str,
+    name: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Trigger, Refusal> {
+    let values = values(server, metadata);
+    let mut fields = Fields::new("metadata", &values);
+    refuse_secrets(&mut fields, metadata);
+
+    let source = source(&mut fields, server);
+    let connection: Option<String> = fields.read(&keys::CONNECTION);
+    let policy = policy(&mut fields, server.tick);
+    // Without its source nobody can say which of the other keys are known.
+    let plan = source.and_then(|source| {
+        let plan = (source.parse)(&mut fields);
+        fields.refuse_unknown(keys::KEDAS);
+        plan
+    });
+
+    let problems = fields.finish();
+    Invalid::unless_empty("the trigger metadata", problems)?;
+    let (Some(source), Some(connection), Some(policy), Some(plan)) = (source, connection, policy, plan)
+    else {
+        return Err(unexplained().into());
+    };
+    let connection = connect(server, source, &connection)?;
+    server.tenants.permit(namespace, &connection.name, &plan.names())?;
+    let fingerprint = Fingerprint::of(source, &values);
+    let id = TriggerId { namespace: namespace.into(), name: name.into(), fingerprint };
+    Ok(Trigger { id, policy, source, plan, connection })
+}
+
+/// The metadata, and the server's defaults for what it leaves out.
+fn values(server: &Server, metadata: &BTreeMap<String, String>) -> BTreeMap<String, Value> {
+    server
+        .defaults
+        .iter()
+        .chain(metadata)
+        // A key that holds a secret is refused by its name, and its value goes no further than here.
+        .filter(|(name, _)| !holds_a_secret(name))
+        .map(|(name, text)| (name.clone(), Value::Text(text.clone())))
+        .collect()
+}
+
+/// KEDA replaces the value of such a key by that of the named variable: mostly a credential.
+fn holds_a_secret(name: &str) -> bool {
+    name.ends_with("FromEnv")
+}
+
+fn refuse_secrets(fields: &mut Fields<'_>, metadata: &BTreeMap<String, String>) {
+    for name in metadata.keys().filter(|name| holds_a_secret(name)) {
+        let hint = "credentials belong in the server's file: `connections.NAME.password: { file: PATH }`";
+        fields.problem_at(name, "is refused, because KEDA sends a secret with it", Some(hint.to_owned()));
+    }
+}
+
+fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
+    let name: String = fields.read(&keys::SOURCE)?;
+    let known = server.sources.iter().find(|spec| spec.name == name);
+    if known.is_none() {
+        let names = || server.sources.iter().map(|spec| spec.name);
+        let hint = nearest(&name, names())
+            .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")));
+        fields.problem_at(keys::SOURCE.name, format!("no source named `{name}`"), Some(hint));
+    }
+    known
+}
+
+/// The keys that say what is wanted, whatever the source.
+pub(super) fn policy(fields: &mut Fields<'_>, tick: Duration) -> Option<Policy> {
+    let workload: Option<WorkloadName> = fields.read(&keys::WORKLOAD);
+    let tasks_per_replica: Option<Positive> = fields.read(&keys::TASKS_PER_REPLICA);
+    let max_queue_wait: Option<PositiveSpan> = fields.read(&keys::MAX_QUEUE_WAIT);
+    let expected_task_duration: Option<PositiveSpan> = fields.read(&keys::EXPECTED_TASK_DURATION);
+    let pod_startup: Option<Span> = fields.read(&keys::POD_STARTUP_TIME);
+    let node_startup: Option<Span> = fields.read(&keys::NODE_STARTUP_TIME);
+    let drain_time: Option<Span> = fields.read(&keys::DRAIN_TIME);
+    let min: Option<u32> = fields.read(&keys::MIN_REPLICA_COUNT);
+    let max: Option<u32> = fields.read(&keys::MAX_REPLICA_COUNT);
+    let activation_backlog: Option<u64> = fields.read(&keys::ACTIVATION_BACKLOG);
+    let replicas = range(fields, min, max);
+    Some(Policy {
+        workload: workload?.0,
+        replicas: replicas?,
+        tasks_per_replica: tasks_per_replica?.0,
+        max_queue_wait: max_queue_wait?.0,
+        expected_task_duration: expected_task_duration.map(|span| span.0),
+        start_up: pod_startup?.0 + node_startup?.0,
+        drain_time: drain_time?.0,
+        activation_backlog: activation_backlog?,
+        fresh_for: tick * 3,
+    })
+}
+
+fn range(fields: &mut Fields<'_>, min: Option<u32>, max: Option<u32>) -> Option<ReplicaRange> {
+    match ReplicaRange::try_new(min?, max?) {
+        Ok(range) => Some(range),
+        Err(error @ BadRange::Crossed { .. }) => {
+            fields.problem(&keys::MIN_REPLICA_COUNT, error.to_string());
+            None
+        }
+        Err(error @ (BadRange::Never | BadRange::TooMany { .. })) => {
+            fields.problem(&keys::MAX_REPLICA_COUNT, error.to_string());
+            None
+        }
+    }
+}
+
+/// The named connection, or, in development, one that the trigger describes by a URL.
+fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Connection>, Refusal> {
+    if name.contains("://") {
+        return inline(server, source, name).map_err(Refusal::from);
+    }
+    let Some(connection) = server.connections.get(name) else {
+        let hint = nearest(name, server.connections.keys().map(String::as_str))
+            .or_else(|| Some("name it under `connections` in the server's file".to_owned()));
+        return Err(Refusal::UnknownConnection { name: name.to_owned(), hint });
+    };
+    if connection.kind.name != source.connection.name {
+        let message = format!(
+            "`{name}` is a connection of type {}, not {}",
+            connection.kind.name, source.connection.name
+        );
+        return Err(one(&keys::CONNECTION, message).into());
+    }
+    Ok(Arc::clone(connection))
+}
+
+fn inline(server: &Server, source: &'static Spec, url: &str) -> Result<Arc<Connection>, Invalid> {
+    if !server.allow_inline_connections {
+        // The address may hold credentials, so it is not repeated.
+        return Err(one(&keys::CONNECTION, "an address in a trigger is refused: name a connection"));
+    }
+    let values = BTreeMap::from([("url".to_owned(), Value::Text(url.to_owned()))]);
+    let mut fields = Fields::new("metadata.connection", &values);
+    let endpoint = (source.connection.parse)(&mut fields);
+    Invalid::unless_empty("the trigger metadata", fields.finish())?;
+    let endpoint = endpoint.ok_or_else(unexplained)?;
+    Ok(Arc::new(Connection { name: endpoint.address().into(), kind: source.connection, endpoint }))
+}
+
+fn one(key: &Key, message: impl Into<String>) -> Invalid {
+    let hint = Some(format!("{}, e.g. `{}`", key.help, key.example));
+    let path = format!("metadata.{}", key.name);
+    Invalid {
+        subject: "the trigger metadata",
+        problems: vec![Problem { path, message: message.into(), hint }],
+    }
+}
+
+/// A source that parses nothing must say why; one that does not has a bug, and is still not served.
+fn unexplained() -> Invalid {
+    one(&keys::SOURCE, "this source refuses the trigger without saying why, which is a bug of its own")
+}
+
+struct WorkloadName(Workload);
+
+impl FromStr for WorkloadName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "deployment" => Ok(Self(Workload::Deployment)),
+            "job" => Ok(Self(Workload::Job)),
+            _ => Err("neither `deployment` nor `job`"),
+        }
+    }
+}
+
+impl Fingerprint {
+    fn of(source: &Spec, values: &BTreeMap<String, Value>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for key in keys::ALL.iter().chain(source.keys) {
+            let text = match (values.get(key.name), key.need) {
+                (Some(Value::Text(text)), _) => text.trim(),
+                (Some(Value::Secret(_)) | None, Need::Default(text)) => text,
+                (Some(Value::Secret(_)) | None, Need::Required | Need::Optional) => "",
+            };
+            (key.name, text).hash(&mut hasher);
+        }
+        let hash = hasher.finish();
+        #[expect(clippy::cast_possible_truncation, reason = "both halves of the hash are folded into one")]
+        Self((hash ^ (hash >> 32)) as u32)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Display for TriggerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, fingerprint } = self;
+        write!(f, "{namespace}/{name}/{fingerprint}")
+    }
+}

@@ -1,0 +1,192 @@
+//! The answer, and every reason for it.
+
+use std::time::Duration;
+
+use crate::engine::rules::demand::Want;
+use crate::engine::signals::Cause;
+use crate::timestamp::Timestamp;
+
+/// Age of the queue's reading after which nothing is known any more.
+///
+/// 90 s are three of KEDA's default polls: a restart of the backend passes unseen, an outage does not.
+pub const LOST_AFTER: Duration = Duration::from_secs(90);
+
+/// How many replicas, and every reason why.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What KEDA is told.
+    pub answer: Answer,
+    /// The rule that set the number.
+    pub limited_by: LimitedBy,
+    /// The rules that changed the number, in order.
+    pub steps: Vec<Step>,
+    /// The demand before any rule; absent while the queue has never been read.
+    pub want: Option<Want>,
+    /// What becomes of the backlog.
+    pub outlook: Outlook,
+    /// What another configuration would have given.
+    pub alternatives: Vec<Alternative>,
+    /// When the queue was read.
+    pub read_at: Option<Timestamp>,
+}
+
+/// What KEDA is told. Held and unknown are not zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Decided from a fresh reading.
+    Fresh(Size),
+    /// The queue could not be read for a while: the last answer stands.
+    Held(Size),
+    /// Nothing that could be said would be true: KEDA and the HPA are to leave everything as it is.
+    Unknown(Unknown),
+}
+
+/// A number of replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Useful replicas: zero exactly when inactive.
+    pub replicas: u32,
+    /// Whether KEDA may not go to zero.
+    pub active: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The queue has not been read since this process began to watch it.
+    NeverRead(Cause),
+    /// The queue was last read too long ago.
+    Lost {
+        /// When it was read.
+        read_at: Timestamp,
+    },
+    /// The queue is empty, cannot show running tasks, and has not been watched long enough to tell.
+    UnseenTasks {
+        /// When tasks taken before the first look will have ended.
+        until: Timestamp,
+    },
+}
+
+/// One rule that changed the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The rule.
+    pub by: LimitedBy,
+    /// Replicas before it.
+    pub from: u32,
+    /// Replicas after it.
+    pub to: u32,
+}
+
+/// What set the number. A closed list: the label is a metric's, the `Display` a phrase.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitedBy {
+    /// The tasks that wait and run.
+    Demand,
+    /// Tasks have waited longer than promised, so the whole backlog is served at once.
+    Promise,
+    /// More slots would be of no use to the queue.
+    Ceiling,
+    /// Running tasks hold their replicas.
+    RunningTasks,
+    /// Tasks that the queue cannot show may be running.
+    UnseenTasks,
+    /// The backlog is too small to wake the workload.
+    Activation,
+    /// `minReplicaCount`.
+    Minimum,
+    /// `maxReplicaCount`.
+    Maximum,
+    /// The queue could not be read.
+    Stale,
+}
+
+impl LimitedBy {
+    /// Every value, in the order of the rules.
+    pub const ALL: [Self; 9] = [
+        Self::Demand,
+        Self::Promise,
+        Self::Ceiling,
+        Self::RunningTasks,
+        Self::UnseenTasks,
+        Self::Activation,
+        Self::Minimum,
+        Self::Maximum,
+        Self::Stale,
+    ];
+
+    /// A word for metrics and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Demand => "demand",
+            Self::Promise => "promise",
+            Self::Ceiling => "ceiling",
+            Self::RunningTasks => "running_tasks",
+            Self::UnseenTasks => "unseen_tasks",
+            Self::Activation => "activation",
+            Self::Minimum => "minimum",
+            Self::Maximum => "maximum",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What becomes of the backlog at the decided size, if nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outlook {
+    /// Nothing waits.
+    Empty,
+    /// It is gone after this time.
+    GoneIn(Duration),
+    /// Tasks come faster than this size can run them.
+    Growing,
+    /// The service time is not known yet.
+    NotKnown,
+}
+
+/// What another configuration would have given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// What would be different.
+    pub change: Change,
+    /// The replicas it would give.
+    pub replicas: u32,
+}
+
+/// A difference in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Without the rule that limits.
+    Without(LimitedBy),
+    /// With this promise.
+    MaxQueueWait(Duration),
+}
+
+impl Decision {
+    /// The answer as of `now`: a decision that nobody renews grows old by itself.
+    pub fn answer_at(&self, fresh_for: Duration, now: Timestamp) -> Answer {
+        match (&self.answer, self.read_at) {
+            (Answer::Fresh(size) | Answer::Held(size), Some(read_at)) => {
+                let age = now.since(read_at);
+                if age > LOST_AFTER {
+                    Answer::Unknown(Unknown::Lost { read_at })
+                } else if age > fresh_for {
+                    Answer::Held(*size)
+                } else {
+                    self.answer.clone()
+                }
+            }
+            (Answer::Fresh(_) | Answer::Held(_), None) | (Answer::Unknown(_), _) => self.answer.clone(),
+        }
+    }
+
+    /// The size that was decided, fresh or held.
+    pub const fn size(&self) -> Option<Size> {
+        match self.answer {
+            Answer::Fresh(size) | Answer::Held(size) => Some(size),
+            Answer::Unknown(_) => None,
+        }
+    }
+}

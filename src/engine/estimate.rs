@@ -1,0 +1,260 @@
+//! Service time and arrival rate out of counters.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::engine::policy::Policy;
+use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals};
+use crate::timestamp::Timestamp;
+
+/// Minutes that are remembered: long enough for rare tasks, short enough to follow a change.
+const MINUTES: u64 = 10;
+
+/// Fewest completions that make a service time. A single long task would otherwise stand for all.
+const ENOUGH_COMPLETIONS: u64 = 20;
+
+/// Longest time between two readings that still says what happened in between.
+const LONGEST_GAP: Duration = Duration::from_secs(60);
+
+/// What one queue got through in the last ten minutes. It belongs to the queue: triggers share it.
+#[derive(Clone, Debug, Default)]
+pub struct Throughput {
+    last: Option<Sample>,
+    minutes: VecDeque<Minute>,
+}
+
+/// The counters of one reading.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Timestamp,
+    in_flight: Option<u64>,
+    completed: Option<u64>,
+    added: Option<u64>,
+}
+
+/// Sums over the readings of one minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Minute {
+    number: u64,
+    slot_seconds: f64,
+    completed: u64,
+    added: u64,
+    /// Time over which `added` was counted.
+    counted_seconds: f64,
+}
+
+impl Throughput {
+    /// Takes in a reading that was made at `at`.
+    pub fn observe(&mut self, at: Timestamp, reading: &Reading) {
+        let sample = Sample {
+            at,
+            in_flight: reading.in_flight.map(InFlight::tasks),
+            completed: reading.counters.completed,
+            added: reading.counters.added,
+        };
+        let Some(last) = self.last.replace(sample) else { return };
+        if started_anew(last.completed, sample.completed) || started_anew(last.added, sample.added) {
+            self.minutes.clear();
+            return;
+        }
+        let gap = at.since(last.at);
+        if gap.is_zero() || gap > LONGEST_GAP {
+            return;
+        }
+        self.add(last, sample, gap.as_secs_f64());
+    }
+
+    fn add(&mut self, last: Sample, sample: Sample, seconds: f64) {
+        let number = sample.at.as_millis() / 60_000;
+        if self.minutes.back().is_none_or(|minute| minute.number != number) {
+            self.minutes.push_back(Minute { number, ..Minute::default() });
+        }
+        while self.minutes.front().is_some_and(|minute| minute.number + MINUTES < number) {
+            self.minutes.pop_front();
+        }
+        let Some(minute) = self.minutes.back_mut() else { return };
+        // Slot-time and completions count only together: their ratio is the service time.
+        if let (Some(before), Some(after), Some(done)) =
+            (last.in_flight, sample.in_flight, grown(last.completed, sample.completed))
+        {
+            minute.slot_seconds += (before + after) as f64 / 2.0 * seconds;
+            minute.completed += done;
+        }
+        if let Some(added) = grown(last.added, sample.added) {
+            minute.added += added;
+            minute.counted_seconds += seconds;
+        }
+    }
+
+    /// Mean service time: slot-seconds over completions (Little's law on the service stage).
+    ///
+    /// The mean of what completed would be too small after a start, when only short tasks have finished.
+    /// Tasks that a worker has fetched ahead count as running. `None` below 20 completions.
+    pub fn service(&self) -> Option<Duration> {
+        let completed: u64 = self.minutes.iter().map(|minute| minute.completed).sum();
+        if completed < ENOUGH_COMPLETIONS {
+            return None;
+        }
+        let slot_seconds: f64 = self.minutes.iter().map(|minute| minute.slot_seconds).sum();
+        Duration::try_from_secs_f64(slot_seconds / completed as f64).ok().filter(|mean| !mean.is_zero())
+    }
+
+    /// New tasks per second. `None` before a minute has been counted.
+    pub fn arrivals(&self) -> Option<f64> {
+        let seconds: f64 = self.minutes.iter().map(|minute| minute.counted_seconds).sum();
+        let added: u64 = self.minutes.iter().map(|minute| minute.added).sum();
+        (seconds >= 60.0).then(|| added as f64 / seconds)
+    }
+
+    /// Everything the engine is told about a trigger with `policy` on this queue.
+    pub fn signals(&self, policy: &Policy, queue: Signal<Reading>) -> Signals {
+        let at = self.last.map(|sample| sample.at).unwrap_or_default();
+        let measured = self.service().map(|value| Signal::Seen { value, at, quality: Quality::Measured });
+        let expected = || {
+            let value = policy.expected_task_duration?;
+            Some(Signal::Seen { value, at, quality: Quality::Estimated })
+        };
+        let unknown = || Signal::Missing(Cause::new("fewer than 20 tasks were seen to finish"));
+        let arrivals = self.arrivals().map_or_else(
+            || Signal::Missing(Cause::new("not counted for a minute yet")),
+            |value| Signal::Seen { value, at, quality: Quality::Measured },
+        );
+        Signals { queue, service: measured.or_else(expected).unwrap_or_else(unknown), arrivals }
+    }
+}
+
+/// Whether a counter ran backwards: the stream was deleted, the server lost its data.
+fn started_anew(before: Option<u64>, after: Option<u64>) -> bool {
+    matches!((before, after), (Some(before), Some(after)) if after < before)
+}
+
+fn grown(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    after?.checked_sub(before?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::signals::Counters;
+
+    /// Twenty minutes of a stream with 12 slots and tasks of 20 to 100 s, seen through its counters only.
+    #[test]
+    fn service_time_is_absent_at_first_and_then_within_a_fifth() {
+        let mut throughput = Throughput::default();
+        let mut plant = Plant::new(12);
+        let mut first_known = None;
+        for tick in 0..240_u64 {
+            let reading = plant.advance(5);
+            throughput.observe(Timestamp::from_millis(tick * 5_000), &reading);
+            match throughput.service() {
+                None => assert!(plant.completed < 20 + 12, "still unknown after {}", plant.completed),
+                Some(mean) => {
+                    assert!(plant.completed >= 20, "known after {} tasks", plant.completed);
+                    first_known.get_or_insert(tick);
+                    let error = mean.as_secs_f64() / plant.mean_of_finished() - 1.0;
+                    // The first tasks to finish are the short ones, so the plant's own mean needs a while.
+                    assert!(tick < 60 || error.abs() <= 0.2, "tick {tick}: off by {error:.2}");
+                }
+            }
+        }
+        assert!(first_known.is_some_and(|tick| tick < 60), "{first_known:?}");
+    }
+
+    #[test]
+    fn a_counter_that_runs_backwards_starts_anew() {
+        let mut throughput = Throughput::default();
+        for (tick, completed) in [(0, 0), (1, 30), (2, 60)] {
+            throughput.observe(at(tick), &counted(4, completed));
+        }
+        assert!(throughput.service().is_some());
+        throughput.observe(at(3), &counted(4, 2));
+        assert_eq!(throughput.service(), None);
+    }
+
+    #[test]
+    fn a_long_silence_counts_for_nothing() {
+        let mut throughput = Throughput::default();
+        throughput.observe(at(0), &counted(4, 0));
+        throughput.observe(at(20), &counted(4, 100));
+        assert_eq!(throughput.service(), None);
+    }
+
+    #[test]
+    fn what_is_older_than_ten_minutes_is_forgotten() {
+        let mut throughput = Throughput::default();
+        for tick in 0..=12 {
+            throughput.observe(at(tick), &counted(4, tick * 10));
+        }
+        assert!(throughput.service().is_some());
+        for tick in 13..=160 {
+            throughput.observe(at(tick), &counted(4, 120));
+        }
+        assert_eq!(throughput.service(), None);
+    }
+
+    #[test]
+    fn arrivals_are_unknown_for_a_minute_and_then_a_rate() {
+        let mut throughput = Throughput::default();
+        for tick in 0..=24 {
+            let counters = Counters { added: Some(tick * 15), completed: None };
+            throughput.observe(at(tick), &Reading { counters, ..Reading::default() });
+            assert_eq!(throughput.arrivals().is_some(), tick >= 12, "tick {tick}");
+        }
+        assert_eq!(throughput.arrivals(), Some(3.0));
+    }
+
+    fn at(tick: u64) -> Timestamp {
+        Timestamp::from_millis(tick * 5_000)
+    }
+
+    fn counted(in_flight: u64, completed: u64) -> Reading {
+        let counters = Counters { added: None, completed: Some(completed) };
+        Reading { in_flight: Some(InFlight::Known(in_flight)), counters, ..Reading::default() }
+    }
+
+    /// Slots that always have a next task, second by second.
+    struct Plant {
+        left: Vec<u64>,
+        lengths: Vec<u64>,
+        completed: u64,
+        seconds_finished: u64,
+        started: u64,
+    }
+
+    impl Plant {
+        fn new(slots: usize) -> Self {
+            let mut plant =
+                Self { left: vec![], lengths: vec![], completed: 0, seconds_finished: 0, started: 0 };
+            for _ in 0..slots {
+                let length = plant.next_length();
+                plant.left.push(length);
+                plant.lengths.push(length);
+            }
+            plant
+        }
+
+        fn next_length(&mut self) -> u64 {
+            self.started += 1;
+            20 + self.started * 37 % 81
+        }
+
+        fn advance(&mut self, seconds: u64) -> Reading {
+            for _ in 0..seconds {
+                for slot in 0..self.left.len() {
+                    self.left[slot] -= 1;
+                    if self.left[slot] == 0 {
+                        self.completed += 1;
+                        self.seconds_finished += self.lengths[slot];
+                        self.lengths[slot] = self.next_length();
+                        self.left[slot] = self.lengths[slot];
+                    }
+                }
+            }
+            counted(self.left.len() as u64, self.completed)
+        }
+
+        fn mean_of_finished(&self) -> f64 {
+            self.seconds_finished as f64 / self.completed as f64
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Decisions in words: one text for the log, the command line and the page.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::engine::decision::{Answer, Change, Decision, LimitedBy, Outlook, Size, Unknown};
+use crate::engine::rules::demand::Want;
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answer, limited_by, steps, want, outlook, alternatives, read_at: _ } = self;
+        let size = match answer {
+            Answer::Unknown(unknown) => return unknown.fmt(f),
+            Answer::Held(size) => {
+                return write!(f, "{}, the last answer: the queue could not be read", replicas(*size));
+            }
+            Answer::Fresh(size) => *size,
+        };
+        f.write_str(&replicas(size))?;
+        if *limited_by != LimitedBy::Demand {
+            write!(f, ", limited by {limited_by}")?;
+        }
+        f.write_str(": ")?;
+        if let Some(want) = want {
+            sentence(f, want, steps.first().map_or(size.replicas, |step| step.from))?;
+        }
+        for alternative in alternatives {
+            match alternative.change {
+                // The demand that was just named is what the last rule changed, if it was the only one.
+                Change::Without(by) if steps.len() > 1 => {
+                    write!(f, "; without {by} {}", alternative.replicas)?;
+                }
+                Change::Without(_) => {}
+                Change::MaxQueueWait(promise) => {
+                    let promise = humantime::format_duration(promise);
+                    write!(f, "; with maxQueueWait {promise} {}", alternative.replicas)?;
+                }
+            }
+        }
+        outlook.fmt(f)
+    }
+}
+
+fn replicas(size: Size) -> String {
+    let noun = if size.replicas == 1 { "replica" } else { "replicas" };
+    format!("{} {noun}", size.replicas)
+}
+
+fn sentence(f: &mut fmt::Formatter<'_>, want: &Want, demanded: u32) -> fmt::Result {
+    if want.slots == 0.0 {
+        return f.write_str("nothing waits, nothing runs");
+    }
+    write!(f, "{} waiting", want.backlog)?;
+    if want.soon > 0 {
+        write!(f, ", {} due soon", want.soon)?;
+    }
+    write!(f, " and {} running want {demanded}", want.in_flight)
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty | Self::NotKnown => Ok(()),
+            Self::GoneIn(time) => write!(f, "; backlog gone in {}", rounded(*time)),
+            Self::Growing => f.write_str("; tasks come faster than they can be run"),
+        }
+    }
+}
+
+/// A duration to two figures at most: nobody plans by the second of an hour.
+fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 90.0 {
+        format!("{:.0} s", seconds.max(1.0))
+    } else if seconds < 5_400.0 {
+        format!("{:.1} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3_600.0)
+    }
+}
+
+impl fmt::Display for LimitedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Demand => "demand",
+            Self::Promise => "the missed promise (maxQueueWait)",
+            Self::Ceiling => "the queue's own ceiling",
+            Self::RunningTasks => "running tasks",
+            Self::UnseenTasks => "tasks that the queue cannot show",
+            Self::Activation => "activationBacklog",
+            Self::Minimum => "minReplicaCount",
+            Self::Maximum => "maxReplicaCount",
+            Self::Stale => "a stale reading",
+        })
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverRead(cause) => write!(f, "not known: the queue was never read: {cause}"),
+            Self::Lost { read_at } => write!(f, "not known: the queue was last read at {read_at}"),
+            Self::UnseenTasks { until } => write!(
+                f,
+                "not known until {until}: nothing waits, and the queue cannot show whether tasks run \
+                 (hint: set processingListName; a shorter expectedTaskDuration shortens the time)"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::testing::*;
+
+    #[test]
+    fn a_decision_reads_as_one_sentence() {
+        let mut trigger = Trigger::with(|policy| {
+            policy.tasks_per_replica = four();
+            policy.replicas = range(0, 30);
+        });
+        trigger.at(0).sees(queue(120, 45));
+        assert_eq!(
+            trigger.decision().to_string(),
+            "30 replicas, limited by maxReplicaCount: 120 waiting and 45 running want 42"
+        );
+        trigger.at(60).serves_in(seconds(90)).sees(queue(40, 10));
+        assert_eq!(
+            trigger.decision().to_string(),
+            "13 replicas: 40 waiting and 10 running want 13; with maxQueueWait 10m 10; backlog gone in 69 s"
+        );
+        trigger.at(120).sees(queue(0, 0));
+        assert_eq!(trigger.decision().to_string(), "0 replicas: nothing waits, nothing runs");
+        trigger.at(140);
+        assert_eq!(
+            trigger.decision().to_string(),
+            "0 replicas, the last answer: the queue could not be read"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Demand, in slots: running work keeps its own, the backlog needs as many as start it in time.
+
+use std::time::Duration;
+
+use crate::engine::Memory;
+use crate::engine::policy::{Policy, Workload};
+use crate::engine::rules::promise;
+use crate::engine::signals::{InFlight, Reading, Signals};
+
+/// What of a float is a rounding error and not a task.
+const ROUNDING: f64 = 1e-6;
+
+/// One trigger's demand, before any limit, with the terms that it was made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Want {
+    /// Backlog Q: tasks that a worker could take now.
+    pub backlog: u64,
+    /// D(L): delayed tasks that will be due when a replica that starts now is ready.
+    pub soon: u64,
+    /// Running tasks F; zero where the queue cannot show them.
+    pub in_flight: u64,
+    /// Time T left to start the backlog once replicas are ready.
+    pub time_to_start: Duration,
+    /// Service time S, measured or expected; `None` while it is not known.
+    pub service: Option<Duration>,
+    /// Part d of the backlog that needs a slot of its own: 1 while S is not known.
+    pub part: f64,
+    /// Whether the promise is being missed, so that the whole backlog counts.
+    pub promise_missed: bool,
+    /// The demand: F + d·(Q + D(L)).
+    pub slots: f64,
+}
+
+impl Want {
+    /// Tasks that wait or will when a replica that starts now is ready.
+    pub const fn waiting(&self) -> u64 {
+        self.backlog.saturating_add(self.soon)
+    }
+
+    /// Replicas for `slots` slots, `tasks_per_replica` to each.
+    fn replicas(policy: &Policy, slots: f64) -> u32 {
+        // Bounded first, so that the conversion is exact.
+        let replicas = (slots / f64::from(policy.tasks_per_replica.get()) - ROUNDING).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to u32's range")]
+        let whole = replicas.clamp(0.0, f64::from(u32::MAX)) as u32;
+        whole
+    }
+
+    /// Replicas for the demand.
+    pub fn demanded(&self, policy: &Policy) -> u32 {
+        Self::replicas(policy, self.slots)
+    }
+
+    /// Replicas with which no task would have to wait for another: one slot a task.
+    pub fn for_every_task(&self, policy: &Policy) -> u32 {
+        Self::replicas(policy, self.in_flight as f64 + self.waiting() as f64)
+    }
+}
+
+/// One trigger's demand in slots; `None` while the queue has never been read.
+///
+/// `T = max(W − L, W/4)`, `d = min(1, S/T)`, `want = F + d·(Q + D(L))`. A slot that is free after S starts
+/// T/S tasks in time, so a backlog needs a slot for every T/S of its tasks. While S is not known each task
+/// has a slot of its own, which is KEDA's best static law, (Q + F)/c. No term has an arrival rate: a batch
+/// is backlog and arrivals at once, and would count twice.
+pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want> {
+    let reading = signals.queue.seen()?;
+    let Reading { ready, due, soon, in_flight, .. } = reading;
+    let backlog = ready.unwrap_or(0).saturating_add(due.unwrap_or(0));
+    let soon = soon.unwrap_or(0);
+    let in_flight = in_flight.map_or(0, InFlight::tasks);
+    let time_to_start = policy.time_to_start();
+    let service = signals.service.seen().copied();
+    let part = match (policy.workload, service) {
+        // A job runs one task and ends, so no slot is ever free again.
+        (Workload::Job, _) | (Workload::Deployment, None) => 1.0,
+        (Workload::Deployment, Some(service)) => {
+            (service.as_secs_f64() / time_to_start.as_secs_f64()).min(1.0)
+        }
+    };
+    let slots = in_flight as f64 + part * (backlog.saturating_add(soon)) as f64;
+    let promise_missed = promise::is_missed(policy, reading, memory);
+    Some(Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::decision::LimitedBy::Demand;
+    use crate::engine::testing::*;
+
+    #[test]
+    fn an_unmeasured_backlog_gets_a_slot_for_each_task_and_a_measured_one_what_drains_it_in_time() {
+        let mut trigger = Trigger::with(|policy| {
+            policy.tasks_per_replica = four();
+            policy.max_queue_wait = seconds(600);
+            policy.start_up = seconds(0);
+        });
+        trigger.at(0).sees(queue(40, 0)).wants(10).limited_by(Demand);
+        trigger.at(60).serves_in(seconds(300)).sees(queue(40, 0)).wants(5).limited_by(Demand);
+        trigger.at(120).serves_in(seconds(60)).sees(queue(40, 0)).wants(1).limited_by(Demand);
+    }
+
+    #[test]
+    fn a_promise_shorter_than_the_start_keeps_a_quarter_of_its_time() {
+        let policy = policy(|policy| {
+            policy.max_queue_wait = seconds(60);
+            policy.start_up = seconds(300);
+        });
+        assert_eq!(policy.time_to_start(), seconds(15));
+    }
+
+    #[test]
+    fn delayed_tasks_that_are_due_or_soon_will_be_count() {
+        let reading = Reading { due: Some(3), soon: Some(2), ..queue(1, 4) };
+        let want = wanted(&policy(|_| {}), reading, None);
+        assert_eq!((want.backlog, want.waiting(), want.slots), (4, 6, 10.0));
+    }
+
+    #[test]
+    fn a_job_is_wanted_for_every_task() {
+        let policy = policy(|policy| policy.workload = Workload::Job);
+        assert_eq!(wanted(&policy, queue(7, 3), Some(seconds(1))).demanded(&policy), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_slots_than_tasks(ready in 0..50_000_u64, running in 0..50_000_u64, s in 1..9_000_u64, w in 1..9_000_u64) {
+            let policy = policy(|policy| policy.max_queue_wait = seconds(w));
+            for service in [None, Some(seconds(s))] {
+                let want = wanted(&policy, queue(ready, running), service);
+                prop_assert!(want.slots <= (ready + running) as f64 + 1e-6);
+                prop_assert!(want.slots >= running as f64);
+            }
+        }
+
+        #[test]
+        fn a_looser_promise_or_a_shorter_task_never_asks_for_more(
+            ready in 0..50_000_u64, running in 0..5_000_u64, s in 1..9_000_u64, w in 1..9_000_u64,
+            looser in 0..9_000_u64, shorter in 0..9_000_u64,
+        ) {
+            let strict = policy(|policy| policy.max_queue_wait = seconds(w));
+            let loose = policy(|policy| policy.max_queue_wait = seconds(w + looser));
+            let long = wanted(&strict, queue(ready, running), Some(seconds(s))).slots;
+            prop_assert!(wanted(&loose, queue(ready, running), Some(seconds(s))).slots <= long);
+            let short = Some(seconds(s.saturating_sub(shorter).max(1)));
+            prop_assert!(wanted(&strict, queue(ready, running), short).slots <= long);
+        }
+    }
+}

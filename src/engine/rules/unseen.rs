@@ -1,0 +1,161 @@
+//! A queue that cannot show running tasks holds its number for as long as they may run.
+
+use std::time::Duration;
+
+use crate::engine::decision::{LimitedBy, Step, Unknown};
+use crate::engine::policy::{Policy, Workload};
+use crate::engine::signals::Reading;
+use crate::timestamp::Timestamp;
+
+/// Parts that the holding time is divided into: what is remembered stays small, however long a task runs.
+const PARTS: u32 = 16;
+
+/// What a trigger remembers of a queue that does not show its running tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::engine) struct Unseen {
+    /// When this process first looked.
+    first_look: Option<Timestamp>,
+    /// Recent demands, each larger than all later ones, with the time until which it was wanted.
+    peaks: Vec<Peak>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Peak {
+    wanted_at: Timestamp,
+    replicas: u32,
+}
+
+/// What is known of tasks that cannot be seen.
+#[derive(Debug, PartialEq)]
+pub(in crate::engine) enum Shadow {
+    /// The queue shows what runs, or nothing unseen can be running.
+    None,
+    /// The largest demand of the holding time: so many replicas may be at work.
+    Replicas(u32),
+    /// Nothing waits, and this process has not looked long enough to know whether anything runs.
+    Unknown(Unknown),
+}
+
+impl Unseen {
+    /// Takes in the present demand, and says what may be running beside it.
+    ///
+    /// A task that runs now was waiting when it was taken, at most one holding time ago, and was counted in
+    /// the demand of that moment. So the largest recent demand covers it.
+    pub(in crate::engine) fn look(
+        &mut self,
+        policy: &Policy,
+        reading: &Reading,
+        demanded: u32,
+        now: Timestamp,
+    ) -> Shadow {
+        let first_look = *self.first_look.get_or_insert(now);
+        let hold = policy.unseen_for();
+        self.peaks.retain(|peak| now.since(peak.wanted_at) <= hold);
+        if reading.in_flight.is_some() || policy.workload == Workload::Job {
+            self.peaks.clear();
+            return Shadow::None;
+        }
+        if demanded > 0 {
+            self.remember(demanded, now, hold / PARTS);
+        }
+        match self.peaks.first() {
+            Some(peak) => Shadow::Replicas(peak.replicas),
+            None if now.since(first_look) < hold => {
+                Shadow::Unknown(Unknown::UnseenTasks { until: first_look + hold })
+            }
+            None => Shadow::None,
+        }
+    }
+
+    fn remember(&mut self, replicas: u32, now: Timestamp, part: Duration) {
+        self.peaks.retain(|peak| peak.replicas > replicas);
+        // A falling demand would add a peak each tick: within one part the larger one stands for both.
+        if let Some(last) = self.peaks.last_mut()
+            && now.since(last.wanted_at) < part
+        {
+            return;
+        }
+        self.peaks.push(Peak { wanted_at: now, replicas });
+    }
+}
+
+/// Raises the number to that of the replicas that may be at work.
+pub(in crate::engine) fn hold(shadow: &Shadow, replicas: u32) -> Option<Step> {
+    match shadow {
+        Shadow::Replicas(held) if *held > replicas => {
+            Some(Step { by: LimitedBy::UnseenTasks, from: replicas, to: *held })
+        }
+        Shadow::Replicas(_) | Shadow::None | Shadow::Unknown(_) => None,
+    }
+}
+
+/// Whether tasks that cannot be seen keep the trigger active.
+pub(in crate::engine) const fn keeps_active(shadow: &Shadow) -> bool {
+    matches!(shadow, Shadow::Replicas(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::engine::decision::LimitedBy::{Demand, UnseenTasks};
+    use crate::engine::signals::Reading;
+    use crate::engine::testing::*;
+
+    #[test]
+    fn a_plain_list_holds_its_number_for_as_long_as_its_tasks_may_run() {
+        let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(300)));
+        trigger.at(0).sees(list(40)).wants(40).limited_by(Demand);
+        trigger.at(60).sees(list(40)).wants(40).limited_by(Demand);
+        trigger.at(120).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
+        trigger.at(360).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
+        trigger.at(365).sees(list(0)).wants(0).limited_by(Demand).inactive();
+    }
+
+    #[test]
+    fn an_empty_list_is_not_known_to_be_idle_until_it_was_watched_for_a_task() {
+        let mut trigger = Trigger::with(|_| {});
+        trigger.at(0).sees(list(0)).is_unknown();
+        trigger.at(595).sees(list(0)).is_unknown();
+        trigger.at(600).sees(list(0)).wants(0).inactive();
+        trigger.at(605).sees(list(1)).wants(1).active();
+    }
+
+    #[test]
+    fn work_that_waits_is_known_at_once() {
+        let mut trigger = Trigger::with(|_| {});
+        trigger.at(0).sees(list(3)).wants(3).active();
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_taken_within_the_holding_time_keeps_its_replicas(
+            loads in prop::collection::vec(0..100_u64, 1..200), hold in 1..40_u64,
+        ) {
+            let hold = hold * 5;
+            let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(hold)));
+            let mut history: Vec<(u64, u64)> = vec![];
+            for (tick, ready) in (0_u64..).zip(loads) {
+                let now = tick * 5;
+                trigger.at(now).sees(list(ready));
+                history.push((now, ready));
+                // One part of the holding time may be lost to rounding; nothing else.
+                let since = (now + hold / 16).saturating_sub(hold);
+                let taken = history.iter().filter(|(at, _)| *at >= since).map(|(_, ready)| *ready).max();
+                if taken > Some(0) {
+                    prop_assert!(u64::from(trigger.replicas()) >= demanded(taken, hold));
+                }
+            }
+        }
+    }
+
+    fn list(ready: u64) -> Reading {
+        Reading { ready: Some(ready), ..Reading::default() }
+    }
+
+    /// The law at W = 120 s and L = 30 s, written out a second time.
+    fn demanded(ready: Option<u64>, service: u64) -> u64 {
+        let part = (service as f64 / 90.0).min(1.0);
+        (ready.unwrap_or(0) as f64 * part - 1e-6).ceil() as u64
+    }
+}

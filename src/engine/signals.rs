@@ -1,0 +1,147 @@
+//! What the engine is told: readings of a queue, and measurements with their time and quality.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::timestamp::Timestamp;
+
+/// What one source saw in one read. `None` means that it cannot know, never zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Tasks that a worker could take now.
+    pub ready: Option<u64>,
+    /// Delayed tasks whose time has come, which nobody has moved to the ready ones yet.
+    pub due: Option<u64>,
+    /// Delayed tasks that will be due within the start-up time of a replica.
+    pub soon: Option<u64>,
+    /// Tasks taken and not finished.
+    pub in_flight: Option<InFlight>,
+    /// How long the oldest ready task has waited.
+    pub oldest: Option<Duration>,
+    /// Totals since an epoch of the backend's own, from which the engine takes rates.
+    pub counters: Counters,
+    /// Most slots that can be of use: partitions, a queue's global concurrency.
+    pub ceiling: Option<u32>,
+    /// How long tasks waited to be taken, over the last ten minutes.
+    pub waits: Option<Percentile>,
+    /// How long tasks ran, over the last ten minutes.
+    pub services: Option<Percentile>,
+}
+
+/// Tasks taken and not finished, and how well that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight {
+    /// The backend counts them.
+    Known(u64),
+    /// Derived from something else, as a lag of at least one is for Kafka.
+    Estimated(u64),
+}
+
+impl InFlight {
+    /// The number of tasks.
+    pub const fn tasks(self) -> u64 {
+        match self {
+            Self::Known(tasks) | Self::Estimated(tasks) => tasks,
+        }
+    }
+}
+
+/// Totals that only grow, until the backend starts anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Tasks ever put in.
+    pub added: Option<u64>,
+    /// Tasks ever finished.
+    pub completed: Option<u64>,
+}
+
+/// A 95th percentile and the number of samples behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percentile {
+    /// The value that 95 % of the samples do not exceed.
+    pub p95: Duration,
+    /// Number of samples.
+    pub samples: u64,
+}
+
+impl Percentile {
+    /// Fewest samples that make a 95th percentile: one of twenty lies beyond it.
+    pub const ENOUGH: u64 = 20;
+
+    /// The percentile, if there are samples enough to speak of one.
+    pub fn known(self) -> Option<Duration> {
+        (self.samples >= Self::ENOUGH).then_some(self.p95)
+    }
+}
+
+/// A measurement, or the fact that there is none. Missing is never zero.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal<T> {
+    /// It was seen.
+    Seen {
+        /// What was seen.
+        value: T,
+        /// When.
+        at: Timestamp,
+        /// How well it is known.
+        quality: Quality,
+    },
+    /// It has never been seen, or no longer counts.
+    Missing(Cause),
+}
+
+/// How well a value is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quality {
+    /// Read or computed from what was read.
+    Measured,
+    /// Taken from the configuration until it is measured.
+    Estimated,
+}
+
+/// Why a signal is missing, in a few words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(Arc<str>);
+
+impl Cause {
+    /// A cause in words, e.g. `not read yet`.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<T> Signal<T> {
+    /// What was seen, if anything was.
+    pub const fn seen(&self) -> Option<&T> {
+        match self {
+            Self::Seen { value, .. } => Some(value),
+            Self::Missing(_) => None,
+        }
+    }
+
+    /// When it was seen, if it was.
+    pub const fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Seen { at, .. } => Some(*at),
+            Self::Missing(_) => None,
+        }
+    }
+}
+
+/// Everything the engine is told about one trigger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signals {
+    /// The last reading of the queue that succeeded.
+    pub queue: Signal<Reading>,
+    /// Service time S: how long a task holds a slot.
+    pub service: Signal<Duration>,
+    /// New tasks per second; for explanation only, it decides nothing.
+    pub arrivals: Signal<f64>,
+}

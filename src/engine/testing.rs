@@ -1,0 +1,160 @@
+//! Timelines for the tests of the rules: a trigger that is told what it sees, and asked what it wants.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::engine::decision::{Answer, Decision, LimitedBy, Size};
+use crate::engine::policy::{Policy, ReplicaRange, Workload};
+use crate::engine::rules::demand::Want;
+use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals};
+use crate::engine::{Memory, decide, want};
+use crate::timestamp::Timestamp;
+
+/// A trigger on a timeline. Every question decides anew, as a tick does.
+pub(crate) struct Trigger {
+    policy: Policy,
+    signals: Signals,
+    memory: Memory,
+    now: Timestamp,
+    decision: Option<Decision>,
+}
+
+impl Trigger {
+    pub(crate) fn with(change: impl FnOnce(&mut Policy)) -> Self {
+        Self {
+            policy: policy(change),
+            signals: signals(Signal::Missing(Cause::new("not read yet")), None),
+            memory: Memory::default(),
+            now: Timestamp::default(),
+            decision: None,
+        }
+    }
+
+    /// Moves to `second` and decides on what was seen before.
+    pub(crate) fn at(&mut self, second: u64) -> &mut Self {
+        self.now = Timestamp::from_millis(second * 1_000);
+        self.decide()
+    }
+
+    pub(crate) fn sees(&mut self, reading: Reading) -> &mut Self {
+        self.signals.queue = Signal::Seen { value: reading, at: self.now, quality: Quality::Measured };
+        self.decide()
+    }
+
+    pub(crate) fn serves_in(&mut self, service: Duration) -> &mut Self {
+        self.signals.service = Signal::Seen { value: service, at: self.now, quality: Quality::Measured };
+        self
+    }
+
+    fn decide(&mut self) -> &mut Self {
+        if self.policy.expected_task_duration.is_some() && self.signals.service.seen().is_none() {
+            let value = self.policy.expected_task_duration.unwrap_or_default();
+            self.signals.service = Signal::Seen { value, at: self.now, quality: Quality::Estimated };
+        }
+        let wanted = want(&self.policy, &self.signals, &self.memory);
+        let (decision, memory) = decide(&self.policy, &self.signals, wanted, &self.memory, self.now);
+        self.memory = memory;
+        self.decision = Some(decision);
+        self
+    }
+
+    pub(crate) fn decision(&self) -> &Decision {
+        self.decision.as_ref().expect("the timeline has begun")
+    }
+
+    pub(crate) fn known(&self) -> Option<Size> {
+        self.decision().size()
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.known().expect("the answer is known")
+    }
+
+    pub(crate) fn replicas(&self) -> u32 {
+        self.size().replicas
+    }
+
+    #[track_caller]
+    pub(crate) fn wants(&mut self, replicas: u32) -> &mut Self {
+        assert_eq!(self.replicas(), replicas, "{}", self.decision());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn limited_by(&mut self, limit: LimitedBy) -> &mut Self {
+        assert_eq!(self.decision().limited_by, limit, "{}", self.decision());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn active(&mut self) -> &mut Self {
+        assert!(self.size().active, "{}", self.decision());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn inactive(&mut self) -> &mut Self {
+        assert!(!self.size().active, "{}", self.decision());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn is_held(&mut self) -> &mut Self {
+        assert!(matches!(self.decision().answer, Answer::Held(_)), "{}", self.decision());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn is_unknown(&mut self) -> &mut Self {
+        assert!(matches!(self.decision().answer, Answer::Unknown(_)), "{}", self.decision());
+        self
+    }
+}
+
+/// One slot a replica, two minutes of promise, half a minute of start-up, no bounds.
+pub(crate) fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
+    let mut policy = Policy {
+        workload: Workload::Deployment,
+        replicas: range(0, ReplicaRange::CEILING),
+        tasks_per_replica: NonZeroU32::MIN,
+        max_queue_wait: seconds(120),
+        expected_task_duration: None,
+        start_up: seconds(30),
+        drain_time: seconds(0),
+        activation_backlog: 0,
+        fresh_for: seconds(15),
+    };
+    change(&mut policy);
+    policy
+}
+
+/// The demand for one reading.
+pub(crate) fn wanted(policy: &Policy, reading: Reading, service: Option<Duration>) -> Want {
+    let seen = Signal::Seen { value: reading, at: Timestamp::default(), quality: Quality::Measured };
+    want(policy, &signals(seen, service), &Memory::default()).expect("the queue was read")
+}
+
+pub(crate) fn signals(queue: Signal<Reading>, service: Option<Duration>) -> Signals {
+    let service = service.map_or_else(
+        || Signal::Missing(Cause::new("not measured")),
+        |value| Signal::Seen { value, at: Timestamp::default(), quality: Quality::Measured },
+    );
+    Signals { queue, service, arrivals: Signal::Missing(Cause::new("not measured")) }
+}
+
+/// A queue that shows everything.
+pub(crate) fn queue(ready: u64, running: u64) -> Reading {
+    Reading { ready: Some(ready), in_flight: Some(InFlight::Known(running)), ..Reading::default() }
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn four() -> NonZeroU32 {
+    NonZeroU32::new(4).expect("four is not zero")
+}
+
+pub(crate) fn range(min: u32, max: u32) -> ReplicaRange {
+    ReplicaRange::try_new(min, max).expect("a valid range")
+}

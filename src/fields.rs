@@ -1,0 +1,353 @@
+//! Configuration keys declared in tables, and the reading of values by them.
+//!
+//! A key is declared once; parsing, hints, `agent-scaler keys` and the README's table all read the
+//! declaration. Reading goes on after a bad key, so that one error names every problem.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// One configuration key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name, camelCase as KEDA's users expect.
+    pub name: &'static str,
+    /// Whether it must be given, and what holds if it is not.
+    pub need: Need,
+    /// Unit or shape of the value, e.g. `duration` or `tasks`.
+    pub unit: &'static str,
+    /// One line that says what it is for.
+    pub help: &'static str,
+    /// A value that would be accepted.
+    pub example: &'static str,
+}
+
+/// Whether a key must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Its absence is a problem.
+    Required,
+    /// Its absence means something of its own, which the key's help says.
+    Optional,
+    /// Its absence means this text.
+    Default(&'static str),
+}
+
+/// The value of a key before it is parsed.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A text; numbers and booleans of a YAML file come as their text.
+    Text(String),
+    /// A reference to a credential.
+    Secret(Secret),
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: `metadata.tasksPerReplica`.
+    pub path: String,
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid {
+    /// What was read: `the trigger metadata`.
+    pub subject: &'static str,
+    /// The problems, in the order in which they were found.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads the keys of one table out of a map of values.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    path: String,
+    values: &'a BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads `values`, which stand at `path` in the configuration; an empty path is its top.
+    pub fn new(path: impl Into<String>, values: &'a BTreeMap<String, Value>) -> Self {
+        Self { path: path.into(), values, known: Vec::new(), problems: Vec::new() }
+    }
+
+    /// The value of `key`. `None` if it is absent or bad; where that is a problem, the problem is kept.
+    ///
+    /// Bind all values first and build from them afterwards: a `?` between two reads would hide the
+    /// problems of the second.
+    pub fn read<T>(&mut self, key: &'static Key) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        self.known.push(key.name);
+        let text = match (self.values.get(key.name), key.need) {
+            (Some(Value::Text(text)), _) => text.trim(),
+            (Some(Value::Secret(_)), _) => {
+                self.problem(key, "is plain text, not a reference to a secret");
+                return None;
+            }
+            (None, Need::Default(text)) => text,
+            (None, Need::Optional) => return None,
+            (None, Need::Required) => {
+                self.problem(key, "is required");
+                return None;
+            }
+        };
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, format!("`{}`: {error}", shortened(text)));
+                None
+            }
+        }
+    }
+
+    /// The credential that `key` refers to. `None` if it is absent or bad.
+    pub fn secret(&mut self, key: &'static Key) -> Option<Secret> {
+        self.known.push(key.name);
+        match self.values.get(key.name) {
+            Some(Value::Secret(secret)) => Some(secret.clone()),
+            // The text may be the credential itself, so it is not repeated.
+            Some(Value::Text(_)) => {
+                self.problem(key, "must be a reference: the configuration is no place for a secret");
+                None
+            }
+            None if key.need == Need::Required => {
+                self.problem(key, "is required");
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Whether `key` was given.
+    pub fn has(&self, key: &Key) -> bool {
+        self.values.contains_key(key.name)
+    }
+
+    /// Keeps a problem with `key` that only its meaning shows.
+    pub fn problem(&mut self, key: &Key, message: impl Into<String>) {
+        let hint = format!("{}, e.g. `{}`", key.help, key.example);
+        self.problem_at(key.name, message, Some(hint));
+    }
+
+    /// Keeps a problem with the value at `name`.
+    pub fn problem_at(&mut self, name: &str, message: impl Into<String>, hint: Option<String>) {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        self.problems.push(Problem { path, message: message.into(), hint });
+    }
+
+    /// Keeps a problem for every key that was given, is not `allowed` and was never read, with the nearest
+    /// name that would have been.
+    pub fn refuse_unknown(&mut self, allowed: &[&str]) {
+        let unknown: Vec<&String> = self
+            .values
+            .keys()
+            .filter(|name| !self.known.contains(&name.as_str()) && !allowed.contains(&name.as_str()))
+            .collect();
+        for name in unknown {
+            let hint = nearest(name, self.known.iter().chain(allowed).copied());
+            self.problem_at(name, "unknown key", hint);
+        }
+    }
+
+    /// Ends the reading: everything that was wrong, in the order in which it was found.
+    pub fn finish(self) -> Vec<Problem> {
+        self.problems
+    }
+}
+
+/// "did you mean" for a name that is near to one of `known`.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let lower = name.to_lowercase();
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .min()
+        // Two slips of the finger in a short word, four in a long one.
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 4).clamp(2, 4))
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+/// At most 60 characters of a user's text: enough to recognise it, too little to flood a log.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
+}
+
+impl Invalid {
+    /// An error about `subject`, unless there are no problems.
+    ///
+    /// # Errors
+    /// When `problems` is not empty.
+    pub fn unless_empty(subject: &'static str, problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { subject, problems }) }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, problems } = self;
+        let count = problems.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        write!(f, "{count} {noun} in {subject}:")?;
+        problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, message, hint } = self;
+        write!(f, "{path}: {message}")?;
+        hint.iter().try_for_each(|hint| write!(f, " (hint: {hint})"))
+    }
+}
+
+/// A duration written as people write it: `2m`, `90s`, `1h 30m`; a bare `0` is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// Longest duration that is accepted: a week. Longer ones are slips, and sums of them stay small.
+    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        if duration > Self::LONGEST {
+            return Err("longer than a week".to_owned());
+        }
+        Ok(Self(duration))
+    }
+}
+
+/// A duration of at least one second: what a divisor or a promise needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PositiveSpan(pub Duration);
+
+impl FromStr for PositiveSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Span(duration) = text.parse()?;
+        if duration < Duration::from_secs(1) {
+            return Err("shorter than a second".to_owned());
+        }
+        Ok(Self(duration))
+    }
+}
+
+/// A whole number of at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positive(pub NonZeroU32);
+
+impl FromStr for Positive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number: u32 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+        NonZeroU32::new(number).map(Self).ok_or_else(|| "must be at least 1".to_owned())
+    }
+}
+
+/// One or more names, separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl FromStr for Names {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return Err("an empty name");
+        }
+        Ok(Self(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: Key = Key {
+        name: "queue",
+        need: Need::Required,
+        unit: "name",
+        help: "list that holds waiting tasks",
+        example: "jobs",
+    };
+    const SLOTS: Key = Key {
+        name: "tasksPerReplica",
+        need: Need::Default("1"),
+        unit: "tasks",
+        help: "tasks one replica runs at a time",
+        example: "4",
+    };
+    static KEYS: [Key; 2] = [QUEUE, SLOTS];
+
+    #[test]
+    fn one_error_names_every_problem_with_path_and_hint() {
+        let values = texts(&[("Queue", "jobs"), ("tasksPerReplica", "ten")]);
+        let mut fields = Fields::new("metadata", &values);
+        assert_eq!(fields.read::<String>(&KEYS[0]), None);
+        assert_eq!(fields.read::<Positive>(&KEYS[1]), None);
+        fields.refuse_unknown(&[]);
+        let error = Invalid::unless_empty("the trigger metadata", fields.finish()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 problems in the trigger metadata:\n  \
+             metadata.queue: is required (hint: list that holds waiting tasks, e.g. `jobs`)\n  \
+             metadata.tasksPerReplica: `ten`: invalid digit found in string \
+             (hint: tasks one replica runs at a time, e.g. `4`)\n  \
+             metadata.Queue: unknown key (hint: did you mean `queue`?)"
+        );
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("0", 0), ("90s", 90), ("2m", 120), ("1h 30m", 5400)] {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_secs(seconds))), "{text}");
+        }
+        assert_eq!("8d".parse::<Span>(), Err("longer than a week".to_owned()));
+        assert_eq!("0".parse::<PositiveSpan>(), Err("shorter than a second".to_owned()));
+    }
+
+    #[test]
+    fn a_text_where_a_secret_belongs_is_not_repeated() {
+        let values = texts(&[("queue", "hunter2")]);
+        let mut fields = Fields::new("connections.main", &values);
+        assert!(fields.secret(&KEYS[0]).is_none());
+        let problems = fields.finish();
+        assert_eq!(problems.len(), 1);
+        assert!(!problems[0].to_string().contains("hunter2"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(shortened(&"x".repeat(61)).chars().count(), 61);
+        assert_eq!(shortened(&"x".repeat(60)), "x".repeat(60));
+    }
+
+    fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), Value::Text((*text).to_owned()))).collect()
+    }
+}

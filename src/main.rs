@@ -1,0 +1,10 @@
+//! The `agent-scaler` command.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    agent_scaler::cli::run()
+}

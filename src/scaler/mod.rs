@@ -1,0 +1,255 @@
+//! The shell around the engine: it owns time, tasks and connections.
+//!
+//! One reader a connection reads, one decider decides, handlers answer from the board.
+
+pub mod board;
+pub mod decider;
+pub mod reader;
+
+mod convert;
+mod service;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use crate::clock::Clock;
+use crate::config::server::Server;
+use crate::telemetry::admin::{self, Pages};
+use crate::telemetry::metrics::{Metrics, TriggerMetrics};
+use crate::telemetry::report::Report;
+use crate::timestamp::Timestamp;
+
+use board::Board;
+use decider::Decider;
+use service::Service;
+use tls::{BadCertificates, Certificates};
+
+/// KEDA's protocol, generated from `proto/externalscaler.proto`.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::too_many_lines,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
+pub mod proto {
+    tonic::include_proto!("externalscaler");
+
+    /// The compiled proto, for reflection and for the comparison with KEDA's own.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/externalscaler.bin"));
+}
+
+/// Largest request. KEDA's metadata is some hundred bytes; what is larger is a mistake or an attack.
+const LARGEST_REQUEST: usize = 64 * 1024;
+
+/// How often a silent connection is asked whether it is still there, because KEDA never asks.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long calls may go on after a shutdown has begun.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A decider that has not looked around for so long, or for ten ticks, has stopped.
+const DECIDER_DEAD_AFTER: Duration = Duration::from_secs(60);
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Scaler {
+    /// Where it listens for KEDA.
+    pub grpc: SocketAddr,
+    /// Where its admin pages are.
+    pub admin: SocketAddr,
+    board: Arc<Board>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("TLS cannot be set up")]
+    Certificates(#[from] BadCertificates),
+    /// The reflection service cannot be built.
+    #[error("reflection cannot be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl Scaler {
+    /// Starts a server: when this returns, both ports answer.
+    ///
+    /// # Errors
+    /// When a port or a certificate cannot be used.
+    pub async fn start(server: Server, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        Self::start_with(server, clock, decider::engine).await
+    }
+
+    async fn start_with(
+        server: Server,
+        clock: Arc<dyn Clock>,
+        engine: decider::Engine,
+    ) -> Result<Self, StartError> {
+        let server = Arc::new(server);
+        let certificates = server.tls.clone().map(Certificates::load).transpose()?;
+        let listener = listen(server.listen).await?;
+        let admin_listener = listen(server.admin).await?;
+        let (grpc, admin) = (address(&listener, server.listen), address(&admin_listener, server.admin));
+
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let mut registry = Registry::with_prefix("agent_scaler");
+        let metrics = Metrics::register(&mut registry);
+        let (board, begins) = Board::new(server.max_triggers);
+        let board = Arc::new(board);
+        let running = (tasks.clone(), shutdown.clone());
+        let decider = Decider::new(
+            Arc::clone(&board),
+            Arc::clone(&clock),
+            metrics.clone(),
+            server.tick,
+            engine,
+            running,
+        );
+        let heartbeat = decider.heartbeat();
+        tasks.spawn(decider.run(begins));
+
+        let pages = pages(&server, &board, &clock, registry, heartbeat, &shutdown);
+        let service = Service {
+            server: Arc::clone(&server),
+            board: Arc::clone(&board),
+            clock,
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+            logged: Mutex::default(),
+        };
+        let router = router(&server, service, &shutdown)?;
+        tasks.spawn(serve_admin(admin_listener, pages, shutdown.clone()));
+        match certificates {
+            None => tasks.spawn(serve_plain(router, listener, shutdown.clone())),
+            Some(certificates) => {
+                let accepted = tls::accept(listener, &certificates, shutdown.clone());
+                tasks.spawn(certificates.follow(metrics, shutdown.clone()));
+                let end = shutdown.clone().cancelled_owned();
+                tasks.spawn(served(router.serve_with_incoming_shutdown(ReceiverStream::new(accepted), end)))
+            }
+        };
+        tasks.close();
+        Ok(Self { grpc, admin, board, shutdown, tasks })
+    }
+
+    /// The last evaluation of every trigger.
+    pub fn reports(&self) -> Vec<Report> {
+        self.board.reports(None)
+    }
+
+    /// Ends: no new calls, streams end with OK, running calls have ten seconds.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        if timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Some connections did not end in time; they are dropped.");
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// The address in use: the port that was asked for may have been 0.
+fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+fn pages(
+    server: &Server,
+    board: &Arc<Board>,
+    clock: &Arc<dyn Clock>,
+    mut registry: Registry,
+    heartbeat: Arc<AtomicU64>,
+    shutdown: &CancellationToken,
+) -> Arc<Pages> {
+    let of_all = (Arc::clone(board), Arc::clone(clock));
+    registry.register_collector(Box::new(TriggerMetrics {
+        reports: Box::new(move || (of_all.0.reports(None), of_all.1.now())),
+    }));
+    let of_some = (Arc::clone(board), Arc::clone(clock));
+    let beats = Arc::clone(clock);
+    let dead_after = DECIDER_DEAD_AFTER.max(server.tick * 10);
+    let shutdown = shutdown.clone();
+    Arc::new(Pages {
+        alive: Box::new(move || {
+            let beat = Timestamp::from_millis(heartbeat.load(Ordering::Relaxed));
+            beats.now().since(beat) <= dead_after
+        }),
+        ready: Box::new(move || !shutdown.is_cancelled()),
+        reports: Box::new(move |of| (of_some.0.reports(of), of_some.1.now())),
+        registry,
+        token: server.admin_token.clone(),
+    })
+}
+
+fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Result<Router, StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+    };
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        type Served = proto::external_scaler_server::ExternalScalerServer<Service>;
+        health.set_serving::<Served>().await;
+        shutdown.cancelled().await;
+        health.set_not_serving::<Served>().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    });
+    let scaler = proto::external_scaler_server::ExternalScalerServer::new(service)
+        .max_decoding_message_size(LARGEST_REQUEST);
+    // One connection carries all of KEDA's streams and calls: two streams a trigger, and room for calls.
+    let streams = server.max_triggers.saturating_mul(2).saturating_add(1_000);
+    Ok(tonic::transport::Server::builder()
+        .max_concurrent_streams(streams)
+        .max_connection_age(server.max_connection_age)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .tcp_nodelay(true)
+        .add_service(scaler)
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}
+
+async fn serve_plain(router: Router, listener: TcpListener, shutdown: CancellationToken) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    served(router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())).await;
+}
+
+async fn served(serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "The gRPC server has failed.");
+    }
+}
+
+async fn serve_admin(listener: TcpListener, pages: Arc<Pages>, shutdown: CancellationToken) {
+    let serving =
+        axum::serve(listener, admin::routes(pages)).with_graceful_shutdown(shutdown.cancelled_owned());
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "The admin server has failed.");
+    }
+}

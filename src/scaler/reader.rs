@@ -1,0 +1,246 @@
+//! One task per connection: reads all queues that triggers watch on it in one batch a tick.
+//!
+//! Deadline, pace, back-off and metrics are here, once for all sources.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::server::Connection;
+use crate::engine::signals::Reading;
+use crate::sources::{Client, Plan, ReadError};
+use crate::telemetry::metrics::Metrics;
+use crate::timestamp::Timestamp;
+
+/// Pace of the reads that wake an inactive workload: with it, a first task is seen within 300 ms.
+const WAKE_EVERY: Duration = Duration::from_millis(200);
+
+/// Part of the time that reads for waking may take, as a divisor: at most a fifth, however slow a batch is.
+const WAKE_SHARE: u32 = 5;
+
+/// Longest pause after a failed read: three ticks, so that an outage that ends within the 90 s for which an
+/// answer is held never becomes an error.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Most queues of one batch. A larger one would hold up others on a backend that works off one at a time.
+const BATCH: usize = 1_000;
+
+/// The queues to read through one connection.
+pub type Watchlist = Arc<[Item]>;
+
+/// One queue to read.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Names the queue.
+    pub queue: Arc<str>,
+    /// How to read it.
+    pub plan: Arc<dyn Plan>,
+    /// Whether somebody waits for its first task.
+    pub wakes: bool,
+}
+
+/// What one batch saw.
+#[derive(Debug)]
+pub struct Batch {
+    /// Through which connection.
+    pub connection: Arc<str>,
+    /// When the backend was asked: what it saw is no older.
+    pub at: Timestamp,
+    /// Whether this was a read for waking, beside those of the tick.
+    pub wakes: bool,
+    /// One result for each queue.
+    pub results: Vec<(Arc<str>, Result<Reading, ReadError>)>,
+}
+
+/// Reads one connection.
+pub struct Reader {
+    pub(super) connection: Arc<Connection>,
+    pub(super) watchlist: watch::Receiver<Watchlist>,
+    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) tick: Duration,
+}
+
+/// What the reader keeps between two batches.
+struct State {
+    client: Option<Box<dyn Client>>,
+    /// Queues that were asked for once: a new one is read at once.
+    known: BTreeSet<Arc<str>>,
+    /// Set after a failure, until a batch succeeds.
+    pause: Option<Pause>,
+    next_wake: Instant,
+}
+
+/// A rest for a backend that failed.
+struct Pause {
+    /// Delays of the failures that may follow.
+    delays: ExponentialBackoff,
+    /// When the next attempt may be made.
+    until: Instant,
+    error: ReadError,
+}
+
+impl Reader {
+    /// Reads until nobody listens or `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut tick = interval(self.tick);
+        // A late tick must not be followed by a burst of others.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut state =
+            State { client: None, known: BTreeSet::new(), pause: None, next_wake: Instant::now() };
+        loop {
+            let wakes = self.watchlist.borrow().iter().any(|item| item.wakes);
+            let due = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = tick.tick() => Due::All,
+                changed = self.watchlist.changed() => match changed {
+                    Ok(()) => Due::New,
+                    Err(_) => return,
+                },
+                () = sleep_until(state.next_wake), if wakes => Due::Waking,
+            };
+            let listens = tokio::select! {
+                () = shutdown.cancelled() => return,
+                listens = self.read_due(&due, &mut state) => listens,
+            };
+            if !listens {
+                return;
+            }
+        }
+    }
+
+    async fn read_due(&mut self, due: &Due, state: &mut State) -> bool {
+        let watchlist = Arc::clone(&self.watchlist.borrow_and_update());
+        let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, &state.known)).collect();
+        let started = Instant::now();
+        if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
+            // Triggers that begin in a pause learn why they must wait; all others know.
+            state.next_wake = started + WAKE_EVERY;
+            return !matches!(due, Due::New)
+                || self.batches.send(self.failed(&items, &pause.error)).await.is_ok();
+        }
+        for items in items.chunks(BATCH) {
+            let batch = self.read(items, matches!(due, Due::Waking), state).await;
+            let failed = batch.results.iter().any(|(_, result)| loses_connection(result));
+            if self.batches.send(batch).await.is_err() {
+                return false;
+            }
+            if failed {
+                break;
+            }
+        }
+        if matches!(due, Due::All) {
+            state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect();
+        } else {
+            state.known.extend(items.iter().map(|item| Arc::clone(&item.queue)));
+        }
+        let rest = (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY);
+        state.next_wake = Instant::now() + rest;
+        true
+    }
+
+    /// Reads one batch within one deadline, connecting first where there is no connection.
+    async fn read(&self, items: &[&Item], wakes: bool, state: &mut State) -> Batch {
+        let at = self.clock.now();
+        let started = Instant::now();
+        let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
+        // Four fifths of a tick: a slow backend costs one reading and never two.
+        let deadline = self.tick * 4 / 5;
+        let results = match timeout(deadline, self.ask(&plans, state)).await {
+            Ok(results) => results,
+            Err(_) => {
+                let endpoint = self.connection.endpoint.address();
+                vec![Err(ReadError::Deadline { endpoint }); plans.len()]
+            }
+        };
+        self.metrics.read(&self.connection.name, started.elapsed());
+        self.count_errors(&results);
+        match results.iter().find(|result| loses_connection(result)) {
+            Some(Err(error)) => {
+                state.client = None;
+                self.pause(state, error.clone());
+            }
+            Some(Ok(_)) | None => state.pause = None,
+        }
+        let results = items.iter().map(|item| Arc::clone(&item.queue)).zip(results).collect();
+        Batch { connection: Arc::clone(&self.connection.name), at, wakes, results }
+    }
+
+    async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Reading, ReadError>> {
+        if state.client.is_none() {
+            match self.connection.endpoint.connect().await {
+                Ok(client) => state.client = Some(client),
+                Err(error) => return vec![Err(error); plans.len()],
+            }
+        }
+        // The client is taken out while it reads: one that a deadline interrupts may have answers of this
+        // batch still under way, and must not be asked again.
+        let Some(mut client) = state.client.take() else { return Vec::new() };
+        let results = client.read(plans).await;
+        state.client = Some(client);
+        results
+    }
+
+    fn pause(&self, state: &mut State, error: ReadError) {
+        let mut delays = state.pause.take().map_or_else(|| delays(self.tick), |pause| pause.delays);
+        let until = Instant::now() + delays.next().unwrap_or(LONGEST_PAUSE);
+        state.pause = Some(Pause { delays, until, error });
+    }
+
+    fn failed(&self, items: &[&Item], error: &ReadError) -> Batch {
+        let results = items.iter().map(|item| (Arc::clone(&item.queue), Err(error.clone()))).collect();
+        Batch { connection: Arc::clone(&self.connection.name), at: self.clock.now(), wakes: false, results }
+    }
+
+    fn count_errors(&self, results: &[Result<Reading, ReadError>]) {
+        for label in ReadError::LABELS {
+            let of_this_kind =
+                |result: &&Result<_, ReadError>| result.as_ref().is_err_and(|error| error.label() == label);
+            let queues = results.iter().filter(of_this_kind).count() as u64;
+            if queues > 0 {
+                self.metrics.read_errors(&self.connection.name, label, queues);
+            }
+        }
+    }
+}
+
+/// Why a batch is read.
+enum Due {
+    /// The tick: every queue.
+    All,
+    /// The watchlist changed: queues that were never read.
+    New,
+    /// Somebody waits for a first task.
+    Waking,
+}
+
+impl Due {
+    fn takes(&self, item: &Item, known: &BTreeSet<Arc<str>>) -> bool {
+        match self {
+            Self::All => true,
+            Self::New => !known.contains(&item.queue),
+            Self::Waking => item.wakes,
+        }
+    }
+}
+
+fn loses_connection(result: &Result<Reading, ReadError>) -> bool {
+    result.as_ref().is_err_and(ReadError::loses_connection)
+}
+
+/// Doubling delays from a tenth of a tick, shaken so that our replicas do not return all at once.
+fn delays(tick: Duration) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(tick / 10)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,253 @@
+//! KEDA's five RPCs, answered from the board. A handler never reads a backend and never moves a memory.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use crate::clock::Clock;
+use crate::config::server::Server;
+use crate::config::trigger::{self, Trigger};
+use crate::engine::decision::Answer;
+use crate::scaler::board::{Board, Evaluation, Watched};
+use crate::scaler::convert;
+use crate::scaler::proto::external_scaler_server::ExternalScaler;
+use crate::scaler::proto::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
+};
+use crate::telemetry::metrics::Metrics;
+
+/// How long the first calls for a new trigger wait for its first evaluation. A read takes milliseconds, and
+/// KEDA sets no deadline of its own, so a call must end by itself.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
+
+/// Age at which a stream ends with OK, give or take a fifth: only a clean end resets KEDA's back-off, and
+/// streams that all end at once would all come back at once.
+const STREAM_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// Refusals that were logged. Beyond so many it is emptied, and some are logged a second time.
+const LOGGED_REFUSALS: usize = 1_000;
+
+/// The service that KEDA calls.
+pub(super) struct Service {
+    pub(super) server: Arc<Server>,
+    pub(super) board: Arc<Board>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) shutdown: CancellationToken,
+    pub(super) logged: Mutex<BTreeSet<String>>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ExternalScaler for Service {
+    async fn is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<IsActiveResponse>, Status> {
+        self.counted("IsActive", async {
+            let watched = self.watch(request.into_inner())?;
+            convert::activity(&self.answer(&watched).await?)
+        })
+        .await
+    }
+
+    type StreamIsActiveStream = Answers<IsActiveResponse>;
+
+    async fn stream_is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        self.counted("StreamIsActive", async {
+            let watched = self.watch(request.into_inner())?;
+            Ok(self.activations(&watched))
+        })
+        .await
+    }
+
+    async fn get_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        self.counted("GetMetricSpec", async {
+            self.parse(&request.into_inner())?;
+            Ok(convert::metric_spec())
+        })
+        .await
+    }
+
+    async fn get_metrics(
+        &self,
+        request: Request<GetMetricsRequest>,
+    ) -> Result<Response<GetMetricsResponse>, Status> {
+        self.counted("GetMetrics", async {
+            let GetMetricsRequest { scaled_object_ref, metric_name } = request.into_inner();
+            let watched = self.watch(scaled_object_ref.unwrap_or_default())?;
+            if !metric_name.eq_ignore_ascii_case(convert::METRIC) {
+                return Err(convert::unknown_metric(&metric_name));
+            }
+            convert::metrics(&self.answer(&watched).await?)
+        })
+        .await
+    }
+
+    type StreamMetricSpecStream = Answers<GetMetricSpecResponse>;
+
+    async fn stream_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        self.counted("StreamMetricSpec", async {
+            self.parse(&request.into_inner())?;
+            // The spec never changes: it is sent once, and the stream stays open.
+            let end = self.end_of_stream();
+            let specs = stream::unfold((end, true), |(end, first)| async move {
+                if !first {
+                    end.reached().await;
+                    return None;
+                }
+                Some((Ok(convert::metric_spec()), (end, false)))
+            });
+            Ok(Box::pin(specs) as Answers<_>)
+        })
+        .await
+    }
+}
+
+impl Service {
+    fn parse(&self, object: &ScaledObjectRef) -> Result<Trigger, Status> {
+        if self.shutdown.is_cancelled() {
+            return Err(convert::shutting_down());
+        }
+        let ScaledObjectRef { name, namespace, scaler_metadata } = object;
+        trigger::parse(&self.server, namespace, name, scaler_metadata).map_err(|refusal| {
+            if self.is_new(format!("{namespace}/{name} {refusal}")) {
+                tracing::warn!(scaled_object = format!("{namespace}/{name}"), error = %refusal, "Trigger refused.");
+            }
+            convert::refusal(&refusal)
+        })
+    }
+
+    fn watch(&self, object: ScaledObjectRef) -> Result<Arc<Watched>, Status> {
+        let trigger = self.parse(&object)?;
+        self.board.watch(trigger, self.clock.now()).map_err(|full| {
+            if self.is_new(full.to_string()) {
+                tracing::warn!(error = %full, "Trigger refused.");
+            }
+            convert::full(full)
+        })
+    }
+
+    /// The answer of the last evaluation; waits for the first one, while the trigger is new.
+    async fn answer(&self, watched: &Watched) -> Result<Answer, Status> {
+        let of =
+            |last: &Evaluation| last.decision.answer_at(watched.trigger.policy.fresh_for, self.clock.now());
+        if let Some(last) = watched.evaluation() {
+            return Ok(of(&last));
+        }
+        let wait = FIRST_ANSWER.saturating_sub(self.clock.now().since(watched.since));
+        let mut evaluations = watched.subscribe();
+        match timeout(wait, evaluations.wait_for(Option::is_some)).await {
+            Ok(Ok(first)) => first.as_deref().map(of).ok_or_else(convert::not_yet),
+            Ok(Err(_)) | Err(_) => Err(convert::not_yet()),
+        }
+    }
+
+    /// The state once it is known, then every change from inactive to active. Failed reads are no change.
+    fn activations(&self, watched: &Arc<Watched>) -> Answers<IsActiveResponse> {
+        let state = Activations {
+            evaluations: watched.subscribe(),
+            fresh_for: watched.trigger.policy.fresh_for,
+            clock: Arc::clone(&self.clock),
+            told: None,
+        };
+        Box::pin(stream::unfold((state, self.end_of_stream()), |(mut state, end)| async move {
+            let active = tokio::select! {
+                () = end.reached() => return None,
+                active = state.next() => active?,
+            };
+            Some((Ok(IsActiveResponse { result: active }), (state, end)))
+        }))
+    }
+
+    fn end_of_stream(&self) -> EndOfStream {
+        let age = STREAM_AGE.mul_f64(0.8 + 0.4 * fastrand::f64());
+        EndOfStream { at: Instant::now() + age, shutdown: self.shutdown.clone() }
+    }
+
+    async fn counted<T>(
+        &self,
+        method: &'static str,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<Response<T>, Status> {
+        let started = Instant::now();
+        let result = work.await;
+        let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.request(method, convert::code_name(code), started.elapsed());
+        result.map(Response::new)
+    }
+
+    /// Whether this refusal was not logged before. KEDA repeats a wrong request for ever.
+    fn is_new(&self, refusal: String) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() >= LOGGED_REFUSALS {
+            logged.clear();
+        }
+        logged.insert(refusal)
+    }
+}
+
+/// When a stream ends by itself.
+struct EndOfStream {
+    at: Instant,
+    shutdown: CancellationToken,
+}
+
+impl EndOfStream {
+    async fn reached(&self) {
+        tokio::select! {
+            () = sleep_until(self.at) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// An open `StreamIsActive`.
+struct Activations {
+    evaluations: watch::Receiver<Option<Arc<Evaluation>>>,
+    fresh_for: Duration,
+    clock: Arc<dyn Clock>,
+    /// The state that the other side knows of; `None` before the first message.
+    told: Option<bool>,
+}
+
+impl Activations {
+    /// The next state to tell; `None` when the trigger is watched no more.
+    async fn next(&mut self) -> Option<bool> {
+        loop {
+            let known = self.evaluations.borrow_and_update().as_deref().and_then(|last| {
+                match last.decision.answer_at(self.fresh_for, self.clock.now()) {
+                    Answer::Fresh(size) => Some(size.active),
+                    Answer::Held(_) | Answer::Unknown(_) => None,
+                }
+            });
+            let tell = match (self.told, known) {
+                (None, Some(active)) => Some(active),
+                (Some(false), Some(true)) => Some(true),
+                (None | Some(_), _) => None,
+            };
+            self.told = known.or(self.told);
+            if tell.is_some() {
+                return tell;
+            }
+            self.evaluations.changed().await.ok()?;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Places that can be asked "what do you see?".
+//!
+//! A source knows nothing of KEDA, policies or replicas. Its deadline, pace, back-off and metrics belong
+//! to `scaler::reader`, once for all sources. To add one, write a folder and add a line to [`ALL`].
+
+mod redis;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::engine::signals::Reading;
+use crate::fields::{Fields, Key};
+
+/// Every source in this build, in the order in which `agent-scaler keys` lists them.
+pub const ALL: &[Spec] = &[redis::LIST, redis::STREAMS];
+
+/// A kind of queue.
+#[derive(Debug)]
+pub struct Spec {
+    /// Value of the trigger's `source` key.
+    pub name: &'static str,
+    /// One line for `agent-scaler keys`.
+    pub summary: &'static str,
+    /// The trigger keys that it reads.
+    pub keys: &'static [Key],
+    /// Parses those keys; `None` if `fields` kept a problem. No I/O.
+    pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>>,
+    /// The kind of connection that it is read through.
+    pub connection: &'static ConnectionKind,
+}
+
+/// A kind of backend that the server file can name a connection to; several sources may share one.
+#[derive(Debug)]
+pub struct ConnectionKind {
+    /// Value of the connection's `type` key.
+    pub name: &'static str,
+    /// One line for `agent-scaler keys`.
+    pub summary: &'static str,
+    /// The keys of such a connection.
+    pub keys: &'static [Key],
+    /// Parses those keys; `None` if `fields` kept a problem. No I/O.
+    pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
+}
+
+/// A queue to read: parsed and valid, and not connected to anything.
+pub trait Plan: Any + fmt::Debug + Send + Sync {
+    /// Names the queue in full, e.g. `list acme:tasks`. Two plans with one text read the same thing.
+    fn queue(&self) -> String;
+
+    /// Every name on the backend that a read touches, for the tenants' patterns.
+    fn names(&self) -> Vec<&str>;
+}
+
+/// A backend to connect to: parsed and valid, and not connected.
+#[async_trait]
+pub trait Endpoint: fmt::Debug + Send + Sync {
+    /// Its address, without credentials.
+    fn address(&self) -> String;
+
+    /// Connects. Credentials are read from their files anew each time.
+    ///
+    /// # Errors
+    /// When the backend cannot be reached or refuses.
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError>;
+}
+
+/// One open connection.
+#[async_trait]
+pub trait Client: Send {
+    /// Reads all `plans` in one batch: one result for each, in order.
+    ///
+    /// The caller sees to the deadline and drops the client after it, or after an error that
+    /// [loses the connection](ReadError::loses_connection).
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>>;
+}
+
+/// Why a queue could not be read. Names the endpoint, never a credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No answer in time.
+    #[error("{endpoint} did not answer in time")]
+    Deadline {
+        /// Who was asked.
+        endpoint: String,
+    },
+    /// No connection, or it broke.
+    #[error("{endpoint} cannot be reached: {message}")]
+    Unreachable {
+        /// Who was asked.
+        endpoint: String,
+        /// What the connection said.
+        message: String,
+    },
+    /// The backend knows us and says no, or does not know us.
+    #[error("{endpoint} refuses: {message}")]
+    Denied {
+        /// Who was asked.
+        endpoint: String,
+        /// What it said, and what it takes.
+        message: String,
+    },
+    /// An answer that makes no sense for this queue.
+    #[error("{endpoint}: {message}")]
+    Unexpected {
+        /// Who was asked.
+        endpoint: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl ReadError {
+    /// Every label, for metrics that exist from the start.
+    pub const LABELS: [&'static str; 4] = ["deadline", "unreachable", "denied", "unexpected"];
+
+    /// A word for metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Deadline { .. } => Self::LABELS[0],
+            Self::Unreachable { .. } => Self::LABELS[1],
+            Self::Denied { .. } => Self::LABELS[2],
+            Self::Unexpected { .. } => Self::LABELS[3],
+        }
+    }
+
+    /// Whether the connection is of no more use.
+    pub const fn loses_connection(&self) -> bool {
+        matches!(self, Self::Deadline { .. } | Self::Unreachable { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::fields::Need;
+
+    #[test]
+    fn an_empty_map_names_every_required_key_of_each_source() {
+        let nothing = BTreeMap::new();
+        for spec in ALL {
+            let mut fields = Fields::new("metadata", &nothing);
+            assert!((spec.parse)(&mut fields).is_none(), "{}", spec.name);
+            assert_eq!(fields.finish().len(), required(spec.keys), "{}", spec.name);
+
+            let mut fields = Fields::new("connections.x", &nothing);
+            assert!((spec.connection.parse)(&mut fields).is_none(), "{}", spec.connection.name);
+            assert_eq!(fields.finish().len(), required(spec.connection.keys), "{}", spec.connection.name);
+        }
+    }
+
+    #[test]
+    fn no_two_sources_share_a_name() {
+        let mut names: Vec<&str> = ALL.iter().map(|spec| spec.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    fn required(keys: &[Key]) -> usize {
+        keys.iter().filter(|key| key.need == Need::Required).count()
+    }
+}

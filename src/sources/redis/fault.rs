@@ -1,0 +1,237 @@
+//! What goes wrong on a connection, in words that name the remedy and never a credential.
+
+use redis::{ErrorKind, RedisError, ServerError};
+
+use crate::sources::ReadError;
+
+/// The least rights with which a user can read every kind of queue, as `ACL SETUSER` takes them. The keys
+/// come on top: `~acme:*`.
+pub(super) const RIGHTS: &str = "-@all +select +time +llen +xlen +xinfo|groups +xrange";
+
+/// How Redis begins to say that it takes no more connections.
+const TOO_MANY_CLIENTS: &str = "max number of clients";
+
+/// A [`ReadError`] that does not know its endpoint yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No connection, or it broke.
+    Lost(String),
+    /// Redis knows us and says no, or does not know us.
+    Denied(String),
+    /// An answer that makes no sense for what was asked.
+    Unexpected(String),
+}
+
+impl Fault {
+    /// The error, with the address at which it happened.
+    pub(super) fn at(self, endpoint: &str) -> ReadError {
+        let endpoint = endpoint.to_owned();
+        match self {
+            Self::Lost(message) => ReadError::Unreachable { endpoint, message },
+            Self::Denied(message) => ReadError::Denied { endpoint, message },
+            Self::Unexpected(message) => ReadError::Unexpected { endpoint, message },
+        }
+    }
+
+    /// The answer to `command` has a shape that it never has.
+    pub(super) fn nonsense(command: &str) -> Self {
+        Self::Unexpected(format!("the answer to {command} makes no sense"))
+    }
+
+    /// What Redis said instead of answering a command about `key`, which should hold a `kind`.
+    pub(super) fn about(key: &str, kind: &str, error: &ServerError) -> Self {
+        match error.code() {
+            "WRONGTYPE" => Self::Unexpected(format!(
+                "`{key}` holds another type than a {kind}: name a {kind}, or delete the key"
+            )),
+            "NOPERM" => Self::Denied(format!(
+                "reading `{key}`: {}; the user needs `{RIGHTS} ~{key}`",
+                shortened(error.details())
+            )),
+            _ => match Self::said(error) {
+                Self::Unexpected(message) => Self::Unexpected(format!("reading `{key}`: {message}")),
+                other @ (Self::Lost(_) | Self::Denied(_)) => other,
+            },
+        }
+    }
+
+    /// What Redis said instead of answering a command that is about no key.
+    pub(super) fn said(error: &ServerError) -> Self {
+        let details = shortened(error.details());
+        let state = match error.code() {
+            "NOAUTH" => {
+                return Self::Denied("it wants a password: give the connection `password`".to_owned());
+            }
+            "WRONGPASS" => {
+                return Self::Denied("wrong username or password, or the user is off".to_owned());
+            }
+            "NOPERM" => return Self::Denied(format!("{details}; the user needs `{RIGHTS}`")),
+            "ERR" if details.starts_with(TOO_MANY_CLIENTS) => {
+                return Self::Lost("it has as many clients as its `maxclients` allows".to_owned());
+            }
+            "LOADING" => "it is loading its data after a start",
+            "BUSY" => "it is busy with a script",
+            "MASTERDOWN" => "it is a replica that has lost its master",
+            "READONLY" => "it is a replica, which does not take this command",
+            "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => {
+                "it is a node of a cluster, which this version cannot read"
+            }
+            code => {
+                return Self::Unexpected(format!(
+                    "it said {}",
+                    shortened(Some(&format!("{code} {details}")))
+                ));
+            }
+        };
+        Self::Unexpected(state.to_owned())
+    }
+
+    /// What Redis said to `AUTH`. Its own words are not repeated: a server that does not know the command
+    /// quotes the arguments, and the argument is the password.
+    pub(super) fn said_to_password(error: &ServerError) -> Self {
+        let details = error.details().unwrap_or_default();
+        match error.code() {
+            "WRONGPASS" | "LOADING" | "BUSY" => Self::said(error),
+            "ERR" if details.starts_with(TOO_MANY_CLIENTS) => Self::said(error),
+            "ERR" if details.starts_with("AUTH <password> called without any password configured") => {
+                Self::Denied("its default user has no password: leave `password` out".to_owned())
+            }
+            _ => Self::Denied("it does not take the password".to_owned()),
+        }
+    }
+
+    /// Why there is no connection, or no longer one.
+    pub(super) fn of_connection(error: &RedisError) -> Self {
+        if error.is_connection_refusal() {
+            return Self::Lost("connection refused".to_owned());
+        }
+        if error.kind() == ErrorKind::Parse {
+            return Self::Lost("it does not speak Redis's protocol".to_owned());
+        }
+        if error.is_connection_dropped() {
+            return Self::Lost("the connection broke".to_owned());
+        }
+        let message = shortened(Some(&error.to_string()));
+        let untrusted = message.starts_with("invalid peer certificate");
+        let hint = if untrusted { "; `ca` names the authority to trust" } else { "" };
+        Self::Lost(format!("{message}{hint}"))
+    }
+}
+
+/// At most 200 characters of what a server said: enough to search for, too little to flood a log.
+fn shortened(text: Option<&str>) -> String {
+    const LONGEST: usize = 200;
+    text.unwrap_or_default().trim_end().chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Value, parse_redis_value};
+
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_server_is_said_in_plain_words() {
+        for (answer, fault) in [
+            (
+                "NOAUTH Authentication required.",
+                denied("it wants a password: give the connection `password`"),
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'time' command",
+                denied(&format!(
+                    "this user has no permissions to run the 'time' command; the user needs `{RIGHTS}`"
+                )),
+            ),
+            (
+                "ERR max number of clients reached",
+                Fault::Lost("it has as many clients as its `maxclients` allows".into()),
+            ),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                unexpected("it is loading its data after a start"),
+            ),
+            ("BUSY Redis is busy running a script.", unexpected("it is busy with a script")),
+            ("MASTERDOWN Link with MASTER is down", unexpected("it is a replica that has lost its master")),
+            ("READONLY You can't write", unexpected("it is a replica, which does not take this command")),
+            (
+                "MOVED 3999 127.0.0.1:6381",
+                unexpected("it is a node of a cluster, which this version cannot read"),
+            ),
+            ("ODD thing", unexpected("it said ODD thing")),
+            ("ODD", unexpected("it said ODD")),
+        ] {
+            assert_eq!(Fault::said(&error(answer)), fault);
+        }
+    }
+
+    #[test]
+    fn an_error_about_a_key_names_it() {
+        for (answer, fault) in [
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                unexpected("`acme:tasks` holds another type than a list: name a list, or delete the key"),
+            ),
+            (
+                "NOPERM No permissions to access a key",
+                denied(&format!(
+                    "reading `acme:tasks`: No permissions to access a key; the user needs `{RIGHTS} ~acme:tasks`"
+                )),
+            ),
+            (
+                "NOAUTH Authentication required.",
+                denied("it wants a password: give the connection `password`"),
+            ),
+            ("LOADING Redis", unexpected("reading `acme:tasks`: it is loading its data after a start")),
+        ] {
+            assert_eq!(Fault::about("acme:tasks", "list", &error(answer)), fault);
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_server_that_may_quote_the_password_are_not_repeated() {
+        for (answer, fault) in [
+            ("WRONGPASS invalid hunter2", denied("wrong username or password, or the user is off")),
+            (
+                "ERR unknown command 'AUTH', with args beginning with: 'hunter2'",
+                denied("it does not take the password"),
+            ),
+            ("hunter2 hunter2", denied("it does not take the password")),
+            ("NOPERM hunter2", denied("it does not take the password")),
+            (
+                "ERR AUTH <password> called without any password configured for the default user.",
+                denied("its default user has no password: leave `password` out"),
+            ),
+            (
+                "ERR max number of clients reached",
+                Fault::Lost("it has as many clients as its `maxclients` allows".into()),
+            ),
+            ("LOADING Redis", unexpected("it is loading its data after a start")),
+        ] {
+            assert_eq!(Fault::said_to_password(&error(answer)), fault);
+        }
+    }
+
+    #[test]
+    fn a_server_cannot_flood_a_log() {
+        let Fault::Unexpected(message) = Fault::said(&error(&format!("ODD {}", "x".repeat(5_000)))) else {
+            panic!("no state has this name");
+        };
+        assert_eq!(message.len(), "it said ".len() + 200);
+    }
+
+    fn denied(message: &str) -> Fault {
+        Fault::Denied(message.to_owned())
+    }
+
+    fn unexpected(message: &str) -> Fault {
+        Fault::Unexpected(message.to_owned())
+    }
+
+    fn error(line: &str) -> ServerError {
+        let Ok(Value::ServerError(error)) = parse_redis_value(format!("-{line}\r\n").as_bytes()) else {
+            panic!("{line} is an error");
+        };
+        error
+    }
+}

@@ -1,0 +1,71 @@
+//! The kinds of queues in Redis, behind one pair of questions: what to ask, and what the answers mean.
+
+use redis::{Pipeline, Value};
+
+use super::entry_id::EntryId;
+use super::fault::Fault;
+use super::list::List;
+use super::stream::{Stream, Uncounted};
+use crate::engine::signals::Reading;
+use crate::sources::Plan;
+use crate::timestamp::Timestamp;
+
+/// How tasks lie in Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Layout {
+    /// In lists.
+    List(List),
+    /// In a stream.
+    Stream(Stream),
+}
+
+/// What the first answers about a queue told.
+#[derive(Debug, PartialEq)]
+pub(super) enum Look {
+    /// Everything.
+    Complete {
+        /// What was seen.
+        reading: Reading,
+        /// The entry of a stream after which unread ones lie, if there are any.
+        unread_after: Option<EntryId>,
+    },
+    /// Not how many entries are unread: they have to be counted.
+    Uncounted(Uncounted),
+}
+
+impl Layout {
+    /// Adds the commands of one read; `unread_after` is what the read before told.
+    pub(super) fn ask(&self, unread_after: Option<EntryId>, pipeline: &mut Pipeline) {
+        match self {
+            Self::List(list) => list.ask(pipeline),
+            Self::Stream(stream) => stream.ask(unread_after, pipeline),
+        }
+    }
+
+    /// Reads the answers to those commands, which Redis gave at `now`.
+    ///
+    /// # Errors
+    /// When Redis refuses, or an answer makes no sense.
+    pub(super) fn look(&self, answers: &[Value], now: Timestamp) -> Result<Look, Fault> {
+        match self {
+            Self::List(list) => Ok(Look::Complete { reading: list.read(answers)?, unread_after: None }),
+            Self::Stream(stream) => stream.look(answers, now),
+        }
+    }
+}
+
+impl Plan for Layout {
+    fn queue(&self) -> String {
+        match self {
+            Self::List(list) => list.to_string(),
+            Self::Stream(stream) => stream.to_string(),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::List(list) => list.names(),
+            Self::Stream(stream) => vec![stream.name()],
+        }
+    }
+}

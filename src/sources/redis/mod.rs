@@ -1,0 +1,42 @@
+//! Redis: lists and streams, all of a connection read in one pipeline.
+//!
+//! A kind of queue is a variant of [`layout::Layout`]: it says which commands it needs and reads their
+//! answers. The connection, the pipeline and the words for what goes wrong are shared.
+
+mod answer;
+mod client;
+mod endpoint;
+mod entry_id;
+mod fault;
+mod layout;
+mod list;
+mod opening;
+mod stream;
+
+use crate::sources::{ConnectionKind, Spec};
+
+/// Tasks in one or several lists.
+pub(super) const LIST: Spec = Spec {
+    name: "redis",
+    summary: "tasks in Redis lists (LPUSH, and BRPOP or LMOVE)",
+    keys: list::KEYS,
+    parse: list::parse,
+    connection: &CONNECTION,
+};
+
+/// Tasks in a stream, taken by a consumer group.
+pub(super) const STREAMS: Spec = Spec {
+    name: "redis-streams",
+    summary: "tasks in a Redis stream, taken by a consumer group",
+    keys: stream::KEYS,
+    parse: stream::parse,
+    connection: &CONNECTION,
+};
+
+/// One Redis server. Sentinel and Cluster would be further modes of this kind.
+const CONNECTION: ConnectionKind = ConnectionKind {
+    name: "redis",
+    summary: "a Redis or Valkey server, version 5 or later",
+    keys: endpoint::KEYS,
+    parse: endpoint::parse,
+};

@@ -1,0 +1,106 @@
+//! Redis lists and streams.
+
+mod connection;
+mod list;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_scaler::engine::signals::{Counters, InFlight, Reading};
+use agent_scaler::fields::{Fields, Value};
+use agent_scaler::secret::{Revealed, Secret};
+use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Spec};
+
+use crate::support::servers::Redis;
+
+/// How long a test waits for what should come at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The rights that the errors name, and no more.
+const RIGHTS: &str = "-@all +select +time +llen +xlen +xinfo|groups +xrange";
+
+fn list(waiting: &str) -> Arc<dyn Plan> {
+    plan("redis", &[("listName", waiting)])
+}
+
+fn list_with_processing(waiting: &str, processing: &str) -> Arc<dyn Plan> {
+    plan("redis", &[("listName", waiting), ("processingListName", processing)])
+}
+
+fn stream(name: &str, group: &str) -> Arc<dyn Plan> {
+    plan("redis-streams", &[("stream", name), ("consumerGroup", group)])
+}
+
+fn plan(source: &str, keys: &[(&str, &str)]) -> Arc<dyn Plan> {
+    let values: BTreeMap<String, Value> = keys.iter().map(|(name, value)| text(name, value)).collect();
+    let mut fields = Fields::new("metadata", &values);
+    let plan = (spec(source).parse)(&mut fields);
+    plan.unwrap_or_else(|| panic!("{:?}", fields.finish()))
+}
+
+fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
+    let values: BTreeMap<String, Value> = keys.iter().cloned().collect();
+    let mut fields = Fields::new("connections.main", &values);
+    let endpoint = (spec("redis").connection.parse)(&mut fields);
+    endpoint.unwrap_or_else(|| panic!("{:?}", fields.finish()))
+}
+
+fn spec(source: &str) -> &'static Spec {
+    ALL.iter().find(|spec| spec.name == source).unwrap()
+}
+
+fn text(name: &str, value: &str) -> (String, Value) {
+    (name.to_owned(), Value::Text(value.to_owned()))
+}
+
+fn password(password: &str) -> (String, Value) {
+    let value = Revealed::new(password);
+    ("password".to_owned(), Value::Secret(Secret::Variable { name: "REDIS_PASSWORD".to_owned(), value }))
+}
+
+fn password_file(path: PathBuf) -> (String, Value) {
+    ("password".to_owned(), Value::Secret(Secret::File(path)))
+}
+
+async fn connect(endpoint: &dyn Endpoint) -> Result<Box<dyn Client>, ReadError> {
+    tokio::time::timeout(PATIENCE, endpoint.connect()).await.unwrap()
+}
+
+/// A client of a server without a password.
+async fn client_of(redis: &Redis) -> Box<dyn Client> {
+    client_at(redis.port()).await
+}
+
+async fn client_at(port: u16) -> Box<dyn Client> {
+    connect(&*endpoint(&[text("url", &address(port))])).await.unwrap()
+}
+
+fn address(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}/0")
+}
+
+async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+    tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap()
+}
+
+/// The reading of the one plan that is read.
+async fn read_one(client: &mut Box<dyn Client>, plan: &Arc<dyn Plan>) -> Result<Reading, ReadError> {
+    let mut results = read(client, std::slice::from_ref(plan)).await;
+    assert_eq!(results.len(), 1);
+    results.remove(0)
+}
+
+fn seen(ready: u64, in_flight: Option<u64>) -> Reading {
+    Reading { ready: Some(ready), in_flight: in_flight.map(InFlight::Known), ..Reading::default() }
+}
+
+/// What a group shows whose counters are known.
+fn counted(ready: u64, in_flight: u64, added: u64, completed: u64) -> Reading {
+    Reading {
+        counters: Counters { added: Some(added), completed: Some(completed) },
+        ..seen(ready, Some(in_flight))
+    }
+}

@@ -1,0 +1,212 @@
+"""Rules between a ScaledObject, its target, and the scaler that it asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from model import Obj, Outcome, World, containers, seconds
+
+KEYS = {"scalerAddress", "source", "connection", "listName", "processingListName", "stream", "consumerGroup",
+        "workload", "tasksPerReplica", "maxQueueWait", "expectedTaskDuration", "podStartupTime", "nodeStartupTime",
+        "drainTime", "minReplicaCount", "maxReplicaCount", "activationBacklog"}
+DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration"))}
+QUEUES = ("listName", "processingListName", "stream")
+SERVER_KEYS = {"listen", "admin", "tls", "connections", "tenants", "defaults"}
+TLS_KEYS = {"mode", "certificate", "key", "clientCa"}
+CONNECTION_KEYS = {"type", "url", "username", "password", "ca"}
+
+
+def target_exists(world: World) -> Iterator[Outcome]:
+    """The target lies in the ScaledObject's folder, or external.yaml says whose it is."""
+    for s in world.all("ScaledObject"):
+        name = s.spec.get("scaleTargetRef", {}).get("name", "")
+        here = world.find("Deployment", name, s.namespace, s.folder) or world.listed("Deployment", name, s.namespace)
+        yield str(s), None if here else f"target {name} is not in {s.folder} and not in external.yaml"
+
+
+def one_per_target(world: World) -> Iterator[Outcome]:
+    """Two ScaledObjects on one Deployment fight over its number; KEDA's webhook refuses the second."""
+    seen: dict[tuple, str] = {}
+    for s in world.all("ScaledObject"):
+        key = (s.namespace, s.spec.get("scaleTargetRef", {}).get("name"))
+        yield str(s), f"{key[1]} is already scaled by {seen[key]}" if key in seen else None
+        seen[key] = str(s)
+
+
+def no_replicas(world: World) -> Iterator[Outcome]:
+    """A scaled Deployment has no `replicas`: each apply would set the number back and end running tasks."""
+    for s, d in world.scaled():
+        yield str(d), f"has replicas: {d.spec['replicas']}, but {s.name} scales it" if "replicas" in d.spec else None
+
+
+def name_fits(world: World) -> Iterator[Outcome]:
+    """KEDA puts `keda-hpa-` before the name, and the result must have at most 63 characters."""
+    for s in world.all("ScaledObject"):
+        yield str(s), f"the name has {len(s.name)} characters, at most 54 are allowed" if len(s.name) > 54 else None
+
+
+def metadata_is_text(world: World) -> Iterator[Outcome]:
+    """KEDA refuses metadata values that are not strings: quote numbers and booleans."""
+    for s, trigger in world.triggers():
+        for key, value in trigger.get("metadata", {}).items():
+            yield f"{s} {key}", None if isinstance(value, str) else f"{value!r} is not a string: quote it"
+
+
+def metadata_is_known(world: World) -> Iterator[Outcome]:
+    """Only keys that the scaler knows, with durations that it can read."""
+    for s, trigger in world.triggers():
+        metadata = trigger.get("metadata", {})
+        unknown = sorted(set(metadata) - KEYS)
+        yield str(s), f"unknown trigger keys: {', '.join(unknown)}" if unknown else None
+        for key in sorted(DURATIONS & set(metadata)):
+            try:
+                seconds(metadata[key])
+                yield f"{s} {key}", None
+            except ValueError as error:
+                yield f"{s} {key}", str(error)
+
+
+def bounds_agree(world: World) -> Iterator[Outcome]:
+    """KEDA does not send its bounds, so the trigger repeats them; they must be the same."""
+    for s, trigger in world.triggers():
+        for key in ("minReplicaCount", "maxReplicaCount"):
+            spec, said = s.spec.get(key), trigger.get("metadata", {}).get(key)
+            yield f"{s} {key}", None if str(spec) == str(said) else f"{spec} in the spec, {said} in the trigger"
+
+
+def errors_do_not_scale_in(world: World) -> Iterator[Outcome]:
+    """No setting that turns "no answer" into fewer replicas, and one trigger that is the whole demand."""
+    for s, trigger in world.triggers():
+        behaviour = s.spec.get("fallback", {"behavior": "currentReplicas"}).get("behavior", "static")
+        advanced = s.spec.get("advanced", {})
+        wrong = []
+        if behaviour not in ("currentReplicas", "currentReplicasIfHigher"):
+            wrong.append(f"fallback {behaviour} can scale in while the scaler has no answer")
+        if trigger.get("metricType") != "AverageValue":
+            wrong.append("metricType must be AverageValue")
+        if advanced.get("scalingModifiers"):
+            wrong.append("scalingModifiers replace the scaler's number")
+        if len(s.spec["triggers"]) > 1:
+            wrong.append("KEDA takes the maximum over several triggers, which lifts every cap")
+        yield str(s), "; ".join(wrong) or None
+
+
+def small_steps_reach_the_hpa(world: World) -> Iterator[Outcome]:
+    """Without a tolerance of 0 the HPA ignores changes of up to 10 %."""
+    for s, _ in world.triggers():
+        behaviour = s.spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
+        for side in ("scaleUp", "scaleDown"):
+            tolerance = behaviour.get(side, {}).get("tolerance")
+            yield f"{s} {side}", None if str(tolerance) == "0" else f"{side}.tolerance is {tolerance}, not 0"
+
+
+def grace_covers_drain(world: World) -> Iterator[Outcome]:
+    """A worker that may drain for `drainTime` is not killed earlier."""
+    for s, d in world.scaled():
+        for trigger in s.spec.get("triggers", []):
+            drain = seconds(trigger["metadata"].get("drainTime", "0s"))
+            grace = d.pod.get("terminationGracePeriodSeconds", 30)
+            yield str(d), None if grace >= drain else f"grace period {grace} s is shorter than drainTime {drain:.0f} s"
+
+
+def address_is_ours(world: World) -> Iterator[Outcome]:
+    """`scalerAddress` is a headless Service of the set and one of its ports."""
+    for s, trigger in world.triggers():
+        address = trigger.get("metadata", {}).get("scalerAddress", "")
+        match = re.fullmatch(r"([^.]+)\.([^.]+)\.svc\.cluster\.local:(\d+)", address)
+        service = world.find("Service", match[1], match[2]) if match else None
+        if not service:
+            problem = f"{address!r} is no Service of the set"
+        elif service.spec.get("clusterIP") != "None":
+            problem = f"Service {service.name} is not headless: KEDA would stay with one pod"
+        elif int(match[3]) not in [p["port"] for p in service.spec.get("ports", [])]:
+            problem = f"Service {service.name} has no port {match[3]}"
+        else:
+            problem = None
+        yield str(s), problem
+
+
+def tenant_may(world: World) -> Iterator[Outcome]:
+    """The server's file lets the ScaledObject's namespace watch these queues on this connection."""
+    for server in world.servers:
+        for s, trigger in world.triggers():
+            metadata = trigger.get("metadata", {})
+            tenant = (server.data.get("tenants") or {}).get(s.namespace, {})
+            patterns = tenant.get("connections", {}).get(metadata.get("connection"), [])
+            names = [n.strip() for key in QUEUES if key in metadata for n in metadata[key].split(",")]
+            refused = [n for n in names if not any(matches(p, n) for p in patterns)]
+            if not names:
+                problem = "names no queue"
+            else:
+                problem = f"namespace {s.namespace} may not watch {', '.join(refused)}" if refused else None
+            yield f"{s} ↔ {server.path}", problem
+
+
+def matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
+
+
+def server_file(world: World) -> Iterator[Outcome]:
+    """The server's file holds known keys, known connections, the Deployment's ports, and files that are mounted."""
+    for server in world.servers:
+        data = server.data
+        unknown = set(data) - SERVER_KEYS | set(data.get("tls", {})) - TLS_KEYS | set(data.get("defaults", {})) - KEYS
+        for connection in data.get("connections", {}).values():
+            unknown |= set(connection) - CONNECTION_KEYS
+        yield f"{server.path} keys", f"unknown: {', '.join(sorted(unknown))}" if unknown else None
+        for name, tenant in (data.get("tenants") or {}).items():
+            lost = set(tenant.get("connections", {})) - set(data.get("connections", {}))
+            yield f"{server.path} tenant {name}", f"unknown connections: {', '.join(sorted(lost))}" if lost else None
+        for d in readers_of(world, server):
+            yield from server_fits(world, server, d)
+
+
+def readers_of(world: World, server: Obj) -> list[Obj]:
+    """The Deployments that mount the ConfigMap made of this file."""
+    names = {g["name"] for k in world.kustomizations if k.folder == server.folder
+             for g in k.data.get("configMapGenerator", []) if PurePosixPath(server.path).name in g.get("files", [])}
+    return [d for d in world.all("Deployment") if d.folder == server.folder
+            and any(v.get("configMap", {}).get("name") in names for v in d.pod.get("volumes", []))]
+
+
+def server_fits(world: World, server: Obj, d: Obj) -> Iterator[Outcome]:
+    ports = {p["containerPort"] for c in containers(d.pod) for p in c.get("ports", [])}
+    for key in ("listen", "admin"):
+        port = int(server.data[key].rsplit(":", 1)[1])
+        yield f"{server.path} {key}", None if port in ports else f"port {port} is not a port of {d.name}"
+    files = [v for k, v in server.data.get("tls", {}).items() if k != "mode"]
+    for connection in server.data.get("connections", {}).values():
+        password = connection.get("password")
+        files += [connection["ca"]] if "ca" in connection else []
+        files += [password["file"]] if isinstance(password, dict) and "file" in password else []
+    mounted = set(mounted_files(world, d))
+    for file in files:
+        yield f"{server.path} {file}", None if file in mounted else f"{file} is not mounted in {d.name}"
+
+
+def mounted_files(world: World, d: Obj) -> Iterator[str]:
+    volumes = {v["name"]: v.get("secret", {}) for v in d.pod.get("volumes", [])}
+    for c in containers(d.pod):
+        for mount in c.get("volumeMounts", []):
+            secret = volumes.get(mount["name"], {})
+            found = world.find("Secret", secret.get("secretName", ""), d.namespace)
+            keys = [*found.data.get("stringData", {}), *found.data.get("data", {})] if found else []
+            for path in [i["path"] for i in secret.get("items", [])] or keys:
+                yield f"{mount['mountPath']}/{path}"
+
+
+def trigger_authentication(world: World) -> Iterator[Outcome]:
+    """The keys that a trigger authentication takes are in a Secret of KEDA's namespace."""
+    for a in world.all("ClusterTriggerAuthentication"):
+        for ref in a.spec.get("secretTargetRef", []):
+            secret = world.find("Secret", ref["name"], "keda")
+            known = {**secret.data.get("data", {}), **secret.data.get("stringData", {})} if secret else {}
+            problem = None if ref["key"] in known else f"no Secret keda/{ref['name']} with the key {ref['key']}"
+            yield f"{a} {ref['parameter']}", problem
+
+
+RULES = (target_exists, one_per_target, no_replicas, name_fits, metadata_is_text, metadata_is_known, bounds_agree,
+         errors_do_not_scale_in, small_steps_reach_the_hpa, grace_covers_drain, address_is_ours, tenant_may,
+         server_file, trigger_authentication)

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Validates deploy/ and examples/scaledobjects/. Needs python3 and go; keeps all it makes in the user's cache.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/agent-scaler/manifests
+key=$(sha256sum "$here/requirements.txt" | cut -c1-16)
+venv=$cache/venv-$key
+export PYTHONDONTWRITEBYTECODE=1
+
+if [[ ! -e $venv/complete ]]; then
+    # Marked complete only at the end, so that an interrupted install is made anew.
+    rm -rf "$venv"
+    mkdir -p "$cache"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement "$here/requirements.txt"
+    touch "$venv/complete"
+fi
+
+status=0
+# kustomize is not needed to check the files, but where it is there the two sets must build.
+root=$(cd "$here/../.." && pwd)
+if command -v kubectl >/dev/null; then
+    echo "== kustomize"
+    for folder in deploy/manifests deploy/manifests/worker; do
+        kubectl kustomize "$root/$folder" >/dev/null && echo "$folder builds" || { echo "FAILED $folder"; status=1; }
+    done
+else
+    echo "== kustomize: not run, there is no kubectl"
+fi
+
+echo "== self-test"
+"$venv/bin/python" "$here/check.py" --self-test || status=1
+echo "== check"
+"$venv/bin/python" "$here/check.py" "$@" || status=1
+exit "$status"
