@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::SystemClock;
-use crate::config::server::{BadFile, Server};
+use crate::config::server::Server;
 use crate::scaler::Scaler;
 use crate::sources;
 
@@ -26,10 +26,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, allow_inline_connections } = arguments;
-    let server = match load(&config)? {
+    let server = match load(&config) {
         Ok(server) => Server { allow_inline_connections, ..server },
         Err(bad) => {
-            super::complain(&anyhow::anyhow!("{}: {bad}", config.display()));
+            super::complain(&bad);
             return Ok(ExitCode::from(2));
         }
     };
@@ -39,9 +39,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(path: &Path) -> anyhow::Result<Result<Server, BadFile>> {
+fn load(path: &Path) -> anyhow::Result<Server> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Server::parse(&text, sources::ALL))
+    Server::parse(&text, sources::ALL).map_err(|bad| anyhow::anyhow!("{}: {bad}", path.display()))
 }
 
 async fn serve(server: Server) -> anyhow::Result<()> {

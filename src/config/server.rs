@@ -181,6 +181,7 @@ impl Server {
         let connections = self::connections(&mut walk, connections, sources);
         let tenants = self::tenants(&mut walk, tenants, &connections);
         let defaults = self::defaults(&mut walk, defaults);
+        refuse_unknown(&mut walk, &mut root);
         let top = walk.values(root, "");
         let mut fields = Fields::new("", &top);
         let listen = fields.read(&LISTEN);
@@ -192,7 +193,6 @@ impl Server {
         if tick.is_some_and(|tick| !TICKS.contains(&tick)) {
             fields.problem(&TICK, "is not within 100ms to 30s");
         }
-        fields.refuse_unknown(&SECTIONS);
         walk.problems.extend(fields.finish());
         Invalid::unless_empty(SUBJECT, walk.problems)?;
         let server = || {
@@ -213,6 +213,18 @@ impl Server {
         };
         server().ok_or_else(|| BadFile::Yaml("a key was refused without a reason, which is a bug".to_owned()))
     }
+}
+
+/// Takes the unknown keys out of the top of the file, whatever their shape.
+fn refuse_unknown(walk: &mut Walk, root: &mut Map<String, Node>) {
+    let known = || KEYS.iter().map(|key| key.name);
+    root.retain(|name, _| {
+        let is_known = known().any(|known| known == name);
+        if !is_known {
+            walk.problem(name, "unknown key", nearest(name, known().chain(SECTIONS)).as_deref());
+        }
+        is_known
+    });
 }
 
 const SUBJECT: &str = "the server's file";

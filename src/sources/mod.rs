@@ -18,7 +18,7 @@ use crate::fields::{Fields, Key};
 pub const ALL: &[Spec] = &[redis::LIST, redis::STREAMS];
 
 /// A kind of queue.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Value of the trigger's `source` key.
     pub name: &'static str,

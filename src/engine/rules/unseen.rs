@@ -156,6 +156,8 @@ mod tests {
     /// The law at W = 120 s and L = 30 s, written out a second time.
     fn demanded(ready: Option<u64>, service: u64) -> u64 {
         let part = (service as f64 / 90.0).min(1.0);
-        (ready.unwrap_or(0) as f64 * part - 1e-6).ceil() as u64
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 100")]
+        let replicas = (ready.unwrap_or(0) as f64 * part - 1e-6).ceil() as u64;
+        replicas
     }
 }

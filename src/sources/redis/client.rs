@@ -1,4 +1,4 @@
-//! One open connection: a batch of queues is one pipeline, and one more for streams without a lag.
+//! One open connection: a batch of queues is one pipeline, and one more for a hundred streams without a lag.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -12,12 +12,17 @@ use super::answer;
 use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::layout::{Layout, Look};
+use super::stream::Uncounted;
 use crate::engine::signals::Reading;
 use crate::sources::{Client, Plan, ReadError};
 use crate::timestamp::Timestamp;
 
 /// Most queues in one pipeline: Redis keeps all its answers in memory until they are sent.
 const MOST_PLANS: usize = 1_000;
+
+/// Most streams whose entries are counted in one pipeline: their payloads come with the answers, up to 101
+/// a stream, and are gone before the next pipeline.
+const MOST_UNCOUNTED: usize = 100;
 
 /// Most streams whose position is remembered: as many as a server has triggers. Beyond it all are
 /// forgotten, which costs the age of the oldest entry in one reading.
@@ -53,16 +58,23 @@ impl RedisClient {
     /// One result for each plan, or one fault for all of them.
     async fn read_batch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<Result<Reading, Fault>>, Fault> {
         let (looks, now) = self.look(plans).await?;
-        let mut counting = Pipeline::new();
+        let mut uncounted: Vec<&Uncounted> = Vec::new();
         for look in &looks {
             if let Ok(Look::Uncounted(stream)) = look {
-                stream.ask(&mut counting);
+                uncounted.push(stream);
             }
         }
-        let mut counts = self.send(counting).await?.into_iter();
+        let mut counted = Vec::with_capacity(uncounted.len());
+        for streams in uncounted.chunks(MOST_UNCOUNTED) {
+            let mut pipeline = Pipeline::new();
+            streams.iter().for_each(|stream| stream.ask(&mut pipeline));
+            let answers = self.send(pipeline).await?;
+            counted.extend(streams.iter().zip(&answers).map(|(stream, answer)| stream.read(answer, now)));
+        }
+        let mut counted = counted.into_iter();
         let readings = looks.into_iter().map(|look| match look? {
             Look::Complete { reading, unread_after: _ } => Ok(reading),
-            Look::Uncounted(stream) => stream.read(&counts.next().unwrap_or_default(), now),
+            Look::Uncounted(_) => counted.next().unwrap_or_else(|| Err(Fault::nonsense("XRANGE"))),
         });
         Ok(readings.collect())
     }
@@ -107,11 +119,8 @@ impl RedisClient {
         self.unread_after.insert(layout.clone(), *id);
     }
 
-    /// One answer for each command, errors of single commands among them; nothing is sent for nothing.
+    /// One answer for each command, errors of single commands among them.
     async fn send(&mut self, mut pipeline: Pipeline) -> Result<Vec<Value>, Fault> {
-        if pipeline.is_empty() {
-            return Ok(Vec::new());
-        }
         let answers = pipeline.ignore_errors().query_async(&mut self.connection).await;
         answers.map_err(|error| Fault::of_connection(&error))
     }

@@ -77,10 +77,8 @@ impl Fault {
                 "it is a node of a cluster, which this version cannot read"
             }
             code => {
-                return Self::Unexpected(format!(
-                    "it said {}",
-                    shortened(Some(&format!("{code} {details}")))
-                ));
+                let words = format!("{code} {details}");
+                return Self::Unexpected(format!("it said {}", shortened(Some(&words))));
             }
         };
         Self::Unexpected(state.to_owned())

@@ -8,6 +8,7 @@ mod client;
 mod endpoint;
 mod entry_id;
 mod fault;
+mod group;
 mod layout;
 mod list;
 mod opening;

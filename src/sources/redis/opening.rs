@@ -53,8 +53,8 @@ fn server(location: &Location, certificates: Option<TlsCertificates>) -> RedisRe
     }
 }
 
-/// How we speak: in RESP2, which every version and every proxy knows, and without naming our library, for
-/// which Redis before 7.2 has no right that an ACL could grant.
+/// How we speak: in RESP2, which every version and every proxy knows, and without naming our library, which
+/// no ACL can allow by itself before Redis 7.2.
 fn settings(address: ConnectionAddr) -> RedisResult<ConnectionInfo> {
     let redis = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
     // The end of a long batch must not wait for the acknowledgement of its beginning.

@@ -10,6 +10,7 @@ use redis::{Pipeline, Value};
 use super::answer;
 use super::entry_id::EntryId;
 use super::fault::Fault;
+use super::group::Group;
 use super::layout::{Layout, Look};
 use crate::engine::signals::{Counters, InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
@@ -62,14 +63,6 @@ pub(super) struct Uncounted {
     counters: Counters,
 }
 
-/// What `XINFO GROUPS` says of one group.
-struct Group {
-    pending: u64,
-    last_delivered: EntryId,
-    entries_read: Option<u64>,
-    lag: Option<u64>,
-}
-
 /// Parses the trigger keys of a stream.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
     let name = fields.read::<Name>(&STREAM);
@@ -87,8 +80,8 @@ impl Stream {
     /// Adds the commands of one read.
     ///
     /// `unread_after` is what the read before saw: one more command then fetches the entry behind it, whose
-    /// id tells how long it has waited. Most often nobody has taken it since, and no second round trip is
-    /// needed to learn its age.
+    /// id tells how long it has waited, unless somebody has taken it since. A wait that grows is seen so
+    /// without a second round trip.
     pub(super) fn ask(&self, unread_after: Option<EntryId>, pipeline: &mut Pipeline) {
         pipeline.cmd("XINFO").arg("GROUPS").arg(&self.name);
         pipeline.cmd("XLEN").arg(&self.name);
@@ -106,8 +99,7 @@ impl Stream {
         let length = answer::count(self.granted(length)?).ok_or_else(|| self.nonsense("XLEN"))?;
         let Some(group) = self.group_in(groups)? else {
             // Without a group nobody has taken anything; without a stream the length is zero.
-            let reading =
-                Reading { ready: Some(length), in_flight: Some(InFlight::Known(0)), ..Reading::default() };
+            let reading = known(length, 0, None, Counters::default());
             return Ok(Look::Complete { reading, unread_after: None });
         };
         let first = unread.first().map(|entries| self.entries(entries)).transpose()?;
@@ -129,13 +121,10 @@ impl Stream {
             None if length == 0 => {
                 Ok(Look::Complete { reading: known(0, pending, None, counters), unread_after: None })
             }
-            None => Ok(Look::Uncounted(Uncounted {
-                stream: self.clone(),
-                last_delivered,
-                length,
-                pending,
-                counters,
-            })),
+            None => {
+                let stream = self.clone();
+                Ok(Look::Uncounted(Uncounted { stream, last_delivered, length, pending, counters }))
+            }
         }
     }
 
@@ -190,47 +179,23 @@ impl Uncounted {
 
     /// Reads the answer to it.
     ///
-    /// Where there are more than [`MOST_COUNTED`], what is neither unread nor pending counts as unread too.
-    /// It is nothing if workers delete what they acknowledge, as most of those do that leave no lag; else
-    /// the number is too high, until the group has read to the end and Redis knows the lag again.
+    /// Where there are more than [`MOST_COUNTED`], acknowledged entries count as unread too. There are none
+    /// if workers delete what they acknowledge, as most do that leave no lag; else the number is too high,
+    /// until the group has read to the end and Redis knows the lag again. It is never too low together with
+    /// the pending ones: both are then all that the stream holds.
     ///
     /// # Errors
     /// When Redis refuses, or the answer makes no sense.
-    pub(super) fn read(self, answer: &Value, now: Timestamp) -> Result<Reading, Fault> {
-        let Self { stream, last_delivered, length, pending, counters } = self;
-        let entries = stream.entries(answer)?;
-        if entries.iter().any(|id| *id <= last_delivered) {
-            return Err(stream.nonsense("XRANGE"));
+    pub(super) fn read(&self, answer: &Value, now: Timestamp) -> Result<Reading, Fault> {
+        let entries = self.stream.entries(answer)?;
+        if entries.iter().any(|id| *id <= self.last_delivered) {
+            return Err(self.stream.nonsense("XRANGE"));
         }
         let counted = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        let ready =
-            if counted <= MOST_COUNTED { counted } else { length.saturating_sub(pending).max(counted) };
+        let not_pending = self.length.saturating_sub(self.pending);
+        let ready = if counted <= MOST_COUNTED { counted } else { not_pending.max(counted) };
         let oldest = entries.first().and_then(|id| id.age(now));
-        Ok(known(ready, pending, oldest, counters))
-    }
-}
-
-impl Group {
-    fn from_fields(fields: &[Value]) -> Option<Self> {
-        // Absent before Redis 7.0, null where Redis does not know. A lag below zero is what a wrong
-        // ENTRIESREAD of XGROUP leaves behind, which is no knowledge either.
-        let total = |name| match answer::field(fields, name) {
-            None | Some(Value::Nil) => Some(None),
-            Some(value) => answer::integer(value).map(|number| u64::try_from(number).ok()),
-        };
-        Some(Self {
-            pending: answer::count(answer::field(fields, "pending")?)?,
-            last_delivered: EntryId::from_answer(answer::field(fields, "last-delivered-id")?)?,
-            entries_read: total("entries-read")?,
-            lag: total("lag")?,
-        })
-    }
-
-    /// Totals of the stream's life. What was read and is not pending has been acknowledged.
-    fn counters(&self) -> Counters {
-        let completed = self.entries_read.and_then(|read| read.checked_sub(self.pending));
-        let added = self.entries_read.zip(self.lag).and_then(|(read, lag)| read.checked_add(lag));
-        Counters { added, completed }
+        Ok(known(ready, self.pending, oldest, self.counters))
     }
 }
 

@@ -1,4 +1,6 @@
-//! What tests share: real servers, and a proxy that gets in the way.
+//! What the tests stand on.
 
+pub(crate) mod harness;
 pub(crate) mod proxy;
+pub(crate) mod scripted;
 pub(crate) mod servers;

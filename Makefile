@@ -1,0 +1,34 @@
+# One plain command each. `make demo` and `make test` do all of their own set-up.
+.PHONY: demo test test-rust test-manifests test-keda check bench setup clean
+
+# A minute of scaling on an embedded queue: needs the Rust toolchain and a C compiler, no server, no cluster.
+demo: toolchain
+	cargo run --quiet --locked -- demo
+
+# Everything that needs no cluster. Installs what it lacks, starts real servers on free ports, stops them again.
+test: setup test-rust test-manifests
+
+test-rust:
+	cargo test --locked --all-targets
+
+test-manifests:
+	bash tests/manifests/run.sh
+
+# Formatting and lints.
+check: toolchain
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+# Figures, printed: the cost of a decision; 10,000 triggers on one Redis.
+bench: setup
+	cargo bench --locked
+
+setup: toolchain
+	bash scripts/setup.sh redis-server python3 openssl
+
+.PHONY: toolchain
+toolchain:
+	bash scripts/setup.sh cargo cc
+
+clean:
+	cargo clean

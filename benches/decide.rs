@@ -1,0 +1,152 @@
+//! What one decision costs: the bar is 5 µs, so that 10,000 triggers take a hundredth of a tick.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark may fail")]
+
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use agent_scaler::engine::decision::{Decision, LimitedBy};
+use agent_scaler::engine::estimate::Throughput;
+use agent_scaler::engine::policy::{Policy, ReplicaRange, Workload};
+use agent_scaler::engine::signals::{Counters, InFlight, Percentile, Quality, Reading, Signal, Signals};
+use agent_scaler::engine::{Memory, decide, want};
+use agent_scaler::timestamp::Timestamp;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+const TICK: Duration = Duration::from_secs(5);
+
+criterion_group!(benches, decisions, estimates);
+criterion_main!(benches);
+
+fn decisions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("want and decide, bar 5 us");
+    for (name, case) in [("plain", plain()), ("all rules speak", all_rules()), ("unseen tasks", unseen())] {
+        let speaking: Vec<LimitedBy> = case.decide().0.steps.iter().map(|step| step.by).collect();
+        assert_eq!(speaking, case.speaking, "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(&case).decide()));
+    }
+    group.finish();
+}
+
+fn estimates(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("estimate, bar 5 us");
+    let mut throughput = Throughput::default();
+    let mut now = Timestamp::default();
+    let mut completed = 0;
+    let mut observe = |throughput: &mut Throughput| {
+        completed += 3;
+        now = now + TICK;
+        let counters = Counters { added: Some(completed + 40), completed: Some(completed) };
+        throughput.observe(now, black_box(&Reading { counters, ..queue(40, 12) }));
+    };
+    // Ten minutes, so that all that is ever remembered is there.
+    (0..120).for_each(|_| observe(&mut throughput));
+    assert!(throughput.service().is_some());
+
+    group.bench_function("observe", |bencher| bencher.iter(|| observe(&mut throughput)));
+    let (policy, queue) = (policy(ReplicaRange::CEILING), seen(queue(40, 12)));
+    group.bench_function("signals", |bencher| bencher.iter(|| throughput.signals(&policy, queue.clone())));
+    group.finish();
+}
+
+/// Everything that one decision is made from.
+struct Case {
+    policy: Policy,
+    signals: Signals,
+    memory: Memory,
+    now: Timestamp,
+    /// The rules that change its number.
+    speaking: Vec<LimitedBy>,
+}
+
+impl Case {
+    fn decide(&self) -> (Decision, Memory) {
+        let want = want(&self.policy, &self.signals, &self.memory);
+        decide(&self.policy, &self.signals, want, &self.memory, self.now)
+    }
+}
+
+/// A backlog that is worked off in time.
+fn plain() -> Case {
+    Case {
+        policy: policy(ReplicaRange::CEILING),
+        signals: signals(queue(120, 45)),
+        memory: Memory::default(),
+        now: Timestamp::default(),
+        speaking: vec![],
+    }
+}
+
+/// Late tasks, more of them than the queue's concurrency, and more running ones than the budget allows for.
+fn all_rules() -> Case {
+    // The running tasks were taken when there was no budget.
+    let before = signals(queue(0, 2_400));
+    let unbounded = policy(ReplicaRange::CEILING);
+    let wanted = want(&unbounded, &before, &Memory::default());
+    let (_, memory) = decide(&unbounded, &before, wanted, &Memory::default(), Timestamp::default());
+    let late = Percentile { p95: Duration::from_secs(300), samples: 50 };
+    let reading = Reading { waits: Some(late), ceiling: Some(1_000), ..queue(10_000, 600) };
+    Case {
+        policy: policy(400),
+        signals: signals(reading),
+        memory,
+        now: Timestamp::default(),
+        speaking: vec![
+            LimitedBy::Promise,
+            LimitedBy::Ceiling,
+            LimitedBy::RunningTasks,
+            LimitedBy::Maximum,
+        ],
+    }
+}
+
+/// A list that hides its running tasks, and a demand that fell for ten minutes: the most there is to remember.
+fn unseen() -> Case {
+    let policy = policy(ReplicaRange::CEILING);
+    let hidden = |ready| signals(Reading { in_flight: None, ..queue(ready, 0) });
+    let mut memory = Memory::default();
+    let mut now = Timestamp::default();
+    for ready in (0..120_u64).rev() {
+        now = now + TICK;
+        let signals = Signals {
+            queue: Signal::Seen { value: hidden_reading(ready * 100), at: now, quality: Quality::Measured },
+            ..hidden(0)
+        };
+        let wanted = want(&policy, &signals, &memory);
+        memory = decide(&policy, &signals, wanted, &memory, now).1;
+    }
+    let queue = Signal::Seen { value: hidden_reading(10), at: now, quality: Quality::Measured };
+    let signals = Signals { queue, ..hidden(0) };
+    Case { policy, signals, memory, now, speaking: vec![LimitedBy::UnseenTasks] }
+}
+
+fn hidden_reading(ready: u64) -> Reading {
+    Reading { in_flight: None, ..queue(ready, 0) }
+}
+
+fn policy(most: u32) -> Policy {
+    Policy {
+        workload: Workload::Deployment,
+        replicas: ReplicaRange::try_new(0, most).unwrap(),
+        tasks_per_replica: NonZeroU32::new(4).unwrap(),
+        max_queue_wait: Duration::from_secs(120),
+        expected_task_duration: None,
+        start_up: Duration::from_secs(30),
+        drain_time: Duration::ZERO,
+        activation_backlog: 0,
+        fresh_for: TICK * 3,
+    }
+}
+
+fn queue(ready: u64, running: u64) -> Reading {
+    Reading { ready: Some(ready), in_flight: Some(InFlight::Known(running)), ..Reading::default() }
+}
+
+fn seen<T>(value: T) -> Signal<T> {
+    Signal::Seen { value, at: Timestamp::default(), quality: Quality::Measured }
+}
+
+fn signals(queue: Reading) -> Signals {
+    Signals { queue: seen(queue), service: seen(Duration::from_secs(10)), arrivals: seen(2.0) }
+}

@@ -1,0 +1,43 @@
+#!/bin/bash
+# Installs the programs that are named and missing, and says in one line each what cannot be had.
+set -euo pipefail
+
+# The Debian package of a program, where the two differ.
+package_of() {
+  case $1 in
+    cc) echo gcc ;;
+    python3) echo python3-venv ;;
+    *) echo "$1" ;;
+  esac
+}
+
+install() {
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || return 1
+    as_root=(sudo -n)
+  fi
+  command -v apt-get >/dev/null || return 1
+  # A package that starts a service of its own would take a port that nobody asked for.
+  export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 ||
+    { "${as_root[@]}" apt-get update -qq >/dev/null 2>&1 &&
+      "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1; }
+}
+
+missing=0
+for program in "$@"; do
+  command -v "$program" >/dev/null && continue
+  if [ "$program" = cargo ]; then
+    echo "missing: cargo, the Rust toolchain 1.95 or later (https://rustup.rs)" >&2
+    missing=1
+    continue
+  fi
+  package=$(package_of "$program")
+  echo "installing $package"
+  if ! install "$package" || ! command -v "$program" >/dev/null; then
+    echo "missing: $program, and the package $package cannot be installed here" >&2
+    missing=1
+  fi
+done
+exit "$missing"

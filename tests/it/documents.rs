@@ -1,0 +1,78 @@
+//! What the documents say is what the program does.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use agent_scaler::engine::decision::LimitedBy;
+
+/// The commands whose output stands in the README between a comment that names them and an end.
+const TABLES: [&str; 2] = ["agent-scaler keys --markdown", "agent-scaler keys --server --markdown"];
+
+#[test]
+fn the_tables_of_the_readme_are_those_that_the_program_prints() {
+    let path = root().join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let fresh = TABLES.iter().fold(readme.clone(), |text, command| with_table(&text, command));
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, fresh).unwrap();
+        return;
+    }
+    assert!(readme == fresh, "the README's tables are old: run `UPDATE=1 cargo test --test it documents`");
+}
+
+#[test]
+fn the_readme_explains_every_limit() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for limit in LimitedBy::ALL {
+        assert!(readme.contains(&format!("`{}`", limit.label())), "{}", limit.label());
+    }
+}
+
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let sources = all_tests();
+    let table = architecture.split("## The 45 traps").nth(1).expect("the table of traps");
+    let mut named = 0;
+    for name in table.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3) {
+        let function = name.rsplit("::").next().unwrap();
+        assert!(sources.contains(&format!("fn {function}(")), "{name} is no test");
+        named += 1;
+    }
+    assert!(named >= 30, "only {named} tests are named");
+    for trap in 1..=45 {
+        assert!(table.contains(&format!("\n| {trap} |")), "trap {trap} is missing");
+    }
+}
+
+fn with_table(text: &str, command: &str) -> String {
+    let marker = format!("<!-- {command} -->\n");
+    let (before, rest) = text.split_once(&marker).expect("the marker");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the end");
+    let output = Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
+        .args(command.split(' ').skip(1))
+        .output()
+        .unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    format!("{before}{marker}{table}<!-- end -->{after}")
+}
+
+fn all_tests() -> String {
+    let (mut folders, mut text) = (vec![root().join("src"), root().join("tests")], String::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    text
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
