@@ -45,7 +45,7 @@ fn estimates(criterion: &mut Criterion) {
     assert!(throughput.service().is_some());
 
     group.bench_function("observe", |bencher| bencher.iter(|| observe(&mut throughput)));
-    let (policy, queue) = (policy(ReplicaRange::CEILING), seen(queue(40, 12)));
+    let (policy, queue) = (policy(ReplicaRange::CEILING), seen(queue(40, 12), now));
     group.bench_function("signals", |bencher| bencher.iter(|| throughput.signals(&policy, queue.clone())));
     group.finish();
 }
@@ -92,37 +92,24 @@ fn all_rules() -> Case {
         signals: signals(reading),
         memory,
         now: Timestamp::default(),
-        speaking: vec![
-            LimitedBy::Promise,
-            LimitedBy::Ceiling,
-            LimitedBy::RunningTasks,
-            LimitedBy::Maximum,
-        ],
+        speaking: vec![LimitedBy::Promise, LimitedBy::Ceiling, LimitedBy::RunningTasks, LimitedBy::Maximum],
     }
 }
 
 /// A list that hides its running tasks, and a demand that fell for ten minutes: the most there is to remember.
 fn unseen() -> Case {
     let policy = policy(ReplicaRange::CEILING);
-    let hidden = |ready| signals(Reading { in_flight: None, ..queue(ready, 0) });
+    let hidden = |ready| Reading { in_flight: None, ..queue(ready, 0) };
     let mut memory = Memory::default();
     let mut now = Timestamp::default();
-    for ready in (0..120_u64).rev() {
+    for tick in 0..120 {
         now = now + TICK;
-        let signals = Signals {
-            queue: Signal::Seen { value: hidden_reading(ready * 100), at: now, quality: Quality::Measured },
-            ..hidden(0)
-        };
+        let signals = signals_at(hidden(12_000 - 100 * tick), now);
         let wanted = want(&policy, &signals, &memory);
         memory = decide(&policy, &signals, wanted, &memory, now).1;
     }
-    let queue = Signal::Seen { value: hidden_reading(10), at: now, quality: Quality::Measured };
-    let signals = Signals { queue, ..hidden(0) };
+    let signals = signals_at(hidden(10), now);
     Case { policy, signals, memory, now, speaking: vec![LimitedBy::UnseenTasks] }
-}
-
-fn hidden_reading(ready: u64) -> Reading {
-    Reading { in_flight: None, ..queue(ready, 0) }
 }
 
 fn policy(most: u32) -> Policy {
@@ -143,10 +130,15 @@ fn queue(ready: u64, running: u64) -> Reading {
     Reading { ready: Some(ready), in_flight: Some(InFlight::Known(running)), ..Reading::default() }
 }
 
-fn seen<T>(value: T) -> Signal<T> {
-    Signal::Seen { value, at: Timestamp::default(), quality: Quality::Measured }
+fn signals(queue: Reading) -> Signals {
+    signals_at(queue, Timestamp::default())
 }
 
-fn signals(queue: Reading) -> Signals {
-    Signals { queue: seen(queue), service: seen(Duration::from_secs(10)), arrivals: seen(2.0) }
+fn signals_at(queue: Reading, at: Timestamp) -> Signals {
+    let service = seen(Duration::from_secs(10), at);
+    Signals { queue: seen(queue, at), service, arrivals: seen(2.0, at) }
+}
+
+fn seen<T>(value: T, at: Timestamp) -> Signal<T> {
+    Signal::Seen { value, at, quality: Quality::Measured }
 }

@@ -21,7 +21,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug)]
 pub struct Board {
     watched: Mutex<BTreeMap<TriggerId, Arc<Watched>>>,
-    /// Tells the decider of new triggers; as large as the board, so that it is never full.
+    /// Tells the decider of new triggers and new listeners.
     begun: mpsc::Sender<Arc<Watched>>,
     max_triggers: usize,
 }
@@ -85,10 +85,18 @@ impl Board {
             asked_ms: AtomicU64::new(now.as_millis()),
             evaluation: watch::Sender::new(None),
         });
-        // A decider that is so far behind that it still holds triggers forgotten since has no room either.
+        // A decider that is so far behind takes no more.
         self.begun.try_send(Arc::clone(&watched)).map_err(|_| full)?;
         all.insert(id, Arc::clone(&watched));
         Ok(watched)
+    }
+
+    /// Every later evaluation of a trigger, whose first task is looked for more often from now on.
+    pub fn listen(&self, watched: &Arc<Watched>) -> watch::Receiver<Option<Arc<Evaluation>>> {
+        let evaluations = watched.subscribe();
+        // A decider that has no room for the hint looks around by itself every tick.
+        drop(self.begun.try_send(Arc::clone(watched)));
+        evaluations
     }
 
     /// Forgets the triggers that nobody asks about, and says which.

@@ -144,6 +144,10 @@ impl Decider {
             self.read_from(connection);
             changed.insert(Arc::clone(&connection.name));
             let id = trigger.id.clone();
+            if self.triggers.get(&id).is_some_and(|member| Arc::ptr_eq(&member.watched, &watched)) {
+                // Known, and listened to from now on: the watchlist says whether its first task is waited for.
+                continue;
+            }
             self.queues.entry(Arc::clone(&queue)).or_insert_with(Queue::unread).triggers.insert(id.clone());
             let member = Member { watched, memory: Memory::default(), queue, decided_at: self.clock.now() };
             self.triggers.insert(id.clone(), member);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -73,15 +73,15 @@ struct State {
     client: Option<Box<dyn Client>>,
     /// Queues that were asked for once: a new one is read at once.
     known: BTreeSet<Arc<str>>,
-    /// Set after a failure, until a batch succeeds.
+    /// Delays of the failures that may follow; as new after a success.
+    delays: ExponentialBackoff,
+    /// A rest for a backend that failed.
     pause: Option<Pause>,
     next_wake: Instant,
 }
 
 /// A rest for a backend that failed.
 struct Pause {
-    /// Delays of the failures that may follow.
-    delays: ExponentialBackoff,
     /// When the next attempt may be made.
     until: Instant,
     error: ReadError,
@@ -93,8 +93,13 @@ impl Reader {
         let mut tick = interval(self.tick);
         // A late tick must not be followed by a burst of others.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut state =
-            State { client: None, known: BTreeSet::new(), pause: None, next_wake: Instant::now() };
+        let mut state = State {
+            client: None,
+            known: BTreeSet::new(),
+            delays: delays(self.tick),
+            pause: None,
+            next_wake: Instant::now(),
+        };
         loop {
             let wakes = self.watchlist.borrow().iter().any(|item| item.wakes);
             let due = tokio::select! {
@@ -123,37 +128,42 @@ impl Reader {
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
             // Triggers that begin in a pause learn why they must wait; all others know.
             state.next_wake = started + WAKE_EVERY;
-            return !matches!(due, Due::New)
-                || self.batches.send(self.failed(&items, &pause.error)).await.is_ok();
+            return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
         }
-        for items in items.chunks(BATCH) {
-            let batch = self.read(items, matches!(due, Due::Waking), state).await;
-            let failed = batch.results.iter().any(|(_, result)| loses_connection(result));
-            if self.batches.send(batch).await.is_err() {
+        state.pause = None;
+        // Four fifths of a tick for all batches: a slow backend costs one reading and never two.
+        let deadline = started + self.tick * 4 / 5;
+        for batch in items.chunks(BATCH) {
+            let failed = state.pause.as_ref().map(|pause| self.failed(batch, &pause.error));
+            let batch = match failed {
+                Some(failed) => failed,
+                None => self.read(batch, matches!(due, Due::Waking), deadline, state).await,
+            };
+            if !self.send(batch).await {
                 return false;
             }
-            if failed {
-                break;
-            }
         }
-        if matches!(due, Due::All) {
-            state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect();
-        } else {
-            state.known.extend(items.iter().map(|item| Arc::clone(&item.queue)));
+        match due {
+            Due::All => state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect(),
+            Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
+            Due::Waking => {}
         }
-        let rest = (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY);
-        state.next_wake = Instant::now() + rest;
+        if !matches!(due, Due::New) {
+            state.next_wake = Instant::now() + (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY);
+        }
         true
     }
 
-    /// Reads one batch within one deadline, connecting first where there is no connection.
-    async fn read(&self, items: &[&Item], wakes: bool, state: &mut State) -> Batch {
+    async fn send(&self, batch: Batch) -> bool {
+        self.batches.send(batch).await.is_ok()
+    }
+
+    /// Reads one batch, connecting first where there is no connection.
+    async fn read(&self, items: &[&Item], wakes: bool, deadline: Instant, state: &mut State) -> Batch {
         let at = self.clock.now();
         let started = Instant::now();
         let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
-        // Four fifths of a tick: a slow backend costs one reading and never two.
-        let deadline = self.tick * 4 / 5;
-        let results = match timeout(deadline, self.ask(&plans, state)).await {
+        let results = match timeout_at(deadline, self.ask(&plans, state)).await {
             Ok(results) => results,
             Err(_) => {
                 let endpoint = self.connection.endpoint.address();
@@ -165,9 +175,10 @@ impl Reader {
         match results.iter().find(|result| loses_connection(result)) {
             Some(Err(error)) => {
                 state.client = None;
-                self.pause(state, error.clone());
+                let until = Instant::now() + state.delays.next().unwrap_or(LONGEST_PAUSE);
+                state.pause = Some(Pause { until, error: error.clone() });
             }
-            Some(Ok(_)) | None => state.pause = None,
+            Some(Ok(_)) | None => state.delays = delays(self.tick),
         }
         let results = items.iter().map(|item| Arc::clone(&item.queue)).zip(results).collect();
         Batch { connection: Arc::clone(&self.connection.name), at, wakes, results }
@@ -186,12 +197,6 @@ impl Reader {
         let results = client.read(plans).await;
         state.client = Some(client);
         results
-    }
-
-    fn pause(&self, state: &mut State, error: ReadError) {
-        let mut delays = state.pause.take().map_or_else(|| delays(self.tick), |pause| pause.delays);
-        let until = Instant::now() + delays.next().unwrap_or(LONGEST_PAUSE);
-        state.pause = Some(Pause { delays, until, error });
     }
 
     fn failed(&self, items: &[&Item], error: &ReadError) -> Batch {

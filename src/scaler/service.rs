@@ -77,7 +77,9 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         self.counted("GetMetricSpec", async {
-            self.parse(&request.into_inner())?;
+            let trigger = self.parse(&request.into_inner())?;
+            // The call that KEDA makes first; that there is no room is for the next one to say.
+            drop(self.board.watch(trigger, self.clock.now()));
             Ok(convert::metric_spec())
         })
         .await
@@ -163,7 +165,7 @@ impl Service {
     /// The state once it is known, then every change from inactive to active. Failed reads are no change.
     fn activations(&self, watched: &Arc<Watched>) -> Answers<IsActiveResponse> {
         let state = Activations {
-            evaluations: watched.subscribe(),
+            evaluations: self.board.listen(watched),
             fresh_for: watched.trigger.policy.fresh_for,
             clock: Arc::clone(&self.clock),
             told: None,

@@ -50,10 +50,8 @@ fn with_table(text: &str, command: &str) -> String {
     let marker = format!("<!-- {command} -->\n");
     let (before, rest) = text.split_once(&marker).expect("the marker");
     let (_, after) = rest.split_once("<!-- end -->").expect("the end");
-    let output = Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
-        .args(command.split(' ').skip(1))
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_agent-scaler")).args(command.split(' ').skip(1)).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     format!("{before}{marker}{table}<!-- end -->{after}")
 }
