@@ -8,4 +8,5 @@ pub mod server;
 pub mod tenants;
 pub mod trigger;
 
+mod policy;
 mod yaml;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Node};
 
-use crate::config::keys;
 use crate::config::tenants::{Tenant, Tenants};
-use crate::config::trigger;
 use crate::config::yaml::Walk;
+use crate::config::{keys, policy};
 use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Span, Value, nearest};
 use crate::secret::Secret;
 use crate::sources::{ConnectionKind, Endpoint, Spec};
@@ -359,7 +358,7 @@ fn defaults(walk: &mut Walk, map: Map<String, Node>) -> BTreeMap<String, String>
     // Read as a trigger would read them, so that a bad one is found here and not by every trigger.
     let values = texts.iter().map(|(name, text)| (name.clone(), Value::Text(text.clone()))).collect();
     let mut fields = Fields::new("defaults", &values);
-    let _ = trigger::policy(&mut fields, Duration::ZERO);
+    let _ = policy::parse(&mut fields, Duration::ZERO);
     walk.problems.extend(fields.finish());
     texts
 }

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::config::keys;
 use crate::config::server::{Connection, Server};
-use crate::engine::policy::{BadRange, Policy, ReplicaRange, Workload};
-use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Problem, Span, Value, nearest};
+use crate::config::{keys, policy};
+use crate::engine::policy::Policy;
+use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, nearest};
 use crate::sources::{Plan, Spec};
 
 /// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
@@ -82,7 +80,7 @@ pub fn parse(
 
     let source = source(&mut fields, server);
     let connection: Option<String> = fields.read(&keys::CONNECTION);
-    let policy = policy(&mut fields, server.tick);
+    let policy = policy::parse(&mut fields, server.tick);
     // Without its source nobody can say which of the other keys are known.
     let plan = source.and_then(|source| {
         let plan = (source.parse)(&mut fields);
@@ -139,46 +137,6 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
     known
 }
 
-/// The keys that say what is wanted, whatever the source.
-pub(super) fn policy(fields: &mut Fields<'_>, tick: Duration) -> Option<Policy> {
-    let workload: Option<WorkloadName> = fields.read(&keys::WORKLOAD);
-    let tasks_per_replica: Option<Positive> = fields.read(&keys::TASKS_PER_REPLICA);
-    let max_queue_wait: Option<PositiveSpan> = fields.read(&keys::MAX_QUEUE_WAIT);
-    let expected_task_duration: Option<PositiveSpan> = fields.read(&keys::EXPECTED_TASK_DURATION);
-    let pod_startup: Option<Span> = fields.read(&keys::POD_STARTUP_TIME);
-    let node_startup: Option<Span> = fields.read(&keys::NODE_STARTUP_TIME);
-    let drain_time: Option<Span> = fields.read(&keys::DRAIN_TIME);
-    let min: Option<u32> = fields.read(&keys::MIN_REPLICA_COUNT);
-    let max: Option<u32> = fields.read(&keys::MAX_REPLICA_COUNT);
-    let activation_backlog: Option<u64> = fields.read(&keys::ACTIVATION_BACKLOG);
-    let replicas = range(fields, min, max);
-    Some(Policy {
-        workload: workload?.0,
-        replicas: replicas?,
-        tasks_per_replica: tasks_per_replica?.0,
-        max_queue_wait: max_queue_wait?.0,
-        expected_task_duration: expected_task_duration.map(|span| span.0),
-        start_up: pod_startup?.0 + node_startup?.0,
-        drain_time: drain_time?.0,
-        activation_backlog: activation_backlog?,
-        fresh_for: tick * 3,
-    })
-}
-
-fn range(fields: &mut Fields<'_>, min: Option<u32>, max: Option<u32>) -> Option<ReplicaRange> {
-    match ReplicaRange::try_new(min?, max?) {
-        Ok(range) => Some(range),
-        Err(error @ BadRange::Crossed { .. }) => {
-            fields.problem(&keys::MIN_REPLICA_COUNT, error.to_string());
-            None
-        }
-        Err(error @ (BadRange::Never | BadRange::TooMany { .. })) => {
-            fields.problem(&keys::MAX_REPLICA_COUNT, error.to_string());
-            None
-        }
-    }
-}
-
 /// The named connection, or, in development, one that the trigger describes by a URL.
 fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Connection>, Refusal> {
     if name.contains("://") {
@@ -224,20 +182,6 @@ fn one(key: &Key, message: impl Into<String>) -> Invalid {
 /// A source that parses nothing must say why; one that does not has a bug, and is still not served.
 fn unexplained() -> Invalid {
     one(&keys::SOURCE, "this source refuses the trigger without saying why, which is a bug of its own")
-}
-
-struct WorkloadName(Workload);
-
-impl FromStr for WorkloadName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "deployment" => Ok(Self(Workload::Deployment)),
-            "job" => Ok(Self(Workload::Job)),
-            _ => Err("neither `deployment` nor `job`"),
-        }
-    }
 }
 
 impl Fingerprint {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::rules::demand::Want;
 use crate::engine::signals::Cause;
+use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
 
 /// Age of the queue's reading after which nothing is known any more.

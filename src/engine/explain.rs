@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::decision::{Answer, Change, Decision, LimitedBy, Outlook, Size, Unknown};
-use crate::engine::rules::demand::Want;
+use crate::engine::want::Want;
 
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

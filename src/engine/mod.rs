@@ -4,8 +4,9 @@ pub mod decision;
 pub mod estimate;
 pub mod hpa;
 pub mod policy;
-pub mod rules;
+mod rules;
 pub mod signals;
+pub mod want;
 
 mod explain;
 #[cfg(test)]
@@ -17,8 +18,9 @@ use decision::{Alternative, Answer, Change, Decision, LimitedBy, Outlook, Size, 
 use policy::Policy;
 use rules::{activation, bounds, ceiling, promise, running, staleness, unseen};
 use signals::{Reading, Signals};
+use want::Want;
 
-pub use rules::demand::{Want, want};
+pub use rules::demand::want;
 
 /// What the engine must remember between two decisions about one trigger. It can be lost: a fresh one
 /// starts at the careful end.

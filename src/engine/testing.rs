@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::engine::decision::{Answer, Decision, LimitedBy, Size};
 use crate::engine::policy::{Policy, ReplicaRange, Workload};
-use crate::engine::rules::demand::Want;
 use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals};
+use crate::engine::want::Want;
 use crate::engine::{Memory, decide, want};
 use crate::timestamp::Timestamp;
 

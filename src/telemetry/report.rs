@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::engine::decision::{Answer, Change, Decision, Outlook, Step};
 use crate::engine::policy::Policy;
-use crate::engine::rules::demand::Want;
 use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals};
+use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
 
 /// What is shown of one trigger.

@@ -2,7 +2,7 @@
 
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::policy::Policy;
-use crate::engine::rules::demand::Want;
+use crate::engine::want::Want;
 
 /// Whether there is anything to do: enough waits to wake a workload, or something runs.
 pub(in crate::engine) const fn is_active(policy: &Policy, want: &Want, unseen: bool) -> bool {

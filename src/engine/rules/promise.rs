@@ -3,8 +3,8 @@
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::policy::Policy;
-use crate::engine::rules::demand::Want;
 use crate::engine::signals::{Percentile, Reading};
+use crate::engine::want::Want;
 
 /// Whether the promise is being missed: from a 95th percentile of the wait above W until one below W/2.
 ///

@@ -3,8 +3,8 @@
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::policy::{Policy, Workload};
-use crate::engine::rules::demand::Want;
 use crate::engine::signals::{Percentile, Reading};
+use crate::engine::want::Want;
 
 /// Raises the number to the floor under running work.
 ///

@@ -1,0 +1,55 @@
+//! Demand in slots, with the terms that it was made of.
+
+use std::time::Duration;
+
+use crate::engine::policy::Policy;
+
+/// What of a float is a rounding error and not a task.
+const ROUNDING: f64 = 1e-6;
+
+/// One trigger's demand, before any limit, with the terms that it was made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Want {
+    /// Backlog Q: tasks that a worker could take now.
+    pub backlog: u64,
+    /// D(L): delayed tasks that will be due when a replica that starts now is ready.
+    pub soon: u64,
+    /// Running tasks F; zero where the queue cannot show them.
+    pub in_flight: u64,
+    /// Time T left to start the backlog once replicas are ready.
+    pub time_to_start: Duration,
+    /// Service time S, measured or expected; `None` while it is not known.
+    pub service: Option<Duration>,
+    /// Part d of the backlog that needs a slot of its own: 1 while S is not known.
+    pub part: f64,
+    /// Whether the promise is being missed, so that the whole backlog counts.
+    pub promise_missed: bool,
+    /// The demand: F + d·(Q + D(L)).
+    pub slots: f64,
+}
+
+impl Want {
+    /// Tasks that wait or will when a replica that starts now is ready.
+    pub const fn waiting(&self) -> u64 {
+        self.backlog.saturating_add(self.soon)
+    }
+
+    /// Replicas for `slots` slots, `tasks_per_replica` to each.
+    fn replicas(policy: &Policy, slots: f64) -> u32 {
+        // Bounded first, so that the conversion is exact.
+        let replicas = (slots / f64::from(policy.tasks_per_replica.get()) - ROUNDING).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to u32's range")]
+        let whole = replicas.clamp(0.0, f64::from(u32::MAX)) as u32;
+        whole
+    }
+
+    /// Replicas for the demand.
+    pub fn demanded(&self, policy: &Policy) -> u32 {
+        Self::replicas(policy, self.slots)
+    }
+
+    /// Replicas with which no task would have to wait for another: one slot a task.
+    pub fn for_every_task(&self, policy: &Policy) -> u32 {
+        Self::replicas(policy, self.in_flight as f64 + self.waiting() as f64)
+    }
+}
