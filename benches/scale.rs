@@ -34,15 +34,15 @@ fn main() {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("--bench") {
         let kind = if asked("--streams") { Kind::Streams } else { Kind::Lists };
-        tokio::runtime::Runtime::new().unwrap().block_on(measure(kind));
+        println!("{TRIGGERS} triggers on one Redis, {}; load average {}", kind.name(), load_average());
+        let queues = Queues::start(kind, TRIGGERS);
+        tokio::runtime::Runtime::new().unwrap().block_on(measure(kind, queues));
     }
 }
 
-async fn measure(kind: Kind) {
+async fn measure(kind: Kind, queues: Queues) {
     let started = Instant::now();
     let mut table = Table::default();
-    println!("{TRIGGERS} triggers on one Redis, {}; load average {}", kind.name(), load_average());
-    let queues = Queues::start(kind, TRIGGERS);
     let server = Server::start(queues.port());
     let client = server.client().await;
     let mut bench = Bench { queues, server, client, kind };

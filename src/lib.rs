@@ -14,6 +14,9 @@ pub mod sources;
 
 pub mod config;
 
+pub mod checks;
+pub mod manifest;
+
 pub mod clock;
 pub mod telemetry;
 

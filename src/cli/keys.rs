@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::say;
 use crate::config::{keys, server};
 use crate::fields::{Key, Need};
 use crate::sources;
@@ -22,11 +23,10 @@ pub(super) struct Arguments {
     markdown: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the command line talks to people")]
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { source, server, markdown } = arguments;
     let tables = if *server { server_tables() } else { trigger_tables(source.as_deref())? };
-    print!("{}", render(&tables, *markdown)?);
+    say(render(&tables, *markdown)?.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

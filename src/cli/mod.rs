@@ -1,18 +1,24 @@
 //! The command line.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::server::Server;
+use crate::sources;
+
+mod check;
 mod demo;
 mod keys;
+mod manifests;
 mod serve;
 
 /// KEDA external scaler for AI-agent workers.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Arguments {
-    /// What to log: a level, or tracing directives such as `agent_scaler=debug` [default: info; demo: warn].
+    /// What to log: a level, or tracing directives such as `agent_scaler=debug` [default: info for serve, else warn].
     #[arg(long, global = true, env = "AGENT_SCALER_LOG")]
     log: Option<String>,
     #[command(subcommand)]
@@ -23,6 +29,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    Check(check::Arguments),
     Keys(keys::Arguments),
 }
 
@@ -31,20 +38,54 @@ enum Command {
 /// 0: done; 1: something failed; 2: the configuration or the arguments are wrong.
 pub fn run() -> ExitCode {
     let Arguments { log, command } = Arguments::parse();
-    let quiet = matches!(command, Command::Demo(_));
+    let quiet = !matches!(command, Command::Serve(_));
     crate::telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" }));
     let result = match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
     match result {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            ExitCode::FAILURE
+            let wrong = error.is::<BadConfiguration>();
+            if wrong { ExitCode::from(WRONG) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Exit code for a configuration that is wrong.
+const WRONG: u8 = 2;
+
+/// The server's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+struct BadConfiguration {
+    path: PathBuf,
+    reason: String,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Reads the server's file.
+fn load_server(path: &Path) -> Result<Server, BadConfiguration> {
+    let bad = |reason: String| BadConfiguration { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    Server::parse(&text, sources::ALL).map_err(|error| bad(error.to_string()))
+}
+
+#[expect(clippy::print_stdout, reason = "the command line talks to people")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// An error and its causes, one a line.

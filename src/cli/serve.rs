@@ -1,16 +1,15 @@
 //! `agent-scaler serve`: the server that KEDA calls.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::load_server;
 use crate::clock::SystemClock;
 use crate::config::server::Server;
 use crate::scaler::Scaler;
-use crate::sources;
 
 /// Serves KEDA's external-scaler protocol.
 #[derive(Debug, clap::Args)]
@@ -26,22 +25,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, allow_inline_connections } = arguments;
-    let server = match load(&config) {
-        Ok(server) => Server { allow_inline_connections, ..server },
-        Err(bad) => {
-            super::complain(&bad);
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let server = Server { allow_inline_connections, ..load_server(&config)? };
     // The first of several crates that would each choose a provider of their own.
     drop(rustls::crypto::ring::default_provider().install_default());
     tokio::runtime::Runtime::new()?.block_on(serve(server))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn load(path: &Path) -> anyhow::Result<Server> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Server::parse(&text, sources::ALL).map_err(|bad| anyhow::anyhow!("{}: {bad}", path.display()))
 }
 
 async fn serve(server: Server) -> anyhow::Result<()> {

@@ -6,9 +6,12 @@ use crate::engine::signals::Cause;
 use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
 
-/// Age of the queue's reading after which nothing is known any more.
+/// Age of the queue's reading after which an inactive trigger is no longer known to be inactive.
 ///
-/// 90 s are three of KEDA's default polls: a restart of the backend passes unseen, an outage does not.
+/// 90 s are three of KEDA's default polls: a restart of the backend passes unseen, an outage does not. An
+/// active trigger is held for longer, without an end. To answer with errors would be as true, and kills:
+/// when KEDA's poll and the HPA's request fail at the same time, KEDA takes the one that it discards for
+/// "inactive, no error" (`pkg/scaling/scale_handler.go`, `ErrCacheClosed`, seen in 2.21.0), and goes to zero.
 pub const LOST_AFTER: Duration = Duration::from_secs(90);
 
 /// How many replicas, and every reason why.
@@ -36,7 +39,8 @@ pub struct Decision {
 pub enum Answer {
     /// Decided from a fresh reading.
     Fresh(Size),
-    /// The queue could not be read for a while: the last answer stands.
+    /// The queue could not be read for a while: the last answer stands. One that is active stands until the
+    /// queue is read again.
     Held(Size),
     /// Nothing that could be said would be true: KEDA and the HPA are to leave everything as it is.
     Unknown(Unknown),
@@ -56,7 +60,7 @@ pub struct Size {
 pub enum Unknown {
     /// The queue has not been read since this process began to watch it.
     NeverRead(Cause),
-    /// The queue was last read too long ago.
+    /// The queue was last read too long ago, and was idle then.
     Lost {
         /// When it was read.
         read_at: Timestamp,
@@ -164,19 +168,24 @@ pub enum Change {
     MaxQueueWait(Duration),
 }
 
+impl Answer {
+    /// What becomes of an answer whose reading is not fresh any more.
+    pub(super) fn held(size: Size, read_at: Timestamp, now: Timestamp) -> Self {
+        if size.active || now.since(read_at) <= LOST_AFTER {
+            Self::Held(size)
+        } else {
+            Self::Unknown(Unknown::Lost { read_at })
+        }
+    }
+}
+
 impl Decision {
     /// The answer as of `now`: a decision that nobody renews grows old by itself.
     pub fn answer_at(&self, fresh_for: Duration, now: Timestamp) -> Answer {
         match (&self.answer, self.read_at) {
             (Answer::Fresh(size) | Answer::Held(size), Some(read_at)) => {
                 let age = now.since(read_at);
-                if age > LOST_AFTER {
-                    Answer::Unknown(Unknown::Lost { read_at })
-                } else if age > fresh_for {
-                    Answer::Held(*size)
-                } else {
-                    self.answer.clone()
-                }
+                if age <= fresh_for { self.answer.clone() } else { Answer::held(*size, read_at, now) }
             }
             (Answer::Fresh(_) | Answer::Held(_), None) | (Answer::Unknown(_), _) => self.answer.clone(),
         }

@@ -1,18 +1,28 @@
 //! Decisions in words: one text for the log, the command line and the page.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use crate::engine::decision::{Answer, Change, Decision, LimitedBy, Outlook, Size, Unknown};
 use crate::engine::want::Want;
 
-impl fmt::Display for Decision {
+impl Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answer, limited_by, steps, want, outlook, alternatives, read_at: _ } = self;
+        self.explain(&self.answer, f)
+    }
+}
+
+impl Decision {
+    /// The decision in words, now that its answer has become `answer` with age.
+    ///
+    /// # Errors
+    /// When `f` takes no more.
+    pub fn explain(&self, answer: &Answer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = self;
         let size = match answer {
             Answer::Unknown(unknown) => return unknown.fmt(f),
             Answer::Held(size) => {
-                return write!(f, "{}, the last answer: the queue could not be read", replicas(*size));
+                return write!(f, "{}, the last answer: the queue could not be read since", replicas(*size));
             }
             Answer::Fresh(size) => *size,
         };
@@ -57,7 +67,7 @@ fn sentence(f: &mut fmt::Formatter<'_>, want: &Want, demanded: u32) -> fmt::Resu
     write!(f, " and {} running want {demanded}", want.in_flight)
 }
 
-impl fmt::Display for Outlook {
+impl Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty | Self::NotKnown => Ok(()),
@@ -79,7 +89,7 @@ fn rounded(time: Duration) -> String {
     }
 }
 
-impl fmt::Display for LimitedBy {
+impl Display for LimitedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Demand => "demand",
@@ -95,7 +105,7 @@ impl fmt::Display for LimitedBy {
     }
 }
 
-impl fmt::Display for Unknown {
+impl Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverRead(cause) => write!(f, "not known: the queue was never read: {cause}"),
@@ -134,7 +144,7 @@ mod tests {
         trigger.at(140);
         assert_eq!(
             trigger.decision().to_string(),
-            "0 replicas, the last answer: the queue could not be read"
+            "0 replicas, the last answer: the queue could not be read since"
         );
     }
 }

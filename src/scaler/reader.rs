@@ -24,10 +24,6 @@ const WAKE_EVERY: Duration = Duration::from_millis(200);
 /// Part of the time that reads for waking may take, as a divisor: at most a fifth, however slow a batch is.
 const WAKE_SHARE: u32 = 5;
 
-/// Longest pause after a failed read: three ticks, so that an outage that ends within the 90 s for which an
-/// answer is held never becomes an error.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
 /// Most queues of one batch. A larger one would hold up others on a backend that works off one at a time.
 const BATCH: usize = 1_000;
 
@@ -175,7 +171,7 @@ impl Reader {
         match results.iter().find(|result| loses_connection(result)) {
             Some(Err(error)) => {
                 state.client = None;
-                let until = Instant::now() + state.delays.next().unwrap_or(LONGEST_PAUSE);
+                let until = Instant::now() + state.delays.next().unwrap_or(self.tick);
                 state.pause = Some(Pause { until, error: error.clone() });
             }
             Some(Ok(_)) | None => state.delays = delays(self.tick),
@@ -240,11 +236,12 @@ fn loses_connection(result: &Result<Reading, ReadError>) -> bool {
     result.as_ref().is_err_and(ReadError::loses_connection)
 }
 
-/// Doubling delays from a tenth of a tick, shaken so that our replicas do not return all at once.
+/// Doubling delays from a tenth of a tick to half of one, shaken so that our replicas do not return all at
+/// once. With the shake the next tick reads again: an outage should be over for us when it is over.
 fn delays(tick: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(tick / 10)
-        .with_max_delay(LONGEST_PAUSE)
+        .with_max_delay(tick / 2)
         .with_jitter()
         .without_max_times()
         .build()

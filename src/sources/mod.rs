@@ -52,6 +52,12 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
 
     /// Every name on the backend that a read touches, for the tenants' patterns.
     fn names(&self) -> Vec<&str>;
+
+    /// Whether a read can tell what runs.
+    fn shows_running(&self) -> bool;
+
+    /// What a read sends, in the backend's own words, for `plan --verbose`.
+    fn commands(&self) -> Vec<String>;
 }
 
 /// A backend to connect to: parsed and valid, and not connected.

@@ -95,7 +95,7 @@ impl Report {
             replicas: size.map(|size| size.replicas),
             active: size.map(|size| size.active),
             limited_by: limited_by.label(),
-            why: self.sentence(&answer),
+            why: self.why(now).to_string(),
             age_seconds: self.age(now).map(|age| age.as_secs_f64()),
             error: error.as_ref().map(ToString::to_string),
             seen: self.seen(),
@@ -117,12 +117,9 @@ impl Report {
         Text { report: self, now }
     }
 
-    fn sentence(&self, answer: &Answer) -> String {
-        match answer {
-            // The reading grew old after the decision was made.
-            Answer::Unknown(unknown) => unknown.to_string(),
-            Answer::Fresh(_) | Answer::Held(_) => self.decision.to_string(),
-        }
+    /// Why the answer at `now` is what it is, in one sentence.
+    pub fn why(&self, now: Timestamp) -> Why<'_> {
+        Why { decision: &self.decision, answer: self.answer(now) }
     }
 }
 
@@ -151,6 +148,19 @@ fn reading_values(seen: &mut Vec<Seen>, reading: &Reading) {
     time("oldest_seconds", *oldest);
     time("wait_p95_seconds", waits.and_then(Percentile::known));
     time("service_p95_seconds", services.and_then(Percentile::known));
+}
+
+/// The sentence about a decision.
+#[derive(Debug)]
+pub struct Why<'a> {
+    decision: &'a Decision,
+    answer: Answer,
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.decision.explain(&self.answer, f)
+    }
 }
 
 /// One value that was seen.
@@ -267,7 +277,7 @@ impl fmt::Display for Text<'_> {
         let Self { report, now } = self;
         let Report { namespace, name, trigger, source, connection, queue, decision, error, .. } = report;
         writeln!(f, "{namespace}/{name}  {source} on {connection}: {queue}  (trigger {trigger})")?;
-        writeln!(f, "  {}", report.sentence(&report.answer(*now)))?;
+        writeln!(f, "  {}", report.why(*now))?;
         if let Some(age) = report.age(*now) {
             write!(f, "  seen {:.1} s ago:", age.as_secs_f64())?;
             for Seen { name, value, quality } in report.seen() {

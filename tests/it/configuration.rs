@@ -158,7 +158,8 @@ fn yaml_files(root: &Path) -> Vec<std::path::PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            // The charts are templates, and no YAML before they are rendered.
+            if path.is_dir() && !path.ends_with("charts") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
                 files.push(path);

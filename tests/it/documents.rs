@@ -33,7 +33,7 @@ fn the_readme_explains_every_limit() {
 fn every_test_that_the_architecture_names_exists() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let sources = all_tests();
-    let table = architecture.split("## The 45 traps").nth(1).expect("the table of traps");
+    let table = architecture.split("## The 45 traps").nth(1).unwrap();
     let mut named = 0;
     for name in table.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3) {
         let function = name.rsplit("::").next().unwrap();
@@ -48,8 +48,8 @@ fn every_test_that_the_architecture_names_exists() {
 
 fn with_table(text: &str, command: &str) -> String {
     let marker = format!("<!-- {command} -->\n");
-    let (before, rest) = text.split_once(&marker).expect("the marker");
-    let (_, after) = rest.split_once("<!-- end -->").expect("the end");
+    let (before, rest) = text.split_once(&marker).unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
     let output =
         Command::new(env!("CARGO_BIN_EXE_agent-scaler")).args(command.split(' ').skip(1)).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();

@@ -12,11 +12,25 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("clock", &["timestamp"]),
     ("sources", &["engine", "fields", "secret", "timestamp"]),
     ("config", &["engine", "sources", "fields", "secret", "timestamp"]),
+    ("manifest", &["fields"]),
+    ("checks", &["config", "manifest", "engine"]),
     ("telemetry", &["engine", "secret", "timestamp"]),
     ("scaler", &["config", "sources", "engine", "telemetry", "clock", "timestamp"]),
     (
         "cli",
-        &["config", "scaler", "sources", "engine", "telemetry", "clock", "fields", "secret", "timestamp"],
+        &[
+            "checks",
+            "clock",
+            "config",
+            "engine",
+            "fields",
+            "manifest",
+            "scaler",
+            "secret",
+            "sources",
+            "telemetry",
+            "timestamp",
+        ],
     ),
 ];
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::say;
 use crate::clock::{Clock, SystemClock};
 use crate::config::server::{Connection, Server};
 use crate::scaler::Scaler;
@@ -137,9 +138,4 @@ fn summary(queue: &EmbeddedQueue, cluster: &Cluster) {
         tally.killed,
         cluster.replica_seconds() / 60.0
     ));
-}
-
-#[expect(clippy::print_stdout, reason = "the demo is for people")]
-fn say(line: &str) {
-    println!("{line}");
 }

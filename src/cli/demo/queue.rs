@@ -39,6 +39,14 @@ impl Plan for Name {
     fn names(&self) -> Vec<&str> {
         vec![&self.0]
     }
+
+    fn shows_running(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// Tasks that wait and tasks that run.

@@ -1,7 +1,7 @@
-//! While the queue cannot be read the last answer stands; after 90 s nothing is known.
+//! While the queue cannot be read the last answer stands; after 90 s "nothing to do" is not known any more.
 
 use crate::engine::Memory;
-use crate::engine::decision::{Answer, LOST_AFTER, Unknown};
+use crate::engine::decision::{Answer, Unknown};
 use crate::engine::policy::Policy;
 use crate::engine::signals::{Reading, Signal};
 use crate::timestamp::Timestamp;
@@ -21,10 +21,10 @@ pub(in crate::engine) fn stand_in(
     if age <= policy.fresh_for {
         return None;
     }
-    match memory.last {
-        Some(last) if age <= LOST_AFTER => Some(Answer::Held(last)),
-        Some(_) | None => Some(Answer::Unknown(Unknown::Lost { read_at })),
-    }
+    Some(match memory.last {
+        Some(last) => Answer::held(last, read_at, now),
+        None => Answer::Unknown(Unknown::Lost { read_at }),
+    })
 }
 
 #[cfg(test)]
@@ -35,15 +35,23 @@ mod tests {
     use crate::engine::testing::*;
 
     #[test]
-    fn an_outage_holds_the_last_answer_for_ninety_seconds_and_then_nothing_is_known() {
+    fn an_outage_holds_what_was_active_until_it_ends() {
         let mut trigger = Trigger::with(|_| {});
         trigger.at(0).is_unknown();
         trigger.at(5).sees(queue(12, 3)).wants(15).limited_by(Demand);
         trigger.at(20).wants(15).limited_by(Demand);
         trigger.at(21).wants(15).limited_by(Stale).is_held();
-        trigger.at(95).wants(15).limited_by(Stale).is_held();
+        trigger.at(3_600).wants(15).limited_by(Stale).is_held().active();
+        trigger.at(3_605).sees(queue(1, 3)).wants(4).limited_by(Demand);
+    }
+
+    #[test]
+    fn what_was_idle_is_held_for_ninety_seconds_and_then_nothing_is_known() {
+        let mut trigger = Trigger::with(|_| {});
+        trigger.at(5).sees(queue(0, 0)).wants(0).inactive();
+        trigger.at(95).wants(0).limited_by(Stale).is_held();
         trigger.at(96).is_unknown();
-        trigger.at(100).sees(queue(1, 3)).wants(4).limited_by(Demand);
+        trigger.at(100).sees(queue(0, 0)).wants(0).limited_by(Demand);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The kinds of queues in Redis, behind one pair of questions: what to ask, and what the answers mean.
 
-use redis::{Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::entry_id::EntryId;
 use super::fault::Fault;
@@ -68,4 +68,31 @@ impl Plan for Layout {
             Self::Stream(stream) => vec![stream.name()],
         }
     }
+
+    fn shows_running(&self) -> bool {
+        match self {
+            Self::List(list) => list.shows_running(),
+            Self::Stream(_) => true,
+        }
+    }
+
+    /// The commands themselves, so that what is said and what is sent cannot differ.
+    fn commands(&self) -> Vec<String> {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("TIME");
+        self.ask(None, &mut pipeline);
+        pipeline.cmd_iter().map(words).collect()
+    }
+}
+
+fn words(command: &Cmd) -> String {
+    let words: Vec<_> = command
+        .args_iter()
+        .filter_map(|word| match word {
+            Arg::Simple(word) => Some(String::from_utf8_lossy(word)),
+            // A place for a cursor, which no command here has; and what a later version may add.
+            Arg::Cursor | _ => None,
+        })
+        .collect();
+    words.join(" ")
 }

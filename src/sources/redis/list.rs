@@ -70,6 +70,11 @@ impl List {
         self.all().map(String::as_str).collect()
     }
 
+    /// Whether the workers keep a record of what they run.
+    pub(super) fn shows_running(&self) -> bool {
+        !self.processing.is_empty()
+    }
+
     /// Adds the commands of one read: the waiting lists before the processing ones, so that a task which
     /// moves between two commands is counted twice for a tick, and never missed.
     pub(super) fn ask(&self, pipeline: &mut Pipeline) {

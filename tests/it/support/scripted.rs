@@ -78,6 +78,14 @@ impl Plan for Name {
     fn names(&self) -> Vec<&str> {
         vec![&self.0]
     }
+
+    fn shows_running(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> Vec<String> {
+        vec![]
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,36 @@
+{{/* What the schema cannot say. Every problem is named at once, and no value is repeated: a URL may hold a password. */}}
+
+{{- define "agent-scaler.check" -}}
+{{- $problems := list -}}
+{{- $tls := .Values.tls -}}
+{{- if and (ne $tls.mode "off") (not $tls.existingSecret) -}}
+{{- $problems = append $problems (printf "tls.existingSecret: is required with tls.mode %s: a Secret with tls.crt and tls.key%s" $tls.mode (eq $tls.mode "mutual" | ternary " and ca.crt" "")) -}}
+{{- end -}}
+{{- if and .Values.keda.clusterTriggerAuthentication.create (eq $tls.mode "off") -}}
+{{- $problems = append $problems "keda.clusterTriggerAuthentication.create: needs tls.mode server or mutual" -}}
+{{- end -}}
+{{- if eq (int .Values.ports.grpc) (int .Values.ports.http) -}}
+{{- $problems = append $problems "ports: grpc and http are the same" -}}
+{{- end -}}
+{{- range $name, $connection := .Values.connections -}}
+{{- $path := printf "connections.%s" $name -}}
+{{- if contains "@" .url -}}
+{{- $problems = append $problems (printf "%s.url: holds credentials: give `username`, and `password` as {secret: {name, key}}" $path) -}}
+{{- else if not (regexMatch "^rediss?://[^/?#]+(/[0-9]*)?$" .url) -}}
+{{- $problems = append $problems (printf "%s.url: is not redis://HOST:PORT/DATABASE, or rediss:// for TLS" $path) -}}
+{{- end -}}
+{{- if and (or .ca .certificate) (not (hasPrefix "rediss://" .url)) -}}
+{{- $problems = append $problems (printf "%s.url: must begin with rediss:// where `ca` or `certificate` is given" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- range $namespace, $tenant := .Values.tenants -}}
+{{- range $name, $_ := .connections -}}
+{{- if not (hasKey $.Values.connections $name) -}}
+{{- $problems = append $problems (printf "tenants.%s.connections.%s: no connection of that name" $namespace $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $problems -}}
+{{- fail (printf "%d %s in the values:\n  %s" (len .) (eq 1 (len .) | ternary "problem" "problems") (join "\n  " .)) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,60 @@
+{{/* Names, labels and addresses. */}}
+
+{{- define "agent-scaler.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 58 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* 63 characters are allowed; the rest is for suffixes. */}}
+{{- define "agent-scaler.fullname" -}}
+{{- $name := include "agent-scaler.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 58 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 58 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 58 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "agent-scaler.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "agent-scaler.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What selects the pods. Never changes: a Deployment's selector cannot. */}}
+{{- define "agent-scaler.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "agent-scaler.name" . }}
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
+{{- end -}}
+
+{{/* Ours outrank the user's, or the selectors would miss their pods. */}}
+{{- define "agent-scaler.podLabels" -}}
+{{- $ours := include "agent-scaler.selectorLabels" . | fromYaml -}}
+{{- toYaml (merge $ours .Values.podLabels .Values.commonLabels) -}}
+{{- end -}}
+
+{{- define "agent-scaler.labels" -}}
+{{- $ours := include "agent-scaler.selectorLabels" . | fromYaml -}}
+{{- $_ := set $ours "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- toYaml (merge $ours .Values.commonLabels) -}}
+{{- end -}}
+
+{{- define "agent-scaler.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}{{ with .tag }}:{{ . }}{{ end }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The host that the certificate must name, and what triggers write as scalerAddress. */}}
+{{- define "agent-scaler.host" -}}
+{{ include "agent-scaler.fullname" . }}.{{ .Release.Namespace }}.svc.cluster.local
+{{- end -}}

@@ -1,0 +1,100 @@
+{{/* The server's file, and the Secrets that it names as files. */}}
+
+{{- define "agent-scaler.serverFile" -}}
+# The server's file: read once, at the start; unknown keys are refused. `agent-scaler keys --server` explains them.
+# gRPC, for KEDA.
+listen: 0.0.0.0:{{ .Values.ports.grpc }}
+# HTTP, for probes, metrics and /decisions.
+admin: 0.0.0.0:{{ .Values.ports.http }}
+{{- if .Values.adminToken.secret }}
+adminToken: { file: /secrets/admin-token }
+{{- end }}
+
+{{ if eq .Values.tls.mode "off" -}}
+# In the clear, inside the cluster. Whoever reaches the port may ask for any trigger, so the NetworkPolicy lets in
+# KEDA's namespace only. With mutual TLS KEDA also proves who it is.
+tls: { mode: "off" }
+{{- else -}}
+# Read again when the Secret changes.
+tls:
+  mode: {{ .Values.tls.mode }}
+  certificate: /tls/tls.crt
+  key: /tls/tls.key
+  {{- if eq .Values.tls.mode "mutual" }}
+  clientCa: /tls/ca.crt
+  {{- end }}
+{{- end }}
+
+# How often every queue is read.
+tick: {{ toYaml .Values.tick }}
+# More are refused.
+maxTriggers: {{ int64 .Values.maxTriggers }}
+# KEDA looks up our addresses when it connects, and at no other time.
+maxConnectionAge: {{ toYaml .Values.maxConnectionAge }}
+{{- with .Values.connections }}
+
+# Credentials and certificates are read again when their Secrets change.
+connections:
+  {{- range $name, $connection := . }}
+  {{- $folder := printf "/secrets/connections/%s" $name }}
+  {{ toYaml $name }}:
+    type: {{ .type }}
+    url: {{ toYaml .url }}
+    {{- with .username }}
+    username: {{ toYaml . }}
+    {{- end }}
+    {{- with .password }}
+    password: { file: {{ $folder }}/password }
+    {{- end }}
+    {{- range $key, $file := include "agent-scaler.connectionFiles" $ | fromYaml }}
+    {{- if and (ne $key "password") (index $connection $key) }}
+    {{ $key }}: {{ $folder }}/{{ $file }}
+    {{- end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- if kindIs "map" .Values.tenants }}
+
+# Which namespace may watch which queues. With this block every other namespace is refused.
+{{- if .Values.tenants }}
+tenants:
+  {{- toYaml .Values.tenants | nindent 2 }}
+{{- else }}
+tenants: {}
+{{- end }}
+{{- end }}
+{{- with .Values.defaults }}
+
+# For triggers that do not say it themselves.
+defaults:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The keys of a connection that are files, and the names of these files. */}}
+{{- define "agent-scaler.connectionFiles" -}}
+password: password
+ca: ca.crt
+certificate: tls.crt
+key: tls.key
+{{- end -}}
+
+{{/* Sources of the projected volume /secrets; nothing where no Secret is named. */}}
+{{- define "agent-scaler.secretSources" -}}
+{{- with .Values.adminToken.secret }}
+- secret:
+    name: {{ toYaml .name }}
+    items:
+    - {key: {{ toYaml .key }}, path: admin-token}
+{{- end }}
+{{- range $name, $connection := .Values.connections }}
+{{- range $key, $file := include "agent-scaler.connectionFiles" $ | fromYaml }}
+{{- with index $connection $key }}
+- secret:
+    name: {{ toYaml .secret.name }}
+    items:
+    - {key: {{ toYaml .secret.key }}, path: connections/{{ $name }}/{{ $file }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}

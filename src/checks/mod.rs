@@ -1,0 +1,75 @@
+//! What is allowed and still wrong: ScaledObjects that cannot keep their promise, or that KEDA will misread.
+//!
+//! Every rule has an id, which `docs/checks.md` explains, and never speaks without a fix.
+
+mod fallback;
+mod hpa;
+mod job;
+mod promise;
+mod scale_in;
+
+use crate::config::trigger::Trigger;
+use crate::manifest::{Scaled, Trigger as Written, Workload};
+
+/// Every rule, in the order in which `agent-scaler check` speaks.
+pub const RULES: &[Rule] = &[
+    promise::BOUNDS_DIFFER,
+    promise::PROMISE_SHORTER_THAN_START,
+    promise::UNSEEN_TASKS,
+    scale_in::GRACE_SHORTER_THAN_DRAIN,
+    scale_in::GRACE_SHORTER_THAN_TASK,
+    scale_in::COOLDOWN_UNDERCUTS_WINDOW,
+    scale_in::REPLICAS_SET,
+    hpa::TOLERANCE_HIDES_STEPS,
+    hpa::METRIC_TYPE_VALUE,
+    hpa::SIBLING_TRIGGERS,
+    hpa::SCALING_MODIFIERS,
+    fallback::FALLBACK_SCALES_IN,
+    fallback::FALLBACK_CANNOT_ACT,
+    job::WORKLOAD_MISMATCH,
+    job::JOB_STRATEGY,
+    job::PUSH_FOR_JOB,
+];
+
+/// One thing that is looked for.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, and the anchor of its page.
+    pub id: &'static str,
+    /// What it warns about, in one line.
+    pub summary: &'static str,
+    /// Looks at one trigger.
+    pub check: fn(&Subject<'_>) -> Option<Finding>,
+}
+
+/// One trigger of ours, and all that is known around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The object that it belongs to.
+    pub scaled: &'a Scaled,
+    /// The trigger as it was written.
+    pub written: &'a Written,
+    /// The trigger as we read it.
+    pub trigger: &'a Trigger,
+    /// The pods that are scaled, where the same files show them.
+    pub workload: Option<Workload>,
+}
+
+/// What is wrong, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What happens.
+    pub what: String,
+    /// What to write instead.
+    pub fix: String,
+}
+
+/// What the rules say of `subject`, each with the id of its rule.
+pub fn findings(subject: &Subject<'_>) -> Vec<(&'static str, Finding)> {
+    RULES.iter().filter_map(|rule| Some((rule.id, (rule.check)(subject)?))).collect()
+}
+
+/// A finding, if `wrong`.
+fn finding(wrong: bool, what: impl FnOnce() -> String, fix: impl FnOnce() -> String) -> Option<Finding> {
+    wrong.then(|| Finding { what: what(), fix: fix() })
+}

@@ -1,0 +1,69 @@
+//! Whether the trigger says what the ScaledObject does, and whether its promise can be kept.
+
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::{Finding, Rule, Subject, finding};
+use crate::engine::policy::Workload;
+use crate::manifest::Kind;
+
+pub(super) const BOUNDS_DIFFER: Rule = Rule {
+    id: "bounds-differ",
+    summary: "the trigger's bounds are not those of the ScaledObject",
+    check: bounds_differ,
+};
+
+pub(super) const PROMISE_SHORTER_THAN_START: Rule = Rule {
+    id: "promise-shorter-than-start",
+    summary: "a start from zero takes longer than maxQueueWait",
+    check: promise_shorter_than_start,
+};
+
+pub(super) const UNSEEN_TASKS: Rule =
+    Rule { id: "unseen-tasks", summary: "a plain list cannot show running tasks", check: unseen_tasks };
+
+/// KEDA does not send the bounds, so an answer beyond them is explained wrongly and shared wrongly.
+fn bounds_differ(subject: &Subject<'_>) -> Option<Finding> {
+    let (scaled, bounds) = (subject.scaled, subject.trigger.policy.replicas);
+    let theirs = (scaled.min_replica_count, scaled.max_replica_count);
+    finding(
+        theirs != (bounds.min(), bounds.max()),
+        || {
+            let (min, max) = theirs;
+            format!("the object scales {min} to {max}, the trigger says {} to {}", bounds.min(), bounds.max())
+        },
+        || format!("metadata: minReplicaCount: \"{}\", maxReplicaCount: \"{}\"", theirs.0, theirs.1),
+    )
+}
+
+fn promise_shorter_than_start(subject: &Subject<'_>) -> Option<Finding> {
+    let policy = &subject.trigger.policy;
+    let polled = match subject.written.kind.as_str() {
+        "external-push" if subject.scaled.kind == Kind::ScaledObject => Duration::ZERO,
+        _ => Duration::from_secs(subject.scaled.polling_interval.into()),
+    };
+    let start = polled + policy.start_up;
+    finding(
+        subject.scaled.min_replica_count == 0 && policy.max_queue_wait < start,
+        || {
+            let (promise, start) = (format_duration(policy.max_queue_wait), format_duration(start));
+            format!("maxQueueWait is {promise}, and the first task after a rest waits {start}")
+        },
+        || format!("minReplicaCount: 1, or maxQueueWait: {} at least", format_duration(start)),
+    )
+}
+
+fn unseen_tasks(subject: &Subject<'_>) -> Option<Finding> {
+    let trigger = subject.trigger;
+    finding(
+        !trigger.plan.shows_running() && trigger.policy.workload == Workload::Deployment,
+        || {
+            let hold = format_duration(trigger.policy.unseen_for());
+            format!(
+                "running tasks cannot be seen: the number is held for {hold} after the last task was taken"
+            )
+        },
+        || "metadata: processingListName, with workers that take tasks by LMOVE; or a stream".to_owned(),
+    )
+}

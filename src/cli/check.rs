@@ -1,0 +1,146 @@
+//! `agent-scaler check`: what is wrong with a ScaledObject, without a network.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::manifests::{self, Ours};
+use super::{Format, WRONG, load_server, say};
+use crate::fields::Problem;
+use crate::manifest::Manifests;
+
+/// Finds what is wrong with ScaledObjects and ScaledJobs, without a network.
+///
+/// Errors are what the server would refuse; warnings are what it would accept and what still goes wrong, each
+/// with a fix (docs/checks.md). Exit codes: 0 no error, 2 errors, 4 warnings with --deny-warnings.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    manifests: manifests::Arguments,
+    /// The server's file, for the connections and tenants that it names; without it any connection will do.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Fails on warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// How to print.
+    #[arg(short, long, default_value = "text")]
+    output: Format,
+}
+
+/// Exit code for warnings that were denied.
+const WARNED: u8 = 4;
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let manifests = arguments.manifests.load()?;
+    let server = match &arguments.config {
+        Some(path) => load_server(path)?,
+        None => manifests::server_for(&manifests)?,
+    };
+    let ours = manifests::ours(&manifests, &server);
+    let checked = Checked::new(&manifests, &ours);
+    match arguments.output {
+        Format::Json => say(&serde_json::to_string_pretty(&checked)?),
+        Format::Text => say(&checked.text()),
+    }
+    Ok(match (checked.errors, checked.warnings) {
+        (0, warnings) if warnings > 0 && arguments.deny_warnings => ExitCode::from(WARNED),
+        (0, _) => ExitCode::SUCCESS,
+        (_, _) => ExitCode::from(WRONG),
+    })
+}
+
+/// Everything that was found.
+#[derive(Serialize)]
+struct Checked {
+    errors: usize,
+    warnings: usize,
+    /// Problems with the shape of a document.
+    documents: Vec<String>,
+    triggers: Vec<Verdict>,
+}
+
+/// What was found in one trigger.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    namespace: String,
+    name: String,
+    origin: String,
+    error: Option<String>,
+    warnings: Vec<Warning>,
+}
+
+/// One finding of one rule.
+#[derive(Serialize)]
+pub(super) struct Warning {
+    id: &'static str,
+    what: String,
+    fix: String,
+}
+
+impl Checked {
+    fn new(manifests: &Manifests, ours: &[Ours<'_>]) -> Self {
+        let documents: Vec<String> = manifests.problems.iter().map(Problem::to_string).collect();
+        let triggers: Vec<Verdict> = ours.iter().map(Verdict::of).collect();
+        let errors = documents.len() + triggers.iter().filter(|verdict| verdict.error.is_some()).count();
+        let warnings = triggers.iter().map(|verdict| verdict.warnings.len()).sum();
+        Self { errors, warnings, documents, triggers }
+    }
+
+    fn text(&self) -> String {
+        let mut lines: Vec<String> =
+            self.documents.iter().map(|problem| format!("error    {problem}")).collect();
+        for Verdict { namespace, name, origin, error, warnings } in &self.triggers {
+            let verdict = if error.is_none() && warnings.is_empty() { "  ok" } else { "" };
+            lines.push(format!("{namespace}/{name}  ({origin}){verdict}"));
+            lines.extend(
+                error.iter().map(|error| format!("  error    {}", error.replace('\n', "\n         "))),
+            );
+            lines.extend(warnings.iter().map(Warning::text));
+        }
+        let Self { errors, warnings, triggers, .. } = self;
+        lines.push(format!(
+            "{}, {}, {}",
+            count(triggers.len(), "trigger"),
+            count(*errors, "error"),
+            count(*warnings, "warning")
+        ));
+        lines.join("\n")
+    }
+}
+
+impl Verdict {
+    fn of(ours: &Ours<'_>) -> Self {
+        Self {
+            namespace: ours.scaled.namespace.clone(),
+            name: ours.scaled.name.clone(),
+            origin: ours.scaled.origin.clone(),
+            error: ours.trigger.as_ref().err().map(ToString::to_string),
+            warnings: warnings(ours),
+        }
+    }
+}
+
+/// The findings of one trigger, to be printed.
+pub(super) fn warnings(ours: &Ours<'_>) -> Vec<Warning> {
+    let warning = |(id, finding): &(&'static str, crate::checks::Finding)| Warning {
+        id,
+        what: finding.what.clone(),
+        fix: finding.fix.clone(),
+    };
+    ours.findings.iter().map(warning).collect()
+}
+
+impl Warning {
+    /// Two lines: what is wrong, and the fix.
+    pub(super) fn text(&self) -> String {
+        let Self { id, what, fix } = self;
+        format!("  warning  [{id}] {what}\n           fix: {fix}")
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,140 @@
+//! Files, folders and standard input → the triggers that are ours.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+
+use crate::checks::{self, Finding, Subject};
+use crate::config::keys;
+use crate::config::server::{Connection, Server};
+use crate::config::trigger::{self, Refusal, Trigger};
+use crate::manifest::{Manifests, Scaled, Trigger as Written};
+use crate::sources::{self, Client, Endpoint, ReadError};
+
+/// What `plan` and `check` read.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// A YAML file, a folder of them, or `-` for standard input; may be given several times.
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+}
+
+/// One trigger of ours.
+#[derive(Debug)]
+pub(super) struct Ours<'a> {
+    /// The object that it belongs to.
+    pub(super) scaled: &'a Scaled,
+    /// As it was written.
+    pub(super) written: &'a Written,
+    /// As we read it.
+    pub(super) trigger: Result<Trigger, Refusal>,
+    /// What the rules say of it, each with the rule's id.
+    pub(super) findings: Vec<(&'static str, Finding)>,
+}
+
+impl Arguments {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn load(&self) -> anyhow::Result<Manifests> {
+        let mut manifests = Manifests::new(&self.namespace);
+        for path in &self.files {
+            for (name, text) in texts(path)? {
+                manifests.add(&name, &text);
+            }
+        }
+        Ok(manifests)
+    }
+}
+
+fn texts(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(vec![("stdin".to_owned(), text)]);
+    }
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    if !path.is_dir() {
+        return Ok(vec![(path.display().to_string(), read(path)?)]);
+    }
+    let mut found = Vec::new();
+    let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if path.is_dir() {
+            found.extend(texts(&path)?);
+        } else if is_yaml {
+            found.push((path.display().to_string(), read(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The triggers among `manifests` that are ours, read as `server` would read them.
+pub(super) fn ours<'a>(manifests: &'a Manifests, server: &Server) -> Vec<Ours<'a>> {
+    let mut found = Vec::new();
+    for scaled in &manifests.scaled {
+        for written in scaled.triggers.iter().filter(|written| is_ours(scaled, written)) {
+            let trigger = trigger::parse(server, &scaled.namespace, &scaled.name, &written.metadata);
+            let workload = manifests.workload_of(scaled);
+            let findings = trigger.as_ref().map_or_else(
+                |_| Vec::new(),
+                |trigger| checks::findings(&Subject { scaled, written, trigger, workload }),
+            );
+            found.push(Ours { scaled, written, trigger, findings });
+        }
+    }
+    found
+}
+
+/// An external trigger is ours if it names a source or a connection; another external scaler's names neither.
+fn is_ours(scaled: &Scaled, written: &Written) -> bool {
+    let external = matches!(written.kind.as_str(), "external" | "external-push");
+    let speaks_our_words =
+        [keys::SOURCE.name, keys::CONNECTION.name].iter().any(|key| written.metadata.contains_key(*key));
+    external && (speaks_our_words || scaled.triggers.len() == 1)
+}
+
+/// A server whose connections are those that `manifests` name: for a check that has no server's file.
+pub(super) fn server_for(manifests: &Manifests) -> anyhow::Result<Server> {
+    let mut server = Server::parse("", sources::ALL)?;
+    for metadata in
+        manifests.scaled.iter().flat_map(|scaled| &scaled.triggers).map(|trigger| &trigger.metadata)
+    {
+        let source = metadata.get(keys::SOURCE.name);
+        let kind = sources::ALL.iter().find(|spec| Some(spec.name) == source.map(String::as_str));
+        let (Some(kind), Some(name)) = (kind, metadata.get(keys::CONNECTION.name)) else { continue };
+        let connection =
+            Connection { name: name.as_str().into(), kind: kind.connection, endpoint: Arc::new(Nowhere) };
+        server.connections.insert(name.clone(), Arc::new(connection));
+    }
+    Ok(server)
+}
+
+/// The endpoint of a connection that is only named.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait]
+impl Endpoint for Nowhere {
+    fn address(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        let message = "the server's file was not given".to_owned();
+        Err(ReadError::Unreachable { endpoint: self.address(), message })
+    }
+}

@@ -1,0 +1,346 @@
+//! Kubernetes objects as `plan` and `check` see them: what KEDA is asked to do, and the workers it scales.
+//!
+//! Only what matters to a decision is read. The rest is the API server's to check.
+
+mod shape;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Node;
+
+use crate::fields::Problem;
+
+use shape::Shape;
+
+/// Everything that was found in one or more files.
+#[derive(Debug)]
+pub struct Manifests {
+    /// Namespace of objects that name none.
+    namespace: String,
+    /// ScaledObjects and ScaledJobs, in the order in which they were found.
+    pub scaled: Vec<Scaled>,
+    /// Pod templates, by namespace, kind and name of what holds them.
+    pub workloads: BTreeMap<(String, String, String), Workload>,
+    /// What is wrong with the shape of a document, with the place of the document in the path.
+    pub problems: Vec<Problem>,
+}
+
+/// A ScaledObject or a ScaledJob.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// Where it was found: `workers.yaml#2`.
+    pub origin: String,
+    /// Which of the two.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Seconds between two polls; KEDA's default is 30.
+    pub polling_interval: u32,
+    /// Seconds that an inactive workload keeps its replicas; KEDA's default is 300.
+    pub cooldown_period: u32,
+    /// `minReplicaCount`; KEDA's default is 0.
+    pub min_replica_count: u32,
+    /// `maxReplicaCount`; KEDA's default is 100.
+    pub max_replica_count: u32,
+    /// `idleReplicaCount`.
+    pub idle_replica_count: Option<u32>,
+    /// `fallback`.
+    pub fallback: Option<Fallback>,
+    /// Whether there are `scalingModifiers`.
+    pub scaling_modifiers: bool,
+    /// `behavior.scaleUp` of the HPA.
+    pub scale_up: Scaling,
+    /// `behavior.scaleDown` of the HPA.
+    pub scale_down: Scaling,
+    /// `scalingStrategy` of a ScaledJob.
+    pub strategy: Option<Strategy>,
+    /// What is scaled: kind and name.
+    pub target: (String, String),
+    /// The pods of a ScaledJob.
+    pub job: Option<Workload>,
+    /// Its triggers.
+    pub triggers: Vec<Trigger>,
+}
+
+/// Which custom resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Replicas of a Deployment or the like.
+    ScaledObject,
+    /// Jobs.
+    ScaledJob,
+}
+
+/// One trigger, of us or of another scaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its type: `external`, `redis` …
+    pub kind: String,
+    /// `metricType`; KEDA's default is AverageValue.
+    pub metric_type: String,
+    /// `useCachedMetrics`.
+    pub cached: bool,
+    /// Its metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What KEDA tells the HPA when the scaler fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// `behavior`; KEDA's default is `static`.
+    pub behavior: String,
+    /// Failures before it acts.
+    pub failure_threshold: Option<u32>,
+    /// Replicas that it names.
+    pub replicas: u32,
+}
+
+/// One direction of the HPA's `behavior`; what is `None` is left to Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scaling {
+    /// Relative change that is ignored.
+    pub tolerance: Option<f64>,
+    /// `stabilizationWindowSeconds`.
+    pub window: Option<u32>,
+    /// `selectPolicy`.
+    pub select: Option<String>,
+    /// `policies`; empty leaves them to Kubernetes.
+    pub policies: Vec<ScalingPolicy>,
+}
+
+/// One scaling policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalingPolicy {
+    /// `Pods` or `Percent`.
+    pub kind: String,
+    /// How many a period.
+    pub value: u32,
+    /// The period, in seconds.
+    pub period: u32,
+}
+
+/// How many Jobs a ScaledJob starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strategy {
+    /// `default`, `accurate`, `eager` or `custom`.
+    pub name: String,
+    /// `customScalingQueueLengthDeduction`.
+    pub deduction: u32,
+    /// `customScalingRunningJobPercentage`.
+    pub running_part: f64,
+}
+
+/// Pods of one template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Seconds from SIGTERM to SIGKILL; Kubernetes' default is 30.
+    pub grace_period: u32,
+    /// Whether the template sits in an object that names a number of replicas itself.
+    pub has_replicas: bool,
+}
+
+impl Manifests {
+    /// Nothing found yet; objects that name no namespace will be in `namespace`.
+    pub fn new(namespace: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            scaled: Vec::new(),
+            workloads: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Adds the documents of one file.
+    pub fn add(&mut self, file: &str, text: &str) {
+        let documents: Vec<Node> = serde_saphyr::from_multiple(text).unwrap_or_else(|error| {
+            let message = format!("is no YAML: {error}");
+            self.problems.push(Problem { path: file.to_owned(), message, hint: None });
+            Vec::new()
+        });
+        for (number, node) in (1..).zip(documents) {
+            self.document(format!("{file}#{number}"), &node);
+        }
+    }
+
+    /// The workload that `scaled` scales, if it was found too.
+    pub fn workload_of(&self, scaled: &Scaled) -> Option<Workload> {
+        let (kind, name) = scaled.target.clone();
+        scaled.job.or_else(|| self.workloads.get(&(scaled.namespace.clone(), kind, name)).copied())
+    }
+
+    fn document(&mut self, origin: String, node: &Node) {
+        let mut root = Shape::new(&origin, node, &mut self.problems);
+        let kind = root.text("kind").unwrap_or_default();
+        if kind == "List" {
+            let items: Vec<Node> = node["items"].as_array().cloned().unwrap_or_default();
+            for (number, item) in (1..).zip(items) {
+                self.document(format!("{origin}.items[{number}]"), &item);
+            }
+            return;
+        }
+        let (namespace, name) = identity(&mut root);
+        let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
+        match kind.as_str() {
+            "ScaledObject" => {
+                let scaled = scaled(&mut root, origin.clone(), Kind::ScaledObject, namespace, name);
+                self.scaled.push(scaled);
+            }
+            "ScaledJob" => {
+                let scaled = scaled(&mut root, origin.clone(), Kind::ScaledJob, namespace, name);
+                self.scaled.push(scaled);
+            }
+            "Deployment" | "StatefulSet" => {
+                let mut spec = root.map("spec");
+                let has_replicas = spec.has("replicas");
+                let workload = workload(&mut spec.map("template"), has_replicas);
+                self.workloads.insert((namespace, kind, name), workload);
+            }
+            // Everything else that lies in such a folder is of no concern here.
+            _ => {}
+        }
+    }
+}
+
+fn identity(root: &mut Shape<'_, '_>) -> (Option<String>, String) {
+    let mut metadata = root.map("metadata");
+    let namespace = metadata.text("namespace");
+    (namespace, metadata.text("name").unwrap_or_default())
+}
+
+fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: String, name: String) -> Scaled {
+    let mut spec = root.map("spec");
+    let triggers = spec.list("triggers", trigger);
+    if triggers.is_empty() {
+        spec.problem("triggers", "is required, with one trigger at least");
+    }
+    let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));
+    let strategy = spec.has("scalingStrategy").then(|| strategy(&mut spec.map("scalingStrategy")));
+    let job =
+        (kind == Kind::ScaledJob).then(|| workload(&mut spec.map("jobTargetRef").map("template"), false));
+    let mut target = spec.map("scaleTargetRef");
+    let target_kind = target.text("kind").unwrap_or_else(|| "Deployment".to_owned());
+    let target = (target_kind, target.text("name").unwrap_or_default());
+    let mut advanced = spec.map("advanced");
+    let scaling_modifiers = advanced.has("scalingModifiers");
+    let mut config = advanced.map("horizontalPodAutoscalerConfig");
+    let mut behavior = config.map("behavior");
+    let (scale_up, scale_down) =
+        (scaling(&mut behavior.map("scaleUp")), scaling(&mut behavior.map("scaleDown")));
+    Scaled {
+        origin,
+        kind,
+        namespace,
+        name,
+        polling_interval: spec.number("pollingInterval").unwrap_or(30),
+        cooldown_period: spec.number("cooldownPeriod").unwrap_or(300),
+        min_replica_count: spec.number("minReplicaCount").unwrap_or(0),
+        max_replica_count: spec.number("maxReplicaCount").unwrap_or(100),
+        idle_replica_count: spec.number("idleReplicaCount"),
+        fallback,
+        scaling_modifiers,
+        scale_up,
+        scale_down,
+        strategy,
+        target,
+        job,
+        triggers,
+    }
+}
+
+fn trigger(trigger: &mut Shape<'_, '_>) -> Trigger {
+    Trigger {
+        kind: trigger.text("type").unwrap_or_default(),
+        metric_type: trigger.text("metricType").unwrap_or_else(|| "AverageValue".to_owned()),
+        cached: trigger.flag("useCachedMetrics").unwrap_or(false),
+        metadata: trigger.map("metadata").texts(),
+    }
+}
+
+fn fallback(fallback: &mut Shape<'_, '_>) -> Fallback {
+    Fallback {
+        behavior: fallback.text("behavior").unwrap_or_else(|| "static".to_owned()),
+        failure_threshold: fallback.number("failureThreshold"),
+        replicas: fallback.number("replicas").unwrap_or(0),
+    }
+}
+
+fn scaling(scaling: &mut Shape<'_, '_>) -> Scaling {
+    Scaling {
+        tolerance: scaling.quantity("tolerance"),
+        window: scaling.number("stabilizationWindowSeconds"),
+        select: scaling.text("selectPolicy"),
+        policies: scaling.list("policies", |policy| ScalingPolicy {
+            kind: policy.text("type").unwrap_or_default(),
+            value: policy.number("value").unwrap_or(0),
+            period: policy.number("periodSeconds").unwrap_or(0),
+        }),
+    }
+}
+
+fn strategy(strategy: &mut Shape<'_, '_>) -> Strategy {
+    Strategy {
+        name: strategy.text("strategy").unwrap_or_else(|| "default".to_owned()),
+        deduction: strategy.number("customScalingQueueLengthDeduction").unwrap_or(0),
+        running_part: strategy.quantity("customScalingRunningJobPercentage").unwrap_or(1.0),
+    }
+}
+
+fn workload(template: &mut Shape<'_, '_>, has_replicas: bool) -> Workload {
+    let grace_period = template.map("spec").number("terminationGracePeriodSeconds").unwrap_or(30);
+    Workload { grace_period, has_replicas }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matters_is_read_and_what_is_left_out_is_kedas_default() {
+        let mut manifests = Manifests::new("default");
+        let text = "kind: ScaledObject\n\
+                    metadata: { name: a, namespace: acme }\n\
+                    spec:\n  \
+                      scaleTargetRef: { name: worker }\n  \
+                      advanced: { horizontalPodAutoscalerConfig: { behavior: { scaleUp: { tolerance: 20m, \
+                        policies: [{ type: Pods, value: 4, periodSeconds: 15 }] } } } }\n  \
+                      triggers: [{ type: external, metadata: { source: redis } }]\n\
+                    ---\n\
+                    kind: Deployment\n\
+                    metadata: { name: worker, namespace: acme }\n\
+                    spec: { template: { spec: { terminationGracePeriodSeconds: 3600 } } }\n";
+        manifests.add("workers.yaml", text);
+        assert_eq!(manifests.problems, []);
+        let [scaled] = &manifests.scaled[..] else { panic!("{:?}", manifests.scaled) };
+        assert_eq!(
+            (scaled.origin.as_str(), scaled.cooldown_period, scaled.max_replica_count),
+            ("workers.yaml#1", 300, 100)
+        );
+        assert_eq!(scaled.scale_up.tolerance, Some(0.02));
+        let policy = ScalingPolicy { kind: "Pods".into(), value: 4, period: 15 };
+        assert_eq!(scaled.scale_up.policies, [policy]);
+        let found = Workload { grace_period: 3600, has_replicas: false };
+        assert_eq!(manifests.workload_of(scaled), Some(found));
+    }
+
+    #[test]
+    fn a_broken_document_names_every_problem() {
+        let mut manifests = Manifests::new("default");
+        let text = "kind: ScaledObject\n\
+                    metadata: { name: a }\n\
+                    spec: { minReplicaCount: some, cooldownPeriod: -1, \
+                      triggers: [{ type: external, metadata: { tasksPerReplica: 4, processing: { a: b } } }] }\n";
+        manifests.add("a.yaml", text);
+        let texts: Vec<String> = manifests.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "a.yaml#1.spec.triggers[0].metadata.processing: is a text",
+                "a.yaml#1.spec.triggers[0].metadata.tasksPerReplica: is a text, and needs quotation marks: \"4\"",
+                "a.yaml#1.spec.cooldownPeriod: is a whole number",
+                "a.yaml#1.spec.minReplicaCount: is a whole number",
+            ]
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! The programs of the cluster, built from their Go modules into a cache outside the clone.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The Kubernetes of `control-plane/go.mod`.
+pub(crate) const KUBERNETES: &str = "v1.35.8";
+
+/// The KEDA that is tested if none is asked for.
+const KEDA: &str = "v2.21.0";
+
+/// Where the programs are.
+pub(crate) struct Binaries {
+    /// etcd, kube-apiserver, kube-controller-manager and a proxy in one.
+    pub(crate) control_plane: PathBuf,
+    /// KEDA's operator.
+    pub(crate) operator: PathBuf,
+    /// KEDA's metrics adapter.
+    pub(crate) adapter: PathBuf,
+    /// Prints KEDA's protocol, or ours.
+    pub(crate) describe: PathBuf,
+    /// KEDA's version.
+    pub(crate) keda: String,
+    /// KEDA's manifests, as its module has them.
+    pub(crate) manifests: PathBuf,
+}
+
+impl Binaries {
+    /// The programs, built if they are not there yet: a quarter of an hour and 2 GB of modules, once.
+    pub(crate) fn built() -> Self {
+        let keda = variable("KEDA").unwrap_or_else(|| KEDA.to_owned());
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keda");
+        let cache = cache();
+        let control_plane = Module {
+            name: "control-plane",
+            version: KUBERNETES,
+            files: ["go.mod", "go.sum", "main.go"].map(|file| sources.join("control-plane").join(file)),
+        }
+        .built(&cache, &[(".", "control-plane", &kubernetes_flags())]);
+
+        let pinned = sources.join("keda").join(&keda);
+        assert!(pinned.is_dir(), "no KEDA {keda}: {} does not exist", pinned.display());
+        let package = "github.com/kedacore/keda/v2";
+        let flags = format!("-s -w -X={package}/version.Version={}", keda.trim_start_matches('v'));
+        let (operator, adapter) = (format!("{package}/cmd/operator"), format!("{package}/cmd/adapter"));
+        let module = Module {
+            name: "keda",
+            version: &keda,
+            files: [pinned.join("go.mod"), pinned.join("go.sum"), sources.join("keda/main.go")],
+        };
+        let built = module.built(
+            &cache,
+            &[(&operator, "operator", &flags), (&adapter, "adapter", &flags), (".", "describe", "-s -w")],
+        );
+        Self {
+            control_plane: control_plane.join("control-plane"),
+            operator: built.join("operator"),
+            adapter: built.join("adapter"),
+            describe: built.join("describe"),
+            manifests: built.join("manifests"),
+            keda,
+        }
+    }
+}
+
+/// A Go module of ours that pins what is built.
+struct Module<'a> {
+    name: &'a str,
+    version: &'a str,
+    files: [PathBuf; 3],
+}
+
+impl Module<'_> {
+    /// The folder with `programs` (package, name, linker flags), built from copies of the files: the clone
+    /// stays as it is, and what is in the cache belongs to exactly these files.
+    fn built(&self, cache: &Path, programs: &[(&str, &str, &str)]) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        for file in &self.files {
+            std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).hash(&mut hasher);
+        }
+        let folder = cache.join(format!("{}-{}-{:016x}", self.name, self.version, hasher.finish()));
+        let complete = folder.join("complete");
+        if complete.exists() {
+            return folder;
+        }
+        println!("building {} {} into {} (once)", self.name, self.version, folder.display());
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in &self.files {
+            std::fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+        for (package, name, flags) in programs {
+            let mut go = go(&folder);
+            go.args(["build", "-trimpath", "-ldflags", flags, "-o", name, package]);
+            let status = go.status().expect("install Go, which builds the cluster");
+            assert!(status.success(), "go build {package} failed");
+        }
+        self.copy_manifests(&folder);
+        std::fs::write(complete, "").unwrap();
+        folder
+    }
+
+    /// KEDA's module holds its manifests; of Kubernetes none are needed.
+    fn copy_manifests(&self, folder: &Path) {
+        if self.name != "keda" {
+            return;
+        }
+        let list = go(folder).args(["list", "-m", "-f", "{{.Dir}}", "github.com/kedacore/keda/v2"]).output();
+        let source = PathBuf::from(String::from_utf8(list.unwrap().stdout).unwrap().trim()).join("config");
+        let target = folder.join("manifests");
+        std::fs::create_dir_all(&target).unwrap();
+        for part in ["general/namespace.yaml", "service_account/service_account.yaml"] {
+            copy_yaml(&source.join(part), &target);
+        }
+        for part in ["role.yaml", "role_binding.yaml"] {
+            copy_yaml(&source.join("rbac").join(part), &target);
+            std::fs::create_dir_all(target.join("metrics-server")).unwrap();
+            copy_yaml(&source.join("metrics-server").join(part), &target.join("metrics-server"));
+        }
+        std::fs::create_dir_all(target.join("crd")).unwrap();
+        for entry in source.join("crd/bases").read_dir().unwrap() {
+            copy_yaml(&entry.unwrap().path(), &target.join("crd"));
+        }
+    }
+}
+
+/// Modules are read-only, and a copy that is would stand in the way of the next one.
+fn copy_yaml(from: &Path, folder: &Path) {
+    let text = std::fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    std::fs::write(folder.join(from.file_name().unwrap()), text).unwrap();
+}
+
+fn go(folder: &Path) -> Command {
+    let mut go = Command::new("go");
+    // Linked statically, so that nothing of the machine's libraries decides how names are looked up.
+    go.current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
+    go
+}
+
+/// Without these flags the API server calls itself v0.0.0, and clients refuse it.
+fn kubernetes_flags() -> String {
+    let (major, minor) = ("1", KUBERNETES.split('.').nth(1).unwrap());
+    let mut flags = "-s -w".to_owned();
+    for (name, value) in [
+        ("gitVersion", KUBERNETES),
+        ("gitMajor", major),
+        ("gitMinor", minor),
+        ("gitTreeState", "clean"),
+        ("gitCommit", "0000000000000000000000000000000000000000"),
+        ("buildDate", "2026-01-01T00:00:00Z"),
+    ] {
+        flags.push_str(" -X k8s.io/component-base/version.");
+        flags.push_str(&[name, "=", value].concat());
+    }
+    flags
+}
+
+fn cache() -> PathBuf {
+    variable("AGENT_SCALER_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("agent-scaler")))
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache/agent-scaler")))
+        .expect("one of AGENT_SCALER_CACHE, XDG_CACHE_HOME and HOME is set")
+        .join("keda")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the cache and the version are the caller's choice")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
