@@ -152,7 +152,8 @@ impl Watched {
         self.evaluation.send_replace(Some(Arc::new(evaluation)));
     }
 
-    fn report(&self) -> Option<Report> {
+    /// What is shown of it; `None` before the first evaluation.
+    pub fn report(&self) -> Option<Report> {
         let evaluation = self.evaluation()?;
         let Trigger { id, policy, source, plan, connection } = &self.trigger;
         let Evaluation { signals, decision, error } = evaluation.as_ref();

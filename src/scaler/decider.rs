@@ -49,7 +49,7 @@ pub(super) fn engine(
 }
 
 /// Decides about every trigger on the board.
-pub struct Decider {
+pub(super) struct Decider {
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -114,7 +114,7 @@ impl Decider {
     }
 
     /// Decides until shutdown.
-    pub async fn run(mut self, mut begins: mpsc::Receiver<Arc<Watched>>) {
+    pub(super) async fn run(mut self, mut begins: mpsc::Receiver<Arc<Watched>>) {
         let mut tick = interval(self.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();

@@ -3,15 +3,15 @@
 //! One reader a connection reads, one decider decides, handlers answer from the board.
 
 pub mod board;
-pub mod decider;
-pub mod reader;
+pub mod observer;
 
 mod convert;
+mod decider;
+mod reader;
 mod service;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,10 +28,8 @@ use crate::config::server::Server;
 use crate::telemetry::admin::{self, Pages};
 use crate::telemetry::metrics::{Metrics, TriggerMetrics};
 use crate::telemetry::report::Report;
-use crate::timestamp::Timestamp;
 
-use board::Board;
-use decider::Decider;
+use observer::Observer;
 use service::Service;
 use tls::{BadCertificates, Certificates};
 
@@ -64,13 +62,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 const DECIDER_DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// A server that runs.
-#[derive(Debug)]
 pub struct Scaler {
     /// Where it listens for KEDA.
     pub grpc: SocketAddr,
     /// Where its admin pages are.
     pub admin: SocketAddr,
-    board: Arc<Board>,
+    observer: Observer,
     shutdown: CancellationToken,
     tasks: TaskTracker,
 }
@@ -100,14 +97,6 @@ impl Scaler {
     /// # Errors
     /// When a port or a certificate cannot be used.
     pub async fn start(server: Server, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        Self::start_with(server, clock, decider::engine).await
-    }
-
-    async fn start_with(
-        server: Server,
-        clock: Arc<dyn Clock>,
-        engine: decider::Engine,
-    ) -> Result<Self, StartError> {
         let server = Arc::new(server);
         let certificates = server.tls.clone().map(Certificates::load).transpose()?;
         let listener = listen(server.listen).await?;
@@ -117,24 +106,12 @@ impl Scaler {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let mut registry = Registry::with_prefix("agent_scaler");
         let metrics = Metrics::register(&mut registry);
-        let (board, begins) = Board::new(server.max_triggers);
-        let board = Arc::new(board);
-        let running = (tasks.clone(), shutdown.clone());
-        let decider = Decider::new(
-            Arc::clone(&board),
-            Arc::clone(&clock),
-            metrics.clone(),
-            server.tick,
-            engine,
-            running,
-        );
-        let heartbeat = decider.heartbeat();
-        tasks.spawn(decider.run(begins));
-
-        let pages = pages(&server, &board, &clock, registry, heartbeat, &shutdown);
+        let observer =
+            Observer::start(&server, Arc::clone(&clock), metrics.clone(), &tasks, shutdown.clone());
+        let pages = pages(&server, &observer, registry, &shutdown);
         let service = Service {
             server: Arc::clone(&server),
-            board: Arc::clone(&board),
+            board: Arc::clone(observer.board()),
             clock,
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
@@ -152,12 +129,12 @@ impl Scaler {
             }
         };
         tasks.close();
-        Ok(Self { grpc, admin, board, shutdown, tasks })
+        Ok(Self { grpc, admin, observer, shutdown, tasks })
     }
 
     /// The last evaluation of every trigger.
     pub fn reports(&self) -> Vec<Report> {
-        self.board.reports(None)
+        self.observer.reports(None).0
     }
 
     /// Ends: no new calls, streams end with OK, running calls have ten seconds.
@@ -180,27 +157,18 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 
 fn pages(
     server: &Server,
-    board: &Arc<Board>,
-    clock: &Arc<dyn Clock>,
+    observer: &Observer,
     mut registry: Registry,
-    heartbeat: Arc<AtomicU64>,
     shutdown: &CancellationToken,
 ) -> Arc<Pages> {
-    let of_all = (Arc::clone(board), Arc::clone(clock));
-    registry.register_collector(Box::new(TriggerMetrics {
-        reports: Box::new(move || (of_all.0.reports(None), of_all.1.now())),
-    }));
-    let of_some = (Arc::clone(board), Arc::clone(clock));
-    let beats = Arc::clone(clock);
+    let of_all = observer.clone();
+    registry.register_collector(Box::new(TriggerMetrics { reports: Box::new(move || of_all.reports(None)) }));
+    let (of_some, beats, shutdown) = (observer.clone(), observer.clone(), shutdown.clone());
     let dead_after = DECIDER_DEAD_AFTER.max(server.tick * 10);
-    let shutdown = shutdown.clone();
     Arc::new(Pages {
-        alive: Box::new(move || {
-            let beat = Timestamp::from_millis(heartbeat.load(Ordering::Relaxed));
-            beats.now().since(beat) <= dead_after
-        }),
+        alive: Box::new(move || beats.since_heartbeat() <= dead_after),
         ready: Box::new(move || !shutdown.is_cancelled()),
-        reports: Box::new(move |of| (of_some.0.reports(of), of_some.1.now())),
+        reports: Box::new(move |of| of_some.reports(of)),
         registry,
         token: server.admin_token.clone(),
     })

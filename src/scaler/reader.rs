@@ -28,11 +28,11 @@ const WAKE_SHARE: u32 = 5;
 const BATCH: usize = 1_000;
 
 /// The queues to read through one connection.
-pub type Watchlist = Arc<[Item]>;
+pub(super) type Watchlist = Arc<[Item]>;
 
 /// One queue to read.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub(super) struct Item {
     /// Names the queue.
     pub queue: Arc<str>,
     /// How to read it.
@@ -43,7 +43,7 @@ pub struct Item {
 
 /// What one batch saw.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// Through which connection.
     pub connection: Arc<str>,
     /// When the backend was asked: what it saw is no older.
@@ -55,7 +55,7 @@ pub struct Batch {
 }
 
 /// Reads one connection.
-pub struct Reader {
+pub(super) struct Reader {
     pub(super) connection: Arc<Connection>,
     pub(super) watchlist: watch::Receiver<Watchlist>,
     pub(super) batches: mpsc::Sender<Batch>,
@@ -85,7 +85,7 @@ struct Pause {
 
 impl Reader {
     /// Reads until nobody listens or `shutdown`.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let mut tick = interval(self.tick);
         // A late tick must not be followed by a burst of others.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

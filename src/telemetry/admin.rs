@@ -110,7 +110,7 @@ fn show(pages: &Pages, of: Option<(&str, &str)>, wish: &Wish, headers: &HeaderMa
     if wants_text(wish, headers) {
         return reports.iter().map(|report| report.text(now).to_string()).collect::<String>().into_response();
     }
-    Json(reports.iter().map(|report| report.json(now)).collect::<Vec<_>>()).into_response()
+    Json(reports.iter().map(|report| report.shown(now)).collect::<Vec<_>>()).into_response()
 }
 
 fn wants_text(wish: &Wish, headers: &HeaderMap) -> bool {

@@ -178,7 +178,7 @@ fn signals(encoder: &mut DescriptorEncoder<'_>, reports: &[Report]) -> fmt::Resu
     for report in reports {
         let [namespace, name, trigger] = labels(report);
         for seen in report.seen() {
-            let labels = [namespace, name, trigger, ("signal", seen.name)];
+            let labels = [namespace, name, trigger, ("signal", &*seen.name)];
             ConstGauge::new(seen.value).encode(family.encode_family(&labels)?)?;
         }
     }

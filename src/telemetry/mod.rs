@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod metrics;
 pub mod report;
+pub mod shown;
 
 use std::io::IsTerminal;
 

@@ -1,15 +1,14 @@
-//! One trigger's last evaluation, as JSON and as the text that the command line prints.
+//! One trigger's last evaluation, and the text that the log, the page and the command line print of it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use crate::engine::decision::{Answer, Change, Decision, Outlook, Step};
+use crate::engine::decision::{Answer, Decision, Outlook, Step};
 use crate::engine::policy::Policy;
 use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals};
 use crate::engine::want::Want;
+use crate::telemetry::shown::{Seen, Shown, ShownAlternative, ShownStep, State, Terms};
 use crate::timestamp::Timestamp;
 
 /// What is shown of one trigger.
@@ -55,16 +54,16 @@ impl Report {
             reading_values(&mut seen, reading);
         }
         if let Signal::Seen { value, quality, .. } = &self.signals.service {
-            seen.push(Seen { name: "service_seconds", value: value.as_secs_f64(), quality: *quality });
+            seen.push(Seen::new("service_seconds", value.as_secs_f64(), *quality));
         }
         if let Signal::Seen { value, quality, .. } = &self.signals.arrivals {
-            seen.push(Seen { name: "arrivals_per_second", value: *value, quality: *quality });
+            seen.push(Seen::new("arrivals_per_second", *value, *quality));
         }
         seen
     }
 
-    /// The report as JSON, as of `now`.
-    pub fn json(&self, now: Timestamp) -> impl Serialize + use<> {
+    /// The report as JSON shows it, as of `now`.
+    pub fn shown(&self, now: Timestamp) -> Shown {
         let Self {
             namespace,
             name,
@@ -78,33 +77,29 @@ impl Report {
             error,
         } = self;
         let Decision { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = decision;
-        let answer = self.answer(now);
-        let (state, size) = match &answer {
-            Answer::Fresh(size) => ("fresh", Some(*size)),
-            Answer::Held(size) => ("held", Some(*size)),
-            Answer::Unknown(_) => ("unknown", None),
+        let (state, size) = match self.answer(now) {
+            Answer::Fresh(size) => (State::Fresh, Some(size)),
+            Answer::Held(size) => (State::Held, Some(size)),
+            Answer::Unknown(_) => (State::Unknown, None),
         };
-        Json {
+        Shown {
             namespace: namespace.to_string(),
             name: name.to_string(),
             trigger: trigger.clone(),
-            source,
+            source: (*source).into(),
             connection: connection.to_string(),
             queue: queue.clone(),
             state,
             replicas: size.map(|size| size.replicas),
             active: size.map(|size| size.active),
-            limited_by: limited_by.label(),
+            limited_by: limited_by.label().into(),
             why: self.why(now).to_string(),
             age_seconds: self.age(now).map(|age| age.as_secs_f64()),
             error: error.as_ref().map(ToString::to_string),
             seen: self.seen(),
             terms: want.as_ref().map(Terms::from),
-            steps: steps.iter().map(StepJson::from).collect(),
-            alternatives: alternatives
-                .iter()
-                .map(|other| AlternativeJson { change: change(other.change), replicas: other.replicas })
-                .collect(),
+            steps: steps.iter().map(ShownStep::from).collect(),
+            alternatives: alternatives.iter().map(ShownAlternative::from).collect(),
             backlog_gone_in_seconds: match outlook {
                 Outlook::GoneIn(time) => Some(time.as_secs_f64()),
                 Outlook::Empty | Outlook::Growing | Outlook::NotKnown => None,
@@ -123,27 +118,28 @@ impl Report {
     }
 }
 
+impl Seen {
+    fn new(name: &'static str, value: f64, quality: Quality) -> Self {
+        Self { name: name.into(), value, estimated: quality == Quality::Estimated }
+    }
+}
+
 fn reading_values(seen: &mut Vec<Seen>, reading: &Reading) {
     let Reading { ready, due, soon, in_flight, oldest, counters: _, ceiling, waits, services } = reading;
-    let quality = Quality::Measured;
-    let mut count = |name, value: Option<u64>| {
-        seen.extend(value.map(|value| Seen { name, value: value as f64, quality }));
+    let mut count = |name, value: Option<u64>, quality| {
+        seen.extend(value.map(|value| Seen::new(name, value as f64, quality)));
     };
-    count("ready", *ready);
-    count("due", *due);
-    count("due_soon", *soon);
-    count("ceiling", ceiling.map(u64::from));
+    count("ready", *ready, Quality::Measured);
+    count("due", *due, Quality::Measured);
+    count("due_soon", *soon, Quality::Measured);
     match in_flight {
-        Some(InFlight::Known(tasks)) => {
-            seen.push(Seen { name: "in_flight", value: *tasks as f64, quality: Quality::Measured });
-        }
-        Some(InFlight::Estimated(tasks)) => {
-            seen.push(Seen { name: "in_flight", value: *tasks as f64, quality: Quality::Estimated });
-        }
+        Some(InFlight::Known(tasks)) => count("in_flight", Some(*tasks), Quality::Measured),
+        Some(InFlight::Estimated(tasks)) => count("in_flight", Some(*tasks), Quality::Estimated),
         None => {}
     }
+    count("ceiling", ceiling.map(u64::from), Quality::Measured);
     let mut time = |name, value: Option<Duration>| {
-        seen.extend(value.map(|value| Seen { name, value: value.as_secs_f64(), quality }));
+        seen.extend(value.map(|value| Seen::new(name, value.as_secs_f64(), Quality::Measured)));
     };
     time("oldest_seconds", *oldest);
     time("wait_p95_seconds", waits.and_then(Percentile::known));
@@ -163,108 +159,6 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// One value that was seen.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Seen {
-    /// Its name, with its unit.
-    pub name: &'static str,
-    /// The value.
-    pub value: f64,
-    /// How well it is known.
-    #[serde(serialize_with = "quality")]
-    pub quality: Quality,
-}
-
-fn quality<S: serde::Serializer>(quality: &Quality, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(word(*quality))
-}
-
-const fn word(quality: Quality) -> &'static str {
-    match quality {
-        Quality::Measured => "measured",
-        Quality::Estimated => "estimated",
-    }
-}
-
-fn change(change: Change) -> String {
-    match change {
-        Change::Without(by) => format!("without {}", by.label()),
-        Change::MaxQueueWait(promise) => format!("maxQueueWait {}", humantime::format_duration(promise)),
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Json {
-    namespace: String,
-    name: String,
-    trigger: String,
-    source: &'static str,
-    connection: String,
-    queue: String,
-    state: &'static str,
-    replicas: Option<u32>,
-    active: Option<bool>,
-    limited_by: &'static str,
-    why: String,
-    age_seconds: Option<f64>,
-    error: Option<String>,
-    seen: Vec<Seen>,
-    terms: Option<Terms>,
-    steps: Vec<StepJson>,
-    alternatives: Vec<AlternativeJson>,
-    backlog_gone_in_seconds: Option<f64>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Terms {
-    backlog: u64,
-    due_soon: u64,
-    in_flight: u64,
-    service_seconds: Option<f64>,
-    time_to_start_seconds: f64,
-    part: f64,
-    promise_missed: bool,
-    slots: f64,
-}
-
-impl From<&Want> for Terms {
-    fn from(want: &Want) -> Self {
-        let Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots } = *want;
-        Self {
-            backlog,
-            due_soon: soon,
-            in_flight,
-            service_seconds: service.map(|service| service.as_secs_f64()),
-            time_to_start_seconds: time_to_start.as_secs_f64(),
-            part,
-            promise_missed,
-            slots,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct StepJson {
-    by: &'static str,
-    from: u32,
-    to: u32,
-}
-
-impl From<&Step> for StepJson {
-    fn from(step: &Step) -> Self {
-        let Step { by, from, to } = *step;
-        Self { by: by.label(), from, to }
-    }
-}
-
-#[derive(Serialize)]
-struct AlternativeJson {
-    change: String,
-    replicas: u32,
-}
-
 /// A report as people read it.
 #[derive(Debug)]
 pub struct Text<'a> {
@@ -280,11 +174,9 @@ impl fmt::Display for Text<'_> {
         writeln!(f, "  {}", report.why(*now))?;
         if let Some(age) = report.age(*now) {
             write!(f, "  seen {:.1} s ago:", age.as_secs_f64())?;
-            for Seen { name, value, quality } in report.seen() {
-                write!(f, " {name} {}", short(value))?;
-                if quality == Quality::Estimated {
-                    f.write_str(" (estimated)")?;
-                }
+            for Seen { name, value, estimated } in report.seen() {
+                let note = if estimated { " (estimated)" } else { "" };
+                write!(f, " {name} {}{note}", short(value))?;
             }
             writeln!(f)?;
         }
@@ -304,7 +196,7 @@ impl fmt::Display for Text<'_> {
 }
 
 /// Two decimals, and none where they are zeros.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod checks;
 mod configuration;
 mod documents;
 mod limited_by;

@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+import tables
 from model import Obj, Outcome, World, containers, seconds
+from rules_pods import keys_of, sources
 
-KEYS = {"scalerAddress", "source", "connection", "listName", "processingListName", "stream", "consumerGroup",
-        "workload", "tasksPerReplica", "maxQueueWait", "expectedTaskDuration", "podStartupTime", "nodeStartupTime",
-        "drainTime", "minReplicaCount", "maxReplicaCount", "activationBacklog"}
+KEYS = {"scalerAddress"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
 DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration"))}
 QUEUES = ("listName", "processingListName", "stream")
-SERVER_KEYS = {"listen", "admin", "tls", "connections", "tenants", "defaults"}
-TLS_KEYS = {"mode", "certificate", "key", "clientCa"}
-CONNECTION_KEYS = {"type", "url", "username", "password", "ca"}
+SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "tenants", "defaults"}
+TLS_KEYS = tables.keys("Under `tls`")
+DEFAULT_KEYS = tables.keys("Under `defaults`")
+CONNECTION_KEYS = tables.keys("`connections.NAME` of `type: redis`") | {"type"}
 
 
 def target_exists(world: World) -> Iterator[Outcome]:
@@ -152,7 +153,8 @@ def server_file(world: World) -> Iterator[Outcome]:
     """The server's file holds known keys, known connections, the Deployment's ports, and files that are mounted."""
     for server in world.servers:
         data = server.data
-        unknown = set(data) - SERVER_KEYS | set(data.get("tls", {})) - TLS_KEYS | set(data.get("defaults", {})) - KEYS
+        unknown = set(data) - SERVER_KEYS | set(data.get("tls", {})) - TLS_KEYS
+        unknown |= set(data.get("defaults", {})) - DEFAULT_KEYS
         for connection in data.get("connections", {}).values():
             unknown |= set(connection) - CONNECTION_KEYS
         yield f"{server.path} keys", f"unknown: {', '.join(sorted(unknown))}" if unknown else None
@@ -167,6 +169,8 @@ def readers_of(world: World, server: Obj) -> list[Obj]:
     """The Deployments that mount the ConfigMap made of this file."""
     names = {g["name"] for k in world.kustomizations if k.folder == server.folder
              for g in k.data.get("configMapGenerator", []) if PurePosixPath(server.path).name in g.get("files", [])}
+    names |= {c.name for c in world.all("ConfigMap") if c.folder == server.folder
+              and PurePosixPath(server.path).name in c.data.get("data", {})}
     return [d for d in world.all("Deployment") if d.folder == server.folder
             and any(v.get("configMap", {}).get("name") in names for v in d.pod.get("volumes", []))]
 
@@ -177,33 +181,33 @@ def server_fits(world: World, server: Obj, d: Obj) -> Iterator[Outcome]:
         port = int(server.data[key].rsplit(":", 1)[1])
         yield f"{server.path} {key}", None if port in ports else f"port {port} is not a port of {d.name}"
     files = [v for k, v in server.data.get("tls", {}).items() if k != "mode"]
+    secrets = [server.data.get("adminToken")]
     for connection in server.data.get("connections", {}).values():
-        password = connection.get("password")
-        files += [connection["ca"]] if "ca" in connection else []
-        files += [password["file"]] if isinstance(password, dict) and "file" in password else []
+        secrets.append(connection.get("password"))
+        files += [connection[key] for key in ("ca", "certificate", "key") if key in connection]
+    files += [secret["file"] for secret in secrets if isinstance(secret, dict) and "file" in secret]
     mounted = set(mounted_files(world, d))
     for file in files:
         yield f"{server.path} {file}", None if file in mounted else f"{file} is not mounted in {d.name}"
 
 
 def mounted_files(world: World, d: Obj) -> Iterator[str]:
-    volumes = {v["name"]: v.get("secret", {}) for v in d.pod.get("volumes", [])}
+    volumes = {v["name"]: v for v in d.pod.get("volumes", [])}
     for c in containers(d.pod):
         for mount in c.get("volumeMounts", []):
-            secret = volumes.get(mount["name"], {})
-            found = world.find("Secret", secret.get("secretName", ""), d.namespace)
-            keys = [*found.data.get("stringData", {}), *found.data.get("data", {})] if found else []
-            for path in [i["path"] for i in secret.get("items", [])] or keys:
-                yield f"{mount['mountPath']}/{path}"
+            for kind, name, items in sources(volumes.get(mount["name"], {})):
+                found = keys_of(world, kind, name, d.namespace) or set()
+                for path in [i["path"] for i in items] or found:
+                    yield f"{mount['mountPath']}/{path}"
 
 
 def trigger_authentication(world: World) -> Iterator[Outcome]:
     """The keys that a trigger authentication takes are in a Secret of KEDA's namespace."""
     for a in world.all("ClusterTriggerAuthentication"):
         for ref in a.spec.get("secretTargetRef", []):
-            secret = world.find("Secret", ref["name"], "keda")
-            known = {**secret.data.get("data", {}), **secret.data.get("stringData", {})} if secret else {}
-            problem = None if ref["key"] in known else f"no Secret keda/{ref['name']} with the key {ref['key']}"
+            known = keys_of(world, "Secret", ref["name"], world.keda) or set()
+            problem = f"no Secret {world.keda}/{ref['name']} with the key {ref['key']}"
+            problem = None if ref["key"] in known else problem
             yield f"{a} {ref['parameter']}", problem
 
 

@@ -82,10 +82,11 @@ def references(d: Obj) -> Iterator[tuple[str, str, set[str]]]:
     """Kind, name and needed keys of all that the pod of `d` takes from elsewhere."""
     if d.pod.get("serviceAccountName"):
         yield "ServiceAccount", d.pod["serviceAccountName"], set()
+    for pull in d.pod.get("imagePullSecrets", []):
+        yield "Secret", pull["name"], set()
     for volume in d.pod.get("volumes", []):
-        for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
-            if key in volume:
-                yield kind, volume[key][name], {i["key"] for i in volume[key].get("items", [])}
+        for kind, name, items in sources(volume):
+            yield kind, name, {i["key"] for i in items}
     for c in containers(d.pod):
         for source in c.get("envFrom", []):
             for key, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
@@ -96,6 +97,14 @@ def references(d: Obj) -> Iterator[tuple[str, str, set[str]]]:
                 ref = variable.get("valueFrom", {}).get(key)
                 if ref:
                     yield kind, ref["name"], {ref["key"]}
+
+
+def sources(volume: dict) -> Iterator[tuple[str, str, list[dict]]]:
+    """Kind, name and items of the objects that a volume shows, also of a projected one."""
+    for part in [volume, *volume.get("projected", {}).get("sources", [])]:
+        for key, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
+            if key in part:
+                yield kind, part[key].get("secretName") or part[key]["name"], part[key].get("items", [])
 
 
 def keys_of(world: World, kind: str, name: str, namespace: str) -> set[str] | None:
@@ -116,6 +125,8 @@ def external_is_used(world: World) -> Iterator[Outcome]:
     used = {(kind, name, d.namespace) for d in world.all("Deployment") for kind, name, _ in references(d)}
     used |= {("Deployment", s.spec.get("scaleTargetRef", {}).get("name"), s.namespace)
              for s in world.all("ScaledObject")}
+    used |= {("Secret", ref["name"], world.keda) for a in world.all("ClusterTriggerAuthentication")
+             for ref in a.spec.get("secretTargetRef", [])}
     for e in world.external:
         key = (e["kind"], e["name"], e["namespace"])
         problem = None if key in used else "no manifest names it"

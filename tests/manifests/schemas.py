@@ -1,4 +1,4 @@
-"""Strict schemas: Kubernetes' own from a Python package, those of KEDA and Karpenter from their Go modules.
+"""Strict schemas: Kubernetes' own from a Python package, those of KEDA, Karpenter and Prometheus from Go modules.
 
 The published CRDs allow unknown fields in the eyes of a JSON schema validator (the API server prunes them), so a
 misspelt field would pass. They are closed here. CEL rules in them (`x-kubernetes-validations`) are not evaluated.
@@ -48,6 +48,9 @@ MODULES = (
            (AWS + ".k8s.aws_ec2nodeclasses.yaml",)),
     Module("github.com/aws/karpenter-provider-aws", "v1.14.1", "h1:WGtIQTQcxpElYMdWfWuPwaF2+9muR+hYhPZsTtoY8Gs=",
            (AWS + ".k8s.aws_ec2nodeclasses.yaml", AWS + ".sh_nodepools.yaml")),
+    Module("github.com/prometheus-operator/prometheus-operator", "v0.85.0",
+           "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+           ("example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",)),
 )
 
 

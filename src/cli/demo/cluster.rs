@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tonic::transport::Channel;
 
-use crate::engine::hpa::{Behavior, Hpa, Pace};
+use crate::engine::hpa::keda::{self, Activity, Edges};
+use crate::engine::hpa::{Behavior, Bounds, Hpa, Metric, Replicas};
 use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
 use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use crate::timestamp::Timestamp;
@@ -15,22 +16,28 @@ use crate::timestamp::Timestamp;
 use super::METADATA;
 use super::queue::EmbeddedQueue;
 
-/// Kubernetes' and KEDA's defaults, fifteen times faster.
+/// Kubernetes' and KEDA's defaults, fifteen times faster and the waits before a scale-down more.
 const STARTUP: Duration = Duration::from_secs(2);
-const COOLDOWN: Duration = Duration::from_secs(5);
-const BEHAVIOR: Behavior = Behavior {
-    tolerance: 0.1,
-    up: Pace { percent: 100, pods: 4, period: Duration::from_secs(1) },
-    down_window: Duration::from_secs(4),
-};
+/// Over in the second after it.
+const COOLDOWN: Duration = Duration::from_secs(4);
+const DOWN_WINDOW: Duration = Duration::from_secs(4);
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The `behavior` of the demo.
+fn behavior() -> Behavior {
+    let mut behavior = Behavior::default();
+    behavior.down.window = DOWN_WINDOW;
+    behavior.up.paces.iter_mut().chain(&mut behavior.down.paces).for_each(|pace| pace.period = PERIOD);
+    behavior
+}
 
 /// A Deployment, and those who scale it.
 pub(super) struct Cluster {
     keda: ExternalScalerClient<Channel>,
     trigger: ScaledObjectRef,
     queue: Arc<EmbeddedQueue>,
+    edges: Edges,
     hpa: Hpa,
-    max_replicas: u32,
     slots: u32,
     replicas: Vec<Replica>,
     last_active: Option<Timestamp>,
@@ -56,19 +63,10 @@ impl Cluster {
             METADATA.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let trigger =
             ScaledObjectRef { name: "agents".into(), namespace: "demo".into(), scaler_metadata: metadata };
-        let hpa = Hpa::new(BEHAVIOR);
+        let edges = Edges { cooldown: COOLDOWN, ..Edges::default() };
+        let hpa = Hpa::new(Bounds::of(edges.min, max_replicas), Some(behavior()));
         let (replicas, last_active) = (Vec::new(), None);
-        Ok(Self {
-            keda,
-            trigger,
-            queue,
-            hpa,
-            max_replicas,
-            slots,
-            replicas,
-            last_active,
-            replica_seconds: 0.0,
-        })
+        Ok(Self { keda, trigger, queue, edges, hpa, slots, replicas, last_active, replica_seconds: 0.0 })
     }
 
     /// Lets one second pass, and describes it in a line.
@@ -102,19 +100,18 @@ impl Cluster {
         self.replica_seconds
     }
 
-    /// KEDA owns 0 and 1, the HPA everything above.
+    /// KEDA wakes it and puts it to rest; between, the HPA decides.
     fn scale(&mut self, current: u32, value: u32, active: bool, now: Timestamp) -> u32 {
+        let activity = if active { Activity::Active } else { Activity::Inactive };
         if active {
             self.last_active = Some(now);
         }
-        if current == 0 {
-            return u32::from(active);
+        match keda::next(&self.edges, current, activity, self.last_active, now).replicas {
+            unchanged if unchanged == current => {
+                self.hpa.sync(Replicas::settled(current), &[Metric::replicas(value)], now).replicas
+            }
+            changed => changed,
         }
-        let cold = self.last_active.is_none_or(|last| now.since(last) >= COOLDOWN);
-        if !active && cold {
-            return 0;
-        }
-        self.hpa.sync(current, value, now).min(self.max_replicas)
     }
 
     /// Ends what is done, and fills the free slots of ready replicas.

@@ -89,7 +89,11 @@ impl Wishes {
 }
 
 /// Puts `entry` in the place of the last one that is outdated, or at the end.
-fn replace(entries: &mut Vec<(Timestamp, u32)>, entry: (Timestamp, u32), outdated: impl Fn(Timestamp) -> bool) {
+fn replace(
+    entries: &mut Vec<(Timestamp, u32)>,
+    entry: (Timestamp, u32),
+    outdated: impl Fn(Timestamp) -> bool,
+) {
     match entries.iter_mut().rev().find(|(at, _)| outdated(*at)) {
         Some(old) => *old = entry,
         None => entries.push(entry),

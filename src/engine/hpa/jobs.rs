@@ -169,12 +169,14 @@ pub fn demand(triggers: &[Trigger], calculation: Calculation, bounds: Bounds) ->
     let ((queue, jobs), active) = match calculation {
         // A queue of nothing is no trigger's: with `max` it is not even active.
         Calculation::Max => {
-            let longest = each.iter().fold((0.0, 0.0), |best, each| if each.0 > best.0 { *each } else { best });
+            let longest =
+                each.iter().fold((0.0, 0.0), |best, each| if each.0 > best.0 { *each } else { best });
             (longest, longest.0 > 0.0)
         }
         Calculation::Min => {
-            let shorter =
-                |best: (f64, f64), each: &(f64, f64)| if best.0 == 0.0 || each.0 < best.0 { *each } else { best };
+            let shorter = |best: (f64, f64), each: &(f64, f64)| {
+                if best.0 == 0.0 || each.0 < best.0 { *each } else { best }
+            };
             (each.iter().fold((0.0, 0.0), shorter), !each.is_empty())
         }
         Calculation::Average => {

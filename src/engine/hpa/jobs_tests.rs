@@ -1,6 +1,6 @@
 //! ScaledJobs: KEDA's own cases, and what holds for all of them.
 
-use proptest::prelude::*;
+use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 

@@ -126,7 +126,7 @@ pub fn next(
             if over { (rest, Why::PutToRest) } else { (current, Why::CoolingDown) }
         }
         Activity::Inactive if idle.is_none() && current < min => (min, Why::RaisedToMin),
-        Activity::Inactive if current > rest || rest > 0 => (current, Why::KeptByMin),
+        Activity::Inactive if idle.is_none() && min > 0 => (current, Why::KeptByMin),
         Activity::Inactive => (current, Why::AtRest),
     };
     Next { replicas, why }
@@ -134,7 +134,7 @@ pub fn next(
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
@@ -145,7 +145,8 @@ mod tests {
     }
 
     fn step(edges: &Edges, current: u32, activity: Activity, quiet: u64) -> (u32, Why) {
-        let Next { replicas, why } = next(edges, current, activity, Some(NOW - Duration::from_secs(quiet)), NOW);
+        let Next { replicas, why } =
+            next(edges, current, activity, Some(NOW - Duration::from_secs(quiet)), NOW);
         (replicas, why)
     }
 
@@ -178,6 +179,7 @@ mod tests {
     fn a_minimum_keeps_it_awake_and_a_failing_trigger_too() {
         assert_eq!(step(&edges(2, None), 20, Activity::Inactive, 900), (20, Why::KeptByMin));
         assert_eq!(step(&edges(2, None), 2, Activity::Inactive, 900), (2, Why::KeptByMin));
+        assert_eq!(step(&edges(2, Some(1)), 1, Activity::Inactive, 900), (1, Why::AtRest));
         assert_eq!(step(&edges(0, None), 20, Activity::Failed, 900), (20, Why::Failed));
         assert_eq!(step(&edges(0, None), 0, Activity::Failed, 900), (0, Why::Failed));
     }

@@ -95,6 +95,9 @@ pub(super) struct Band {
 }
 
 impl Band {
+    /// A tenth in both directions.
+    pub(super) const DEFAULT: Self = Self { down: Tolerance::DEFAULT, up: Tolerance::DEFAULT };
+
     /// Whether `ratio` is within; both edges are.
     fn holds(self, ratio: f64) -> bool {
         (1.0 - self.down.ratio()) <= ratio && ratio <= (1.0 + self.up.ratio())
@@ -139,8 +142,6 @@ fn round_up(quotient: f64) -> u32 {
 mod tests {
     use super::*;
 
-    const TENTH: Band = Band { down: Tolerance::DEFAULT, up: Tolerance::DEFAULT };
-
     fn external(kind: MetricType, value: u64, target: u64) -> Metric {
         let (value, target) = (Some(Milli::from_thousandths(value)), Milli::from_thousandths(target));
         Metric { kind, target, value }
@@ -153,7 +154,10 @@ mod tests {
     #[test]
     fn keda_sends_three_decimals() {
         let sent = |value| Milli::sent(value).0;
-        assert_eq!([sent(2.0), sent(2.0001), sent(2.001), sent(0.0004), sent(0.0006)], [2000, 2000, 2001, 0, 1]);
+        assert_eq!(
+            [sent(2.0), sent(2.0001), sent(2.001), sent(0.0004), sent(0.0006)],
+            [2000, 2000, 2001, 0, 1]
+        );
         assert_eq!([sent(-1.0), sent(-0.0), sent(f64::NAN), sent(f64::INFINITY)], [0; 4]);
         assert_eq!(sent(1e300), i64::MAX.unsigned_abs());
         assert_eq!(Milli::sent(22.222 / 6.111 * 6.111), Milli::from_thousandths(22_222));
@@ -163,18 +167,22 @@ mod tests {
     // horizontal_test.go: Test{ScaleUp,ScaleDown,Tolerance}PerPodCMExternal.
     #[test]
     fn an_average_value_is_divided_among_the_replicas() {
-        let percent = Band { up: Tolerance::from_millionths(10_000), ..TENTH };
+        let percent = Band { up: Tolerance::from_millionths(10_000), ..Band::DEFAULT };
         for (current, value, target, band, replicas) in [
-            (3, 8600, 2150, TENTH, 4),
-            (5, 8600, 2867, TENTH, 3),
-            (3, 8600, 2900, TENTH, 3),
+            (3, 8600, 2150, Band::DEFAULT, 4),
+            (5, 8600, 2867, Band::DEFAULT, 3),
+            (3, 8600, 2900, Band::DEFAULT, 3),
             (3, 8600, 2800, percent, 4),
-            (3, 8600, 2222, TENTH, 4),
-            (5, 8600, 3000, TENTH, 3),
-            (4, 8600, 2200, TENTH, 4),
+            (3, 8600, 2222, Band::DEFAULT, 4),
+            (5, 8600, 3000, Band::DEFAULT, 3),
+            (4, 8600, 2200, Band::DEFAULT, 4),
         ] {
             let metric = external(MetricType::AverageValue, value, target);
-            assert_eq!(proposes(metric, Replicas::settled(current), band), Some(replicas), "{current}, {value}");
+            assert_eq!(
+                proposes(metric, Replicas::settled(current), band),
+                Some(replicas),
+                "{current}, {value}"
+            );
         }
     }
 
@@ -182,16 +190,16 @@ mod tests {
     // …ScaleUpCMExternalIgnoresUnreadyPods; horizontal_test.go: Test{ScaleUp,ScaleDown,Tolerance}CMExternal.
     #[test]
     fn a_value_multiplies_the_ready_pods() {
-        let percent = Band { up: Tolerance::from_millionths(10_000), ..TENTH };
+        let percent = Band { up: Tolerance::from_millionths(10_000), ..Band::DEFAULT };
         for (current, ready, value, target, band, replicas) in [
-            (5, 5, 8600, 14_334, TENTH, 3),
-            (3, 3, 8600, 8888, TENTH, 3),
+            (5, 5, 8600, 14_334, Band::DEFAULT, 3),
+            (3, 3, 8600, 8888, Band::DEFAULT, 3),
             (3, 3, 8900, 8800, percent, 4),
-            (3, 1, 8600, 4400, TENTH, 2),
-            (3, 3, 8600, 6666, TENTH, 4),
-            (5, 5, 8600, 14_400, TENTH, 3),
-            (4, 4, 8600, 8666, TENTH, 4),
-            (8, 8, 8000, 2000, TENTH, 32), // KEDA's e2e test tests/internals/value_metric_type
+            (3, 1, 8600, 4400, Band::DEFAULT, 2),
+            (3, 3, 8600, 6666, Band::DEFAULT, 4),
+            (5, 5, 8600, 14_400, Band::DEFAULT, 3),
+            (4, 4, 8600, 8666, Band::DEFAULT, 4),
+            (8, 8, 8000, 2000, Band::DEFAULT, 32), // KEDA's e2e test tests/internals/value_metric_type
         ] {
             let metric = external(MetricType::Value, value, target);
             let current = Replicas { ready, ..Replicas::settled(current) };
@@ -205,9 +213,12 @@ mod tests {
         let most = i64::MAX.unsigned_abs();
         let one = Replicas::settled(1);
         let ceiling = i32::MAX.unsigned_abs();
-        assert_eq!(proposes(external(MetricType::AverageValue, most, 1), one, TENTH), Some(ceiling));
-        assert_eq!(proposes(external(MetricType::AverageValue, most, most), one, TENTH), Some(1));
-        assert_eq!(proposes(external(MetricType::Value, most, most), Replicas::settled(3), TENTH), Some(3));
+        assert_eq!(proposes(external(MetricType::AverageValue, most, 1), one, Band::DEFAULT), Some(ceiling));
+        assert_eq!(proposes(external(MetricType::AverageValue, most, most), one, Band::DEFAULT), Some(1));
+        assert_eq!(
+            proposes(external(MetricType::Value, most, most), Replicas::settled(3), Band::DEFAULT),
+            Some(3)
+        );
     }
 
     #[test]
@@ -229,7 +240,7 @@ mod tests {
             (100, 111, 111),
             (100, 89, 89),
         ] {
-            let seen = proposes(Metric::replicas(wanted), Replicas::settled(current), TENTH);
+            let seen = proposes(Metric::replicas(wanted), Replicas::settled(current), Band::DEFAULT);
             assert_eq!(seen, Some(replicas), "{current} → {wanted}");
         }
     }
@@ -237,16 +248,16 @@ mod tests {
     #[test]
     fn within_the_band_an_average_value_gives_the_pods_that_exist_and_a_value_those_asked_for() {
         let surge = Replicas { spec: 4, status: 5, ready: 4 };
-        assert_eq!(proposes(Metric::replicas(5), surge, TENTH), Some(5));
-        assert_eq!(proposes(external(MetricType::Value, 1000, 1000), surge, TENTH), Some(4));
+        assert_eq!(proposes(Metric::replicas(5), surge, Band::DEFAULT), Some(5));
+        assert_eq!(proposes(external(MetricType::Value, 1000, 1000), surge, Band::DEFAULT), Some(4));
     }
 
     #[test]
     fn a_value_without_pods_proposes_nothing_and_without_ready_pods_none() {
         let value = external(MetricType::Value, 3000, 1000);
         let created = Replicas { spec: 1, status: 0, ready: 0 };
-        assert_eq!(proposes(value, created, TENTH), None);
-        assert_eq!(proposes(value, Replicas { status: 1, ..created }, TENTH), Some(0));
-        assert_eq!(proposes(Metric::replicas(3), created, TENTH), Some(3));
+        assert_eq!(proposes(value, created, Band::DEFAULT), None);
+        assert_eq!(proposes(value, Replicas { status: 1, ..created }, Band::DEFAULT), Some(0));
+        assert_eq!(proposes(Metric::replicas(3), created, Band::DEFAULT), Some(3));
     }
 }

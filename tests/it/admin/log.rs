@@ -17,6 +17,8 @@ async fn a_refusal_is_logged_once_and_nothing_of_a_request_that_may_be_a_secret(
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
+    // Of a single subscriber, tracing lets any thread decide what it takes; of two, it asks both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let harness = Harness::start().await;
     let wrong = scripted("wrong", &[("passwordFromEnv", "hunter2"), ("token", "hunter2")]);
     let address =

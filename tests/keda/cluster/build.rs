@@ -133,8 +133,7 @@ fn copy_yaml(from: &Path, folder: &Path) {
 
 fn go(folder: &Path) -> Command {
     let mut go = Command::new("go");
-    // Linked statically, so that nothing of the machine's libraries decides how names are looked up.
-    go.current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
+    go.current_dir(folder).env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
     go
 }
 

@@ -1,0 +1,149 @@
+//! A report as programs read it: the JSON of `/decisions` and of `plan --output json`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::decision::{Alternative, Change, Step};
+use crate::engine::want::Want;
+
+/// One trigger as `/decisions` shows it. Programs read it: fields are added, and not renamed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Namespace of the ScaledObject.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Tells the triggers of one ScaledObject apart.
+    pub trigger: String,
+    /// Kind of queue.
+    pub source: Cow<'static, str>,
+    /// Named connection.
+    pub connection: String,
+    /// The queue in full.
+    pub queue: String,
+    /// How good the answer is.
+    pub state: State,
+    /// The number; null while it is not known.
+    pub replicas: Option<u32>,
+    /// Whether KEDA may not go to zero; null while it is not known.
+    pub active: Option<bool>,
+    /// The rule that set the number.
+    pub limited_by: Cow<'static, str>,
+    /// The decision in one sentence.
+    pub why: String,
+    /// Time since the queue was read; null if it never was.
+    pub age_seconds: Option<f64>,
+    /// Why the last read failed, if it did.
+    pub error: Option<String>,
+    /// What was seen; what is not known is absent.
+    pub seen: Vec<Seen>,
+    /// What the demand was made of.
+    pub terms: Option<Terms>,
+    /// The rules that changed the number, in order.
+    pub steps: Vec<ShownStep>,
+    /// What another configuration would have given.
+    pub alternatives: Vec<ShownAlternative>,
+    /// Time until the backlog is gone; null if it is empty, grows, or nobody can tell.
+    pub backlog_gone_in_seconds: Option<f64>,
+}
+
+/// How good an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Decided from a fresh reading.
+    Fresh,
+    /// The last one, because the queue could not be read since.
+    Held,
+    /// There is none.
+    Unknown,
+}
+
+/// One value that was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its name, with its unit.
+    pub name: Cow<'static, str>,
+    /// The value.
+    pub value: f64,
+    /// Whether it was not measured, but taken from the configuration or derived.
+    pub estimated: bool,
+}
+
+/// What the demand was made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
+    /// Q, tasks.
+    pub backlog: u64,
+    /// D(L), tasks.
+    pub due_soon: u64,
+    /// F, tasks.
+    pub in_flight: u64,
+    /// S.
+    pub service_seconds: Option<f64>,
+    /// T.
+    pub time_to_start_seconds: f64,
+    /// d.
+    pub part: f64,
+    /// Whether the whole backlog counts.
+    pub promise_missed: bool,
+    /// F + d·(Q + D(L)).
+    pub slots: f64,
+}
+
+impl From<&Want> for Terms {
+    fn from(want: &Want) -> Self {
+        let Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots } = *want;
+        Self {
+            backlog,
+            due_soon: soon,
+            in_flight,
+            service_seconds: service.map(|service| service.as_secs_f64()),
+            time_to_start_seconds: time_to_start.as_secs_f64(),
+            part,
+            promise_missed,
+            slots,
+        }
+    }
+}
+
+/// One rule that changed the number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownStep {
+    /// The rule.
+    pub by: Cow<'static, str>,
+    /// Replicas before it.
+    pub from: u32,
+    /// Replicas after it.
+    pub to: u32,
+}
+
+impl From<&Step> for ShownStep {
+    fn from(step: &Step) -> Self {
+        let Step { by, from, to } = *step;
+        Self { by: by.label().into(), from, to }
+    }
+}
+
+/// What another configuration would have given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownAlternative {
+    /// What would be different.
+    pub change: String,
+    /// The replicas it would give.
+    pub replicas: u32,
+}
+
+impl From<&Alternative> for ShownAlternative {
+    fn from(alternative: &Alternative) -> Self {
+        let Alternative { change, replicas } = *alternative;
+        let change = match change {
+            Change::Without(by) => format!("without {}", by.label()),
+            Change::MaxQueueWait(promise) => format!("maxQueueWait {}", humantime::format_duration(promise)),
+        };
+        Self { change, replicas }
+    }
+}

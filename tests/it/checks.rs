@@ -1,0 +1,113 @@
+//! Every rule of `check`: a page, a bad example that it finds, and a good one that nothing finds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use agent_scaler::checks::RULES;
+
+#[test]
+fn each_rule_finds_its_bad_example_and_no_rule_finds_anything_in_the_good_one() {
+    for rule in RULES {
+        assert_eq!(found(&example(rule.id, "bad")), [rule.id], "{}", rule.id);
+        assert_eq!(found(&example(rule.id, "good")), Vec::<String>::new(), "{}", rule.id);
+    }
+}
+
+#[test]
+fn each_rule_has_a_page_and_each_page_a_rule() {
+    let pages = fs::read_to_string(root().join("docs/checks.md")).unwrap();
+    let titles: Vec<&str> = pages.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+    assert_eq!(titles, ids);
+}
+
+#[test]
+fn what_we_ship_has_no_warning() {
+    for folder in ["examples/scaledobjects", "deploy/manifests/worker", "deploy/node-pools"] {
+        let output = check(&[&root().join(folder)], &["--deny-warnings"]);
+        assert_eq!(code(&output), 0, "{folder}:\n{}", text(&output));
+    }
+}
+
+#[test]
+fn the_exit_code_tells_errors_from_warnings() {
+    let (good, bad) = (example("bounds-differ", "good"), example("bounds-differ", "bad"));
+    assert_eq!(code(&check(&[&good], &["--deny-warnings"])), 0);
+    assert_eq!(code(&check(&[&bad], &[])), 0);
+    assert_eq!(code(&check(&[&bad], &["--deny-warnings"])), 4);
+    let wrong = broken();
+    assert_eq!(code(&check(&[wrong.path()], &[])), 2);
+    assert_eq!(code(&check(&[Path::new("/no/such/file.yaml")], &[])), 1);
+}
+
+#[test]
+fn a_broken_file_names_every_problem_at_once() {
+    let wrong = broken();
+    let output = text(&check(&[wrong.path()], &[]));
+    for line in [
+        "spec.triggers[0].metadata.tasksPerReplica: is a text, and needs quotation marks: \"4\"",
+        "spec.minReplicaCount: is a whole number",
+        "metadata.listName: is required",
+        "metadata.lstName: unknown key (hint: did you mean `listName`?)",
+        "1 trigger, 3 errors, 0 warnings",
+    ] {
+        assert!(output.contains(line), "{line}\nis not in\n{output}");
+    }
+}
+
+#[test]
+fn a_servers_file_makes_unknown_connections_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "connections: { redis-mian: { type: redis, url: \"redis://x\" } }").unwrap();
+    let config = ["--config", file.path().to_str().unwrap()];
+    let output = check(&[&example("bounds-differ", "good")], &config);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output).contains("no connection named `redis-main` (hint: did you mean `redis-mian`?)"));
+}
+
+fn broken() -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    let object = "kind: ScaledObject\n\
+                  metadata: { name: support, namespace: acme }\n\
+                  spec:\n  \
+                    minReplicaCount: two\n  \
+                    triggers: [{ type: external, metadata: { source: redis, connection: main, lstName: q, \
+                      tasksPerReplica: 4 } }]\n";
+    fs::write(file.path(), object).unwrap();
+    file
+}
+
+/// The ids of the findings in a file, in order.
+fn found(path: &Path) -> Vec<String> {
+    let output = check(&[path], &["--output", "json"]);
+    let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(checked["errors"], 0, "{}: {checked:#}", path.display());
+    let trigger = &checked["triggers"][0]["warnings"];
+    trigger.as_array().unwrap().iter().map(|warning| warning["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn check(files: &[&Path], flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
+    command.arg("check");
+    for file in files {
+        command.arg("-f").arg(file);
+    }
+    command.args(flags).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+fn example(id: &str, which: &str) -> PathBuf {
+    root().join(format!("tests/data/checks/{id}.{which}.yaml"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,233 @@
+//! What would run in the pods: each ready pod takes one task at a time from the real queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamReadReply;
+use redis::{RedisResult, cmd, pipe};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::kubelet::{Phase, Pods};
+use crate::ledger::{Ledger, Run, Task};
+use crate::objects::Queue;
+use crate::servers;
+
+/// How often the workers look at their tasks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a Job's pod waits for a task before it ends.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What kind of pods the workers live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Those of a Deployment: they work until they are told to end, and finish what they have begun.
+    Endless,
+    /// Those of Jobs: they end after one task.
+    OneTask,
+}
+
+/// All workers of a scenario; they stop when this is dropped.
+pub(crate) struct Workers {
+    ledger: Arc<Mutex<Ledger>>,
+    url: String,
+    queue: Queue,
+    task: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Lets the pods of `namespace` work on the queue of the Redis at `url`.
+    pub(crate) fn start(pods: Arc<Pods>, namespace: &str, url: String, queue: Queue, lifetime: Lifetime) -> Self {
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let crew = Crew {
+            pods,
+            namespace: namespace.to_owned(),
+            url: url.clone(),
+            queue,
+            lifetime,
+            ledger: Arc::clone(&ledger),
+            idle_since: BTreeMap::new(),
+        };
+        Self { ledger, url, queue, task: tokio::spawn(crew.work()) }
+    }
+
+    /// Puts tasks into the queue that take `runs` each.
+    pub(crate) async fn put(&self, count: u64, runs: Duration) {
+        let tasks = self.ledger().put(count, runs);
+        let mut connection = servers::connect(&self.url).await.unwrap();
+        let mut batch = pipe();
+        for task in tasks {
+            match self.queue {
+                Queue::List => batch.cmd("LPUSH").arg(Queue::TASKS).arg(task.text()),
+                Queue::Stream => batch.cmd("XADD").arg(Queue::TASKS).arg("*").arg("task").arg(task.text()),
+            };
+        }
+        batch.exec_async(&mut connection).await.unwrap();
+    }
+
+    /// The books.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The books, without holding on to the workers.
+    pub(crate) fn books(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The workers of all pods of a namespace, which share a connection for the sake of the test's speed.
+struct Crew {
+    pods: Arc<Pods>,
+    namespace: String,
+    url: String,
+    queue: Queue,
+    lifetime: Lifetime,
+    ledger: Arc<Mutex<Ledger>>,
+    /// When a pod was first seen ready and without a task.
+    idle_since: BTreeMap<String, Instant>,
+}
+
+impl Crew {
+    async fn work(mut self) {
+        loop {
+            // Whatever goes wrong, a new connection is a new start.
+            let _ = self.work_on_one_connection().await;
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn work_on_one_connection(&mut self) -> RedisResult<()> {
+        let mut redis = servers::connect(&self.url).await?;
+        self.recover(&mut redis).await?;
+        loop {
+            let pods = self.pods.of(&self.namespace);
+            for run in self.ledger().running() {
+                if !pods.contains_key(&run.pod) {
+                    self.give_back(&mut redis, &run).await?;
+                } else if run.until <= Instant::now() {
+                    self.finish(&mut redis, &run).await?;
+                }
+            }
+            let busy: BTreeSet<String> = self.ledger().running().into_iter().map(|run| run.pod).collect();
+            for (pod, phase) in pods.iter().filter(|(pod, _)| !busy.contains(*pod)) {
+                match phase {
+                    Phase::Starting => {}
+                    Phase::Draining => self.pods.end(&self.namespace, pod),
+                    Phase::Ready => self.begin(&mut redis, pod).await?,
+                }
+            }
+            self.idle_since.retain(|pod, _| pods.contains_key(pod));
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Takes a task for an idle pod, if there is one.
+    async fn begin(&mut self, redis: &mut MultiplexedConnection, pod: &str) -> RedisResult<()> {
+        if let Some((task, entry)) = self.take(redis, pod).await? {
+            let until = Instant::now() + task.runs;
+            self.ledger().took(Run { task, entry, pod: pod.to_owned(), until });
+            return Ok(());
+        }
+        let since = *self.idle_since.entry(pod.to_owned()).or_insert_with(Instant::now);
+        if self.lifetime == Lifetime::OneTask && PATIENCE <= since.elapsed() {
+            self.pods.end(&self.namespace, pod);
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &self,
+        redis: &mut MultiplexedConnection,
+        pod: &str,
+    ) -> RedisResult<Option<(Task, Option<String>)>> {
+        match self.queue {
+            Queue::List => {
+                let mut command = cmd("LMOVE");
+                command.arg(Queue::TASKS).arg(Queue::PROCESSING).arg("RIGHT").arg("LEFT");
+                let text: Option<String> = command.query_async(redis).await?;
+                Ok(text.map(|text| (Task::parse(&text), None)))
+            }
+            Queue::Stream => {
+                let mut command = cmd("XREADGROUP");
+                command.arg("GROUP").arg(Queue::GROUP).arg(pod).arg("COUNT").arg(1);
+                command.arg("STREAMS").arg(Queue::TASKS).arg(">");
+                let reply: Option<StreamReadReply> = command.query_async(redis).await?;
+                let entry = reply.and_then(|reply| reply.keys.into_iter().next()?.ids.into_iter().next());
+                Ok(entry.map(|entry| {
+                    let text: String = entry.get("task").unwrap();
+                    (Task::parse(&text), Some(entry.id))
+                }))
+            }
+        }
+    }
+
+    async fn finish(&self, redis: &mut MultiplexedConnection, run: &Run) -> RedisResult<()> {
+        match &run.entry {
+            None => cmd("LREM").arg(Queue::PROCESSING).arg(1).arg(run.task.text()).exec_async(redis).await?,
+            Some(entry) => {
+                cmd("XACK").arg(Queue::TASKS).arg(Queue::GROUP).arg(entry).exec_async(redis).await?;
+            }
+        }
+        self.ledger().finished(run.task.id);
+        if self.lifetime == Lifetime::OneTask {
+            self.pods.end(&self.namespace, &run.pod);
+        }
+        Ok(())
+    }
+
+    /// The pod is gone: its task waits again.
+    async fn give_back(&self, redis: &mut MultiplexedConnection, run: &Run) -> RedisResult<()> {
+        let text = run.task.text();
+        let mut batch = pipe();
+        batch.atomic();
+        match &run.entry {
+            None => {
+                batch.cmd("LREM").arg(Queue::PROCESSING).arg(1).arg(&text);
+                batch.cmd("RPUSH").arg(Queue::TASKS).arg(&text);
+            }
+            Some(entry) => {
+                batch.cmd("XACK").arg(Queue::TASKS).arg(Queue::GROUP).arg(entry);
+                batch.cmd("XADD").arg(Queue::TASKS).arg("*").arg("task").arg(&text);
+            }
+        }
+        batch.exec_async(redis).await?;
+        self.ledger().interrupted(run.task.id);
+        Ok(())
+    }
+
+    /// Prepares the queue, and finds the tasks whose taking was not confirmed because Redis died.
+    async fn recover(&self, redis: &mut MultiplexedConnection) -> RedisResult<()> {
+        match self.queue {
+            Queue::List => {
+                let texts: Vec<String> =
+                    cmd("LRANGE").arg(Queue::PROCESSING).arg(0).arg(-1).query_async(redis).await?;
+                for text in texts.iter().filter(|text| !self.ledger().runs(Task::parse(text).id)) {
+                    let mut batch = pipe();
+                    batch.atomic().cmd("LREM").arg(Queue::PROCESSING).arg(1).arg(text);
+                    batch.cmd("RPUSH").arg(Queue::TASKS).arg(text).exec_async(redis).await?;
+                }
+            }
+            Queue::Stream => {
+                let mut create = cmd("XGROUP");
+                create.arg("CREATE").arg(Queue::TASKS).arg(Queue::GROUP).arg(0).arg("MKSTREAM");
+                // It is there already, but for the first time.
+                let _ = create.exec_async(redis).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
