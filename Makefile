@@ -14,6 +14,12 @@ test-rust:
 test-manifests:
 	bash tests/manifests/run.sh
 
+# The loop on a real control plane with a real KEDA, built from Go modules the first time (a quarter of an hour, 2 GB)
+# and started in a network namespace of its own. `make test-keda KEDA=v2.20.2`, `make test-keda ONLY="redis push"`.
+test-keda: toolchain
+	bash scripts/setup.sh redis-server go unshare ip
+	KEDA="$(KEDA)" cargo test --locked --test keda -- $(ONLY)
+
 # Formatting and lints.
 check: toolchain
 	cargo fmt --check

@@ -105,8 +105,10 @@ impl Bench {
         let kept = (load.pipelines - bar).abs() < 0.01;
         table.bar("pipelines, by Redis (calls of TIME)", load.pipelines, &format!("{bar}"), kept);
         table.row("commands, by Redis", load.commands);
-        table.row("bytes to Redis", load.bytes.0);
-        table.row("bytes from Redis", load.bytes.1);
+        table.row("bytes to Redis, by the proxy", load.bytes[0]);
+        table.row("bytes from Redis, by the proxy", load.bytes[1]);
+        table.row("bytes to Redis, by Redis", load.redis_bytes[0]);
+        table.row("bytes from Redis, by Redis", load.redis_bytes[1]);
         table.row("CPU time of Redis", format!("{:.1} ms", load.redis_cpu * 1e3));
         let read = (after.0 - before.0) / (after.1 - before.1);
         table.row("time for one batch, by the server", format!("{:.2} ms", read * 1e3));
@@ -138,11 +140,7 @@ impl Bench {
         table.row("latency max", millis(latencies.percentile(100)));
         table.row("of it until the call was made, p99", millis(load.delays.percentile(99)));
         table.row("of it until the call was made, max", millis(load.delays.percentile(100)));
-        let errors = load.errors.len();
-        table.bar("errors", errors, "0", errors == 0);
-        if let Some(first) = load.errors.first() {
-            println!("  the first error: {first}");
-        }
+        table.errors(&load.errors);
         self.memory(table);
     }
 
@@ -159,6 +157,7 @@ impl Bench {
         table.part(&format!("{TRIGGERS} open StreamIsActive"));
         let streams = Streams::open(&self.client, &keda::triggers(self.kind, TRIGGERS)).await;
         table.row("time until each has told its state", millis(streams.opened_in));
+        table.errors(&streams.errors);
         let processor = Processor::of(&self.server);
         tokio::time::sleep(TICK * 2).await;
         processor.print(table);
@@ -181,6 +180,7 @@ impl Bench {
             self.queues.clear(queue);
         }
         processor.print(table);
+        table.errors(&streams.errors);
         let waits = Sorted::from(waits);
         let p95 = waits.percentile(95);
         table.row("from the task to the message, p50", millis(waits.percentile(50)));

@@ -5,18 +5,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_scaler::scaler::proto::external_scaler_client::ExternalScalerClient;
-use agent_scaler::scaler::proto::{GetMetricsRequest, IsActiveResponse, ScaledObjectRef};
+use agent_scaler::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 
 use super::queues::Kind;
 use super::table::Sorted;
 
-/// Calls of the first round that are under way at a time.
+/// Calls of the first round, and streams not open yet, that are under way at a time.
 const AT_ONCE: usize = 512;
 
 /// Calls that may be due and not made yet; beyond it the bench itself is too slow.
@@ -116,50 +116,71 @@ async fn call(mut client: Client, triggers: &[ScaledObjectRef], number: usize) -
 
 /// An open `StreamIsActive` for each trigger.
 pub(crate) struct Streams {
-    told: mpsc::Receiver<(usize, bool, Instant)>,
+    told: mpsc::Receiver<Told>,
     /// How long it took until each had told its first state.
     pub(crate) opened_in: Duration,
+    /// Why streams ended instead.
+    pub(crate) errors: Vec<Status>,
     _tasks: JoinSet<()>,
+}
+
+/// What a stream says: its trigger and whether there is work, or why it ended.
+struct Told {
+    trigger: usize,
+    state: Result<bool, Status>,
+    at: Instant,
 }
 
 impl Streams {
     /// Opens them, and takes the first message of each.
     pub(crate) async fn open(client: &Client, triggers: &[ScaledObjectRef]) -> Self {
         let started = Instant::now();
-        let (sender, mut told) = mpsc::channel(triggers.len());
+        let (sender, mut told) = mpsc::channel::<Told>(triggers.len());
         let mut tasks = JoinSet::new();
+        let mut errors = Vec::new();
         for (number, trigger) in triggers.iter().enumerate() {
-            let (mut client, trigger, sender) = (client.clone(), trigger.clone(), sender.clone());
-            tasks.spawn(async move {
-                let messages = client.stream_is_active(trigger).await.unwrap().into_inner();
-                listen(number, messages, sender).await;
-            });
+            if AT_ONCE <= number {
+                errors.extend(told.recv().await.unwrap().state.err());
+            }
+            tasks.spawn(listen(number, client.clone(), trigger.clone(), sender.clone()));
         }
-        for _ in triggers {
-            told.recv().await.unwrap();
+        for _ in 0..AT_ONCE.min(triggers.len()) {
+            errors.extend(told.recv().await.unwrap().state.err());
         }
-        Self { told, opened_in: started.elapsed(), _tasks: tasks }
+        Self { told, opened_in: started.elapsed(), errors, _tasks: tasks }
     }
 
     /// When the stream of trigger `number` says that there is work.
     pub(crate) async fn active(&mut self, number: usize) -> Instant {
         loop {
-            if let (told, true, at) = self.told.recv().await.unwrap()
-                && told == number
-            {
-                return at;
+            let told = self.told.recv().await.unwrap();
+            match told.state {
+                Ok(true) if told.trigger == number => return told.at,
+                Ok(_) => {}
+                Err(status) => self.errors.push(status),
             }
         }
     }
 }
 
-async fn listen(
-    number: usize,
-    mut messages: Streaming<IsActiveResponse>,
-    sender: mpsc::Sender<(usize, bool, Instant)>,
-) {
-    while let Ok(Some(message)) = messages.message().await {
-        if sender.send((number, message.result, Instant::now())).await.is_err() {
+/// Passes on what one stream says.
+async fn listen(trigger: usize, mut client: Client, object: ScaledObjectRef, told: mpsc::Sender<Told>) {
+    let tell = async |state| told.send(Told { trigger, state, at: Instant::now() }).await.is_ok();
+    let mut messages = match client.stream_is_active(object).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => {
+            tell(Err(status)).await;
+            return;
+        }
+    };
+    loop {
+        let state = match messages.message().await {
+            Ok(Some(message)) => Ok(message.result),
+            Ok(None) => Err(Status::ok("the stream has ended")),
+            Err(status) => Err(status),
+        };
+        let ended = state.is_err();
+        if !tell(state).await || ended {
             return;
         }
     }

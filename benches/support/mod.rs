@@ -5,8 +5,6 @@ pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod table;
 
-#[expect(dead_code, reason = "the tests need more of it")]
-#[path = "../../tests/it/support/proxy.rs"]
 mod proxy;
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/it/support/servers.rs"]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
-use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
 use super::proxy::Proxy;
@@ -86,11 +85,7 @@ impl Queues {
     /// Starts a Redis with `count` queues, nine of ten with waiting and running tasks.
     pub(crate) fn start(kind: Kind, count: usize) -> Self {
         let redis = Redis::plain();
-        // It counts right only where everything of it happens on one thread.
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let proxy = runtime.block_on(Proxy::start(redis.port()));
-        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-
+        let proxy = Proxy::start(redis.port());
         let mut connection = redis.connection();
         let mut pipeline = Pipeline::new();
         for queue in 0..count {
@@ -129,30 +124,33 @@ impl Queues {
 
     /// Counts over `ticks` ticks, from the middle of one to the middle of another.
     pub(crate) async fn count(&mut self, ticks: u32) -> Load {
-        self.proxy.round_trips();
+        self.proxy.take();
         let tick = async {
-            while self.proxy.round_trips() == 0 {
+            while self.proxy.take().round_trips == 0 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(TICK * 3, tick).await.unwrap();
         sleep(TICK / 2).await;
-        self.proxy.round_trips();
 
         // What it costs to ask is taken off.
         let (first, before) = (self.statistics(), self.statistics());
+        self.proxy.take();
         sleep(TICK * ticks).await;
+        let passed = self.proxy.take();
         let after = self.statistics();
+        let ticks = f64::from(ticks);
         let per_tick = |name: &str| {
             let at = |statistics: &BTreeMap<String, u64>| statistics.get(name).copied().unwrap_or(0);
             let asking = at(&before) - at(&first);
-            (at(&after) - at(&before)).saturating_sub(asking) as f64 / f64::from(ticks)
+            (at(&after) - at(&before)).saturating_sub(asking) as f64 / ticks
         };
         Load {
-            round_trips: self.proxy.round_trips() as f64 / f64::from(ticks),
+            round_trips: passed.round_trips as f64 / ticks,
             pipelines: per_tick("time calls"),
             commands: per_tick("total_commands_processed"),
-            bytes: (per_tick("total_net_input_bytes"), per_tick("total_net_output_bytes")),
+            bytes: [passed.to_server as f64 / ticks, passed.from_server as f64 / ticks],
+            redis_bytes: [per_tick("total_net_input_bytes"), per_tick("total_net_output_bytes")],
             redis_cpu: (per_tick("used_cpu_user") + per_tick("used_cpu_sys")) / 1e6,
         }
     }
@@ -183,8 +181,10 @@ pub(crate) struct Load {
     pub(crate) pipelines: f64,
     /// Commands, by Redis.
     pub(crate) commands: f64,
-    /// Bytes to Redis, and from it.
-    pub(crate) bytes: (f64, f64),
+    /// Bytes to Redis and from it, as the proxy counts.
+    pub(crate) bytes: [f64; 2],
+    /// The same as Redis counts, which has other clients too.
+    pub(crate) redis_bytes: [f64; 2],
     /// CPU seconds of Redis.
     pub(crate) redis_cpu: f64,
 }

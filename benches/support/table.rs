@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use tonic::Status;
+
 /// A table that is printed row by row, as figures come in.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -27,6 +29,14 @@ impl Table {
         self.missed += usize::from(!kept);
         let verdict = if kept { "ok" } else { "MISSED" };
         println!("  {name:<58} {figure:>12}   {bar:<10} {verdict}");
+    }
+
+    /// How many errors there were, which should be none, and the first one.
+    pub(crate) fn errors(&mut self, errors: &[Status]) {
+        self.bar("errors", errors.len(), "0", errors.is_empty());
+        if let Some(first) = errors.first() {
+            println!("    the first: {first}");
+        }
     }
 
     /// Says how many bars were kept.

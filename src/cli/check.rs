@@ -73,7 +73,7 @@ struct Verdict {
 }
 
 /// One finding of one rule.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Warning {
     id: &'static str,
     what: String,

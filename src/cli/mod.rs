@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod keys;
 mod manifests;
+mod plan;
 mod serve;
 
 /// KEDA external scaler for AI-agent workers.
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
+    #[command(alias = "dry-run")]
+    Plan(plan::Arguments),
     Check(check::Arguments),
     Keys(keys::Arguments),
 }
@@ -43,6 +46,7 @@ pub fn run() -> ExitCode {
     let result = match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
@@ -81,6 +85,16 @@ fn load_server(path: &Path) -> Result<Server, BadConfiguration> {
     let bad = |reason: String| BadConfiguration { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     Server::parse(&text, sources::ALL).map_err(|error| bad(error.to_string()))
+}
+
+/// Chooses the one provider of cryptography, before one of several crates makes a choice of its own.
+fn install_crypto() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// Whether colours are wanted at all: <https://no-color.org>.
+fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[expect(clippy::print_stdout, reason = "the command line talks to people")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::load_server;
+use super::{install_crypto, load_server};
 use crate::clock::SystemClock;
 use crate::config::server::Server;
 use crate::scaler::Scaler;
@@ -26,8 +26,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, allow_inline_connections } = arguments;
     let server = Server { allow_inline_connections, ..load_server(&config)? };
-    // The first of several crates that would each choose a provider of their own.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    install_crypto();
     tokio::runtime::Runtime::new()?.block_on(serve(server))?;
     Ok(ExitCode::SUCCESS)
 }

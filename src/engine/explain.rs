@@ -58,13 +58,19 @@ fn replicas(size: Size) -> String {
 
 fn sentence(f: &mut fmt::Formatter<'_>, want: &Want, demanded: u32) -> fmt::Result {
     if want.slots == 0.0 {
-        return f.write_str("nothing waits, nothing runs");
+        return f.write_str(match want.in_flight {
+            Some(_) => "nothing waits, nothing runs",
+            None => "nothing waits",
+        });
     }
     write!(f, "{} waiting", want.backlog)?;
     if want.soon > 0 {
         write!(f, ", {} due soon", want.soon)?;
     }
-    write!(f, " and {} running want {demanded}", want.in_flight)
+    match want.in_flight {
+        Some(running) => write!(f, " and {running} running want {demanded}"),
+        None => write!(f, " want {demanded}; what runs cannot be seen"),
+    }
 }
 
 impl Display for Outlook {

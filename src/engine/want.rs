@@ -14,8 +14,8 @@ pub struct Want {
     pub backlog: u64,
     /// D(L): delayed tasks that will be due when a replica that starts now is ready.
     pub soon: u64,
-    /// Running tasks F; zero where the queue cannot show them.
-    pub in_flight: u64,
+    /// Running tasks F; `None` where the queue cannot show them.
+    pub in_flight: Option<u64>,
     /// Time T left to start the backlog once replicas are ready.
     pub time_to_start: Duration,
     /// Service time S, measured or expected; `None` while it is not known.
@@ -34,6 +34,11 @@ impl Want {
         self.backlog.saturating_add(self.soon)
     }
 
+    /// Running tasks that are known of.
+    pub fn running(&self) -> u64 {
+        self.in_flight.unwrap_or(0)
+    }
+
     /// Replicas for `slots` slots, `tasks_per_replica` to each.
     fn replicas(policy: &Policy, slots: f64) -> u32 {
         // Bounded first, so that the conversion is exact.
@@ -50,6 +55,6 @@ impl Want {
 
     /// Replicas with which no task would have to wait for another: one slot a task.
     pub fn for_every_task(&self, policy: &Policy) -> u32 {
-        Self::replicas(policy, self.in_flight as f64 + self.waiting() as f64)
+        Self::replicas(policy, self.running() as f64 + self.waiting() as f64)
     }
 }

@@ -80,8 +80,8 @@ pub struct Terms {
     pub backlog: u64,
     /// D(L), tasks.
     pub due_soon: u64,
-    /// F, tasks.
-    pub in_flight: u64,
+    /// F, tasks; null where the queue cannot show them.
+    pub in_flight: Option<u64>,
     /// S.
     pub service_seconds: Option<f64>,
     /// T.

@@ -4,11 +4,15 @@
 
 mod support;
 
+mod admin;
+mod agreement;
 mod checks;
 mod configuration;
 mod documents;
+mod keda;
 mod limited_by;
 mod metadata;
 mod protocol;
 mod sources;
 mod tidy;
+mod tls;

@@ -135,7 +135,8 @@ impl Pod {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let ready = is_true(item, "Ready");
         if item.pointer("/metadata/deletionTimestamp").is_some() {
-            let grace = item.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
+            let grace =
+                item.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
             let gone_by = *self.gone_by.get_or_insert(now + Duration::from_secs(grace));
             // What has not begun to work has nothing to finish.
             self.ended |= self.phase == Phase::Starting;

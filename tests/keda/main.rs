@@ -63,7 +63,13 @@ fn main() -> ExitCode {
 async fn run(binaries: Binaries, chosen: Vec<scenarios::Scenario>) -> ExitCode {
     let started = Instant::now();
     let cluster = Cluster::start(binaries).await;
-    println!("KEDA {} on Kubernetes {} up after {:.1} s; {} scenarios", cluster.keda, cluster::build::KUBERNETES, started.elapsed().as_secs_f64(), chosen.len());
+    println!(
+        "KEDA {} on Kubernetes {} up after {:.1} s; {} scenarios",
+        cluster.keda,
+        cluster::build::KUBERNETES,
+        started.elapsed().as_secs_f64(),
+        chosen.len()
+    );
     // The scenarios' own panics are told with their timelines.
     std::panic::set_hook(Box::new(|_| {}));
 

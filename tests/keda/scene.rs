@@ -10,15 +10,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::Api;
-use crate::cluster::{Cluster, condition};
-use crate::objects::{self, NAME, Queue};
+use crate::api::{Api, path_of};
+use crate::cluster::{Cluster, condition, is_true};
+use crate::objects::{self, NAME, Queue, Trigger};
 use crate::servers::{Redis, Says, Scaler};
 use crate::timeline::{Sample, Timeline};
 use crate::workers::{Lifetime, Workers};
 
 /// How often the scene is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
+
+/// Longest time in which KEDA takes a new object: gRPC's back-off may lie in it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the HPA is said to want while it gets no value.
+const NO_METRIC: &str = "no metric";
 
 /// What a scenario is given.
 pub(crate) struct Stage {
@@ -43,11 +49,6 @@ impl Stage {
         format!("agent-scaler.{name}.svc.cluster.local")
     }
 
-    /// The Kubernetes namespace: a scenario's name without what Kubernetes does not allow.
-    pub(crate) fn namespace(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
     /// A folder of its own.
     pub(crate) fn folder(&self) -> PathBuf {
         self.cluster.folder(self.name)
@@ -57,7 +58,7 @@ impl Stage {
 /// A stage with everything on it.
 pub(crate) struct Scene {
     /// The namespace.
-    pub(crate) namespace: String,
+    pub(crate) namespace: &'static str,
     /// The host name for `scalerAddress`.
     pub(crate) host: String,
     /// The Kubernetes API.
@@ -103,12 +104,12 @@ impl Scene {
 
     /// Sets a scene whose Redis does not run yet.
     pub(crate) async fn set_without_redis(stage: Stage, setting: Setting) -> Self {
-        let (namespace, host, folder) = (stage.namespace(), Stage::host(stage.name), stage.folder());
-        let Stage { name: _, number, cluster, timeline } = stage;
+        let folder = stage.folder();
+        let Stage { name: namespace, number, cluster, timeline } = stage;
         let Setting { queue, lifetime, scalers, tls } = setting;
         let api = cluster.api.clone();
         let redis = Redis::new(Stage::address(number, 1), folder.clone());
-        api.apply(&objects::namespace(&namespace)).await;
+        api.apply(&objects::namespace(namespace)).await;
         let mut started = Vec::new();
         for nth in 1..=scalers {
             let mut scaler = Scaler::new(Stage::address(number, nth), &folder, &redis, tls.as_deref());
@@ -116,10 +117,10 @@ impl Scene {
             started.push(scaler);
         }
         let pods = Arc::clone(&cluster.pods);
-        let workers = Workers::start(pods, &namespace, redis.url(), queue, lifetime);
+        let workers = Workers::start(pods, namespace, redis.url(), queue, lifetime);
         let (sender, samples) = watch::channel(Sample::default());
         let observer = Observer {
-            namespace: namespace.clone(),
+            namespace,
             cluster: Arc::clone(&cluster),
             asked: started.iter().map(Scaler::asked).collect(),
             books: workers.books(),
@@ -127,7 +128,18 @@ impl Scene {
             samples: sender,
         };
         let observer = tokio::spawn(observer.watch());
-        Self { namespace, host, api, redis, scalers: started, workers, timeline, samples, observer, _cluster: cluster }
+        Self {
+            namespace,
+            host: Stage::host(namespace),
+            api,
+            redis,
+            scalers: started,
+            workers,
+            timeline,
+            samples,
+            observer,
+            _cluster: cluster,
+        }
     }
 
     /// Adds what the scenario does to its timeline.
@@ -175,10 +187,22 @@ impl Scene {
         assert!(counts.is_clean(), "tasks were lost, repeated or interrupted: {counts:?}");
     }
 
-    /// An object of KEDA's in this namespace.
-    pub(crate) async fn scaled(&self, kind: &str) -> Value {
-        let path = format!("/apis/keda.sh/v1alpha1/namespaces/{}/{kind}/{NAME}", self.namespace);
-        self.api.get(&path).await.unwrap_or_default()
+    /// Creates the Deployment and the ScaledObject that scales it, and waits until KEDA has taken it.
+    pub(crate) async fn scale(&mut self, trigger: &Trigger) {
+        self.api.apply(&objects::deployment(self.namespace)).await;
+        self.apply(&objects::scaled_object(self.namespace, trigger)).await;
+    }
+
+    /// Creates or changes a scaled object, and waits until KEDA has taken it.
+    pub(crate) async fn apply(&mut self, object: &Value) {
+        self.api.apply(object).await;
+        let path = path_of(object);
+        let since = Instant::now();
+        while !self.api.get(&path).await.is_some_and(|object| is_true(&object, "Ready")) {
+            assert!(since.elapsed() < TAKEN_WITHIN, "KEDA does not take {path}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.note(format!("KEDA has taken it (after {:.1} s)", since.elapsed().as_secs_f64()));
     }
 
     /// The texts of all events in this namespace.
@@ -198,7 +222,7 @@ impl Drop for Scene {
 
 /// Looks at a scene and tells what changes.
 struct Observer {
-    namespace: String,
+    namespace: &'static str,
     cluster: Arc<Cluster>,
     asked: Vec<Says>,
     books: Arc<std::sync::Mutex<crate::ledger::Ledger>>,
@@ -208,8 +232,11 @@ struct Observer {
 
 impl Observer {
     async fn watch(self) {
+        let mut blind = 0;
         loop {
-            let sample = self.look().await;
+            let mut sample = self.look().await;
+            blind += u64::from(sample.hpa == NO_METRIC);
+            sample.blind = blind;
             let news = self.samples.send_if_modified(|last| {
                 let changed = *last != sample;
                 last.clone_from(&sample);
@@ -231,11 +258,13 @@ impl Observer {
         said.dedup();
         let api = &cluster.api;
         let deployment = api.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}")).await;
-        let hpa = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/keda-hpa-{NAME}");
+        let hpa =
+            format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/keda-hpa-{NAME}");
         let hpa = api.get(&hpa).await.map(|hpa| wish(&hpa)).unwrap_or_default();
         let jobs = api.get(&format!("/apis/batch/v1/namespaces/{namespace}/jobs")).await.unwrap_or_default();
         let jobs = jobs["items"].as_array().cloned().unwrap_or_default();
-        let unfinished = jobs.iter().filter(|job| job.pointer("/status/completionTime").is_none()).count() as u64;
+        let unfinished =
+            jobs.iter().filter(|job| job.pointer("/status/completionTime").is_none()).count() as u64;
         let number = |pointer| deployment.as_ref().and_then(|it| it.pointer(pointer)).and_then(Value::as_u64);
         let pods = cluster.pods.of(namespace);
         Sample {
@@ -243,6 +272,7 @@ impl Observer {
             hpa,
             replicas: number("/spec/replicas").unwrap_or(unfinished),
             generation: number("/metadata/generation").unwrap_or(0),
+            blind: 0,
             jobs: jobs.len() as u64,
             ready: pods.values().filter(|phase| **phase == crate::kubelet::Phase::Ready).count(),
             tasks: books.lock().unwrap_or_else(PoisonError::into_inner).counts(),
@@ -256,7 +286,7 @@ fn wish(hpa: &Value) -> String {
     match active.and_then(|active| active["reason"].as_str()) {
         Some("ValidMetricFound") => hpa["status"]["desiredReplicas"].to_string(),
         Some("ScalingDisabled") => "off at 0".to_owned(),
-        Some("FailedGetExternalMetric") => "no metric".to_owned(),
+        Some("FailedGetExternalMetric") => NO_METRIC.to_owned(),
         Some(other) => other.to_owned(),
         None => "not yet".to_owned(),
     }

@@ -122,11 +122,6 @@ connections:
         }
     }
 
-    /// What it says about a namespace, in a few words.
-    pub(crate) async fn says(&self, namespace: &str) -> String {
-        Says { address: self.address, client: self.client.clone() }.about(namespace).await
-    }
-
     /// Asks for what it says, without holding on to it.
     pub(crate) fn asked(&self) -> Says {
         Says { address: self.address, client: self.client.clone() }

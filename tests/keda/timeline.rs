@@ -25,6 +25,8 @@ pub(crate) struct Sample {
     pub(crate) replicas: u64,
     /// Changes of the Deployment's spec so far: a count that came and went shows here.
     pub(crate) generation: u64,
+    /// How often the HPA was seen without a value so far.
+    pub(crate) blind: u64,
     /// Jobs ever created.
     pub(crate) jobs: u64,
     /// Pods that work.
@@ -47,7 +49,7 @@ impl Timeline {
 
     /// Adds what was seen.
     pub(crate) fn saw(&self, sample: &Sample) {
-        let Sample { said, hpa, replicas, generation: _, jobs: _, ready, tasks } = sample;
+        let Sample { said, hpa, replicas, generation: _, blind: _, jobs: _, ready, tasks } = sample;
         let (waiting, Counts { put, running, done, killed, repeated }) = (tasks.waiting(), *tasks);
         let mut line = format!(
             "{said:<22} {hpa:<12} {replicas:>4} {ready:>5} {waiting:>7} {running:>7} {:>9}",

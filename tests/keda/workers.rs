@@ -40,7 +40,13 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Lets the pods of `namespace` work on the queue of the Redis at `url`.
-    pub(crate) fn start(pods: Arc<Pods>, namespace: &str, url: String, queue: Queue, lifetime: Lifetime) -> Self {
+    pub(crate) fn start(
+        pods: Arc<Pods>,
+        namespace: &str,
+        url: String,
+        queue: Queue,
+        lifetime: Lifetime,
+    ) -> Self {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let crew = Crew {
             pods,
@@ -111,7 +117,8 @@ impl Crew {
         self.recover(&mut redis).await?;
         loop {
             let pods = self.pods.of(&self.namespace);
-            for run in self.ledger().running() {
+            let runs = self.ledger().running();
+            for run in runs {
                 if !pods.contains_key(&run.pod) {
                     self.give_back(&mut redis, &run).await?;
                 } else if run.until <= Instant::now() {

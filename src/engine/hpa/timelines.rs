@@ -57,7 +57,10 @@ fn without_a_behavior_the_ladder_is_another_one() {
 fn a_ladder_says_why_it_ends_below_the_wish() {
     assert_eq!(steps(with(|_| ()), 20, 21), (vec![], Why::Tolerance));
     assert_eq!(steps(with(|_| ()), 100, 300), (vec![(0, 200)], Why::Max));
-    assert_eq!(steps(with(|behavior| behavior.up.select = Select::Disabled), 1, 9), (vec![], Why::UpDisabled));
+    assert_eq!(
+        steps(with(|behavior| behavior.up.select = Select::Disabled), 1, 9),
+        (vec![], Why::UpDisabled)
+    );
     assert_eq!(steps(with(|_| ()), 9, 9), (vec![], Why::AsWanted));
     assert_eq!(steps(with(|_| ()), 0, 9), (vec![], Why::AtZero));
 }

@@ -5,8 +5,8 @@ use crate::engine::policy::Policy;
 use crate::engine::want::Want;
 
 /// Whether there is anything to do: enough waits to wake a workload, or something runs.
-pub(in crate::engine) const fn is_active(policy: &Policy, want: &Want, unseen: bool) -> bool {
-    want.waiting() > policy.activation_backlog || want.in_flight > 0 || unseen
+pub(in crate::engine) fn is_active(policy: &Policy, want: &Want, unseen: bool) -> bool {
+    want.waiting() > policy.activation_backlog || want.running() > 0 || unseen
 }
 
 /// Lowers the number of an inactive trigger to zero.

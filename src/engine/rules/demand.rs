@@ -17,7 +17,7 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want>
     let Reading { ready, due, soon, in_flight, .. } = reading;
     let backlog = ready.unwrap_or(0).saturating_add(due.unwrap_or(0));
     let soon = soon.unwrap_or(0);
-    let in_flight = in_flight.map_or(0, InFlight::tasks);
+    let in_flight = in_flight.map(InFlight::tasks);
     let time_to_start = policy.time_to_start();
     let service = signals.service.seen().copied();
     let part = match (policy.workload, service) {
@@ -27,7 +27,7 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want>
             (service.as_secs_f64() / time_to_start.as_secs_f64()).min(1.0)
         }
     };
-    let slots = in_flight as f64 + part * (backlog.saturating_add(soon)) as f64;
+    let slots = in_flight.unwrap_or(0) as f64 + part * (backlog.saturating_add(soon)) as f64;
     let promise_missed = promise::is_missed(policy, reading, memory);
     Some(Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots })
 }

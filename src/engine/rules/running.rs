@@ -22,7 +22,7 @@ pub(in crate::engine) fn hold(
     if policy.workload == Workload::Job || finishes_in_time(policy, reading) {
         return None;
     }
-    let busy = u32::try_from(want.in_flight).unwrap_or(u32::MAX);
+    let busy = u32::try_from(want.running()).unwrap_or(u32::MAX);
     let floor = busy.min(memory.last.map_or(0, |last| last.replicas));
     (floor > replicas).then_some(Step { by: LimitedBy::RunningTasks, from: replicas, to: floor })
 }

@@ -1,6 +1,7 @@
 //! The page that says why.
 
 use std::fs;
+use std::time::Duration;
 
 use agent_scaler::clock::Clock;
 use agent_scaler::scaler::proto::ScaledObjectRef;
@@ -33,9 +34,9 @@ async fn a_decision_is_told_as_json_with_every_term() {
         "ageSeconds": 0.0,
         "error": null,
         "seen": [
-            { "name": "ready", "value": 120.0, "quality": "measured" },
-            { "name": "in_flight", "value": 45.0, "quality": "measured" },
-            { "name": "service_seconds", "value": 90.0, "quality": "estimated" },
+            { "name": "ready", "value": 120.0, "estimated": false },
+            { "name": "in_flight", "value": 45.0, "estimated": false },
+            { "name": "service_seconds", "value": 90.0, "estimated": true },
         ],
         "terms": {
             "backlog": 120,
@@ -85,16 +86,27 @@ async fn a_read_that_fails_is_told_beside_the_last_answer() {
     let (harness, jobs) = busy("").await;
     harness.script.breaks("jobs");
     eventually("the failure", async || harness.report(&jobs)?.error).await;
-    harness.clock.advance(std::time::Duration::from_secs(60));
+    harness.clock.advance(Duration::from_secs(60));
     let told: Value = get(&harness.scaler, "/decisions/acme/jobs").await.json().await.unwrap();
     let fields = ["state", "replicas", "active", "ageSeconds", "error"].map(|name| told[0][name].clone());
     let error = "script cannot be reached: it is down";
     assert_eq!(fields, [json!("held"), json!(20), json!(true), json!(60.0), json!(error)]);
+}
 
-    harness.clock.advance(std::time::Duration::from_secs(31));
-    let told: Value = get(&harness.scaler, "/decisions/acme/jobs").await.json().await.unwrap();
-    let fields = ["state", "replicas", "active"].map(|name| told[0][name].clone());
-    assert_eq!(fields, [json!("unknown"), Value::Null, Value::Null]);
+#[tokio::test]
+async fn what_is_not_known_has_no_number() {
+    let harness = Harness::start().await;
+    harness.script.shows("idle", queue(0, 0));
+    let idle = scripted("idle", &[]);
+    assert_eq!(harness.value(&idle).await.unwrap(), 0.0);
+    let read_at = harness.clock.now();
+    harness.script.breaks("idle");
+    harness.clock.advance(Duration::from_secs(91));
+    eventually("the failure", async || harness.report(&idle)?.error).await;
+    let told: Value = get(&harness.scaler, "/decisions/acme/idle").await.json().await.unwrap();
+    let fields = ["state", "replicas", "active", "why"].map(|name| told[0][name].clone());
+    let why = format!("not known: the queue was last read at {read_at}");
+    assert_eq!(fields, [json!("unknown"), Value::Null, Value::Null, json!(why)]);
 }
 
 #[tokio::test]

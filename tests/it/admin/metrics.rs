@@ -1,6 +1,7 @@
 //! What Prometheus scrapes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use agent_scaler::scaler::Scaler;
 use tonic::Code;
@@ -80,14 +81,29 @@ async fn the_series_of_a_trigger_say_what_its_decision_says() {
         assert_eq!(page.value(&series), Some(value), "{series}");
     }
     assert_eq!(page.value("agent_scaler_triggers{}"), Some(1.0));
+}
 
-    // What is not known has no series: a missing value is never a zero.
-    harness.script.breaks("jobs");
-    harness.clock.advance(std::time::Duration::from_secs(91));
-    let page = Page::of(&harness.scaler).await;
-    let of = |name: &str| page.value(&format!("agent_scaler_trigger_{name}{{{labels}}}"));
-    assert_eq!([of("known"), of("replicas"), of("active")], [Some(0.0), None, None]);
-    assert_eq!(of("reading_age_seconds"), Some(91.0));
+/// A missing value is never a zero.
+#[tokio::test]
+async fn what_is_not_known_has_no_series() {
+    let harness = Harness::start().await;
+    let idle = scripted("idle", &[]);
+    harness.script.shows("idle", queue(0, 0));
+    assert_eq!(harness.value(&idle).await.unwrap(), 0.0);
+    let of = async |name: &str| {
+        let trigger = harness.report(&idle).unwrap().trigger;
+        let labels = format!("name=\"idle\",namespace=\"acme\",trigger=\"{trigger}\"");
+        Page::of(&harness.scaler).await.value(&format!("agent_scaler_trigger_{name}{{{labels}}}"))
+    };
+    assert_eq!(
+        [of("known").await, of("replicas").await, of("active").await],
+        [Some(1.0), Some(0.0), Some(0.0)]
+    );
+    harness.script.breaks("idle");
+    eventually("the failure", async || harness.report(&idle)?.error).await;
+    harness.clock.advance(Duration::from_secs(91));
+    assert_eq!([of("known").await, of("replicas").await, of("active").await], [Some(0.0), None, None]);
+    assert_eq!(of("reading_age_seconds").await, Some(91.0));
 }
 
 #[tokio::test]
@@ -120,7 +136,7 @@ async fn a_forgotten_trigger_leaves_no_series() {
     let harness = Harness::start().await;
     harness.script.shows("jobs", queue(1, 0));
     harness.value(&scripted("jobs", &[])).await.unwrap();
-    harness.clock.advance(std::time::Duration::from_secs(16 * 60));
+    harness.clock.advance(Duration::from_secs(16 * 60));
     eventually("an empty board", async || {
         let page = Page::of(&harness.scaler).await;
         let of_triggers = page.samples.keys().filter(|series| series.contains("name=\"jobs\"")).count();

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod harness;
+pub(crate) mod keda_client;
 pub(crate) mod proxy;
 pub(crate) mod scripted;
 pub(crate) mod servers;

@@ -78,7 +78,9 @@ impl Module<'_> {
     fn built(&self, cache: &Path, programs: &[(&str, &str, &str)]) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         for file in &self.files {
-            std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).hash(&mut hasher);
+            std::fs::read(file)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+                .hash(&mut hasher);
         }
         let folder = cache.join(format!("{}-{}-{:016x}", self.name, self.version, hasher.finish()));
         let complete = folder.join("complete");

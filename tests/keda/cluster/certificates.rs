@@ -63,7 +63,8 @@ impl Certificates {
     pub(crate) fn write(folder: PathBuf) -> Self {
         std::fs::create_dir_all(folder.join("keda")).unwrap();
         let certificates = Self { folder };
-        let (cluster, front, keda) = (Authority::new("cluster"), Authority::new("front"), Authority::new("keda"));
+        let (cluster, front, keda) =
+            (Authority::new("cluster"), Authority::new("front"), Authority::new("keda"));
         certificates.put("ca.crt", &cluster.pem());
         certificates.put("front-ca.crt", &front.pem());
         certificates.put("keda/ca.crt", &keda.pem());

@@ -54,7 +54,8 @@ impl Cluster {
     pub(crate) async fn start(binaries: Binaries) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::write(directory.path().join("certificates"));
-        let launcher = Launcher { binaries: &binaries, certificates: &certificates, folder: directory.path() };
+        let launcher =
+            Launcher { binaries: &binaries, certificates: &certificates, folder: directory.path() };
         let api = Api::new();
         let mut processes = vec![launcher.etcd(), launcher.api_server(), launcher.proxy()];
         until("the API server", async || api.is_ok("/readyz").await).await;
@@ -62,7 +63,8 @@ impl Cluster {
         install_keda(&api, &binaries.manifests, &certificates).await;
         processes.extend([launcher.operator(), launcher.adapter()]);
         until("KEDA's metrics", async || {
-            let service = api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io").await;
+            let service =
+                api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io").await;
             service.is_some_and(|service| is_true(&service, "Available"))
         })
         .await;
@@ -111,7 +113,8 @@ async fn install_keda(api: &Api, manifests: &Path, certificates: &Certificates) 
         let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         // The namespace sorts before what lies in it.
         files.sort();
-        for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
+        for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml"))
+        {
             let text = std::fs::read_to_string(file).unwrap();
             for document in text.split("\n---").filter(|document| document.contains("kind:")) {
                 let object: Value = serde_saphyr::from_str(document).unwrap();
@@ -278,7 +281,10 @@ impl Launcher<'_> {
     fn keda(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env("KUBECONFIG", self.certificates.path("keda.kubeconfig"));
-        command.env("POD_NAMESPACE", "keda").env("KEDA_CLUSTER_OBJECT_NAMESPACE", "keda").env("WATCH_NAMESPACE", "");
+        command
+            .env("POD_NAMESPACE", "keda")
+            .env("KEDA_CLUSTER_OBJECT_NAMESPACE", "keda")
+            .env("WATCH_NAMESPACE", "");
         // As in KEDA's image, which is linked without the machine's resolver.
         command.env("GODEBUG", "netdns=go");
         command

@@ -16,7 +16,8 @@ impl Process {
         let log = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let program = command.get_program().to_owned();
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         Self { child }
     }
 

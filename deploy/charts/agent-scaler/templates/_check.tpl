@@ -1,10 +1,13 @@
-{{/* What the schema cannot say. Every problem is named at once, and no value is repeated: a URL may hold a password. */}}
+{{/* What the schema cannot say. Every problem is named at once, and no value is repeated: a URL may hold one that is
+     secret. */}}
 
 {{- define "agent-scaler.check" -}}
 {{- $problems := list -}}
 {{- $tls := .Values.tls -}}
 {{- if and (ne $tls.mode "off") (not $tls.existingSecret) -}}
-{{- $problems = append $problems (printf "tls.existingSecret: is required with tls.mode %s: a Secret with tls.crt and tls.key%s" $tls.mode (eq $tls.mode "mutual" | ternary " and ca.crt" "")) -}}
+{{- $files := eq $tls.mode "mutual" | ternary "tls.crt and tls.key and ca.crt" "tls.crt and tls.key" -}}
+{{- $text := printf "tls.existingSecret: is required with tls.mode %s: a Secret with %s" $tls.mode $files -}}
+{{- $problems = append $problems $text -}}
 {{- end -}}
 {{- if and .Values.keda.clusterTriggerAuthentication.create (eq $tls.mode "off") -}}
 {{- $problems = append $problems "keda.clusterTriggerAuthentication.create: needs tls.mode server or mutual" -}}
@@ -15,12 +18,14 @@
 {{- range $name, $connection := .Values.connections -}}
 {{- $path := printf "connections.%s" $name -}}
 {{- if contains "@" .url -}}
-{{- $problems = append $problems (printf "%s.url: holds credentials: give `username`, and `password` as {secret: {name, key}}" $path) -}}
+{{- $hint := "give `username`, and `password` as {secret: {name, key}}" -}}
+{{- $problems = append $problems (printf "%s.url: holds credentials: %s" $path $hint) -}}
 {{- else if not (regexMatch "^rediss?://[^/?#]+(/[0-9]*)?$" .url) -}}
 {{- $problems = append $problems (printf "%s.url: is not redis://HOST:PORT/DATABASE, or rediss:// for TLS" $path) -}}
 {{- end -}}
 {{- if and (or .ca .certificate) (not (hasPrefix "rediss://" .url)) -}}
-{{- $problems = append $problems (printf "%s.url: must begin with rediss:// where `ca` or `certificate` is given" $path) -}}
+{{- $text := printf "%s.url: must begin with rediss:// where `ca` or `certificate` is given" $path -}}
+{{- $problems = append $problems $text -}}
 {{- end -}}
 {{- end -}}
 {{- range $namespace, $tenant := .Values.tenants -}}

@@ -6,7 +6,7 @@
 listen: 0.0.0.0:{{ .Values.ports.grpc }}
 # HTTP, for probes, metrics and /decisions.
 admin: 0.0.0.0:{{ .Values.ports.http }}
-{{- if .Values.adminToken.secret }}
+{{- if (.Values.adminToken).secret }}
 adminToken: { file: /secrets/admin-token }
 {{- end }}
 
@@ -81,7 +81,7 @@ key: tls.key
 
 {{/* Sources of the projected volume /secrets; nothing where no Secret is named. */}}
 {{- define "agent-scaler.secretSources" -}}
-{{- with .Values.adminToken.secret }}
+{{- with (.Values.adminToken).secret }}
 - secret:
     name: {{ toYaml .name }}
     items:

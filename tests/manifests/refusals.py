@@ -1,0 +1,156 @@
+"""What the chart must refuse: planted in the values, for every value that there is."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import yaml
+
+import tables
+from helm import Helm
+from schemas import one_line
+
+SECRET = "hunter2"
+REDIS = "connections: {r: {type: redis, url: %s}}"
+
+# What the schema cannot say, and what the chart then says. Never what was written: it may be a password.
+PROBLEMS = (
+    ("tls: {mode: server}", "tls.existingSecret: is required with tls.mode server: a Secret with tls.crt and tls.key"),
+    ("tls: {mode: mutual}", "a Secret with tls.crt and tls.key and ca.crt"),
+    ("keda: {clusterTriggerAuthentication: {create: true}}", "needs tls.mode server or mutual"),
+    ("ports: {grpc: 8080}", "ports: grpc and http are the same"),
+    (REDIS % f"'redis://scaler:{SECRET}@redis'", "connections.r.url: holds credentials"),
+    (REDIS % f"'redis://redis/0?password={SECRET}'", "connections.r.url: is not redis://HOST:PORT/DATABASE"),
+    (REDIS % f"'http://{SECRET}'", "connections.r.url: is not redis://HOST:PORT/DATABASE"),
+    (REDIS % "redis://a, ca: {secret: {name: a, key: b}}", "connections.r.url: must begin with rediss://"),
+    ("tenants: {acme: {connections: {redis-x: [a]}}}", "tenants.acme.connections.redis-x: no connection of that name"),
+    ("tls: {mode: server}\nports: {grpc: 8080}", "2 problems in the values:"),
+    # The schema's.
+    (REDIS % "redis://a, username: u", "password"),
+    (REDIS % f"redis://a, password: {SECRET}", "password"),
+    ("tls: {mode: on}", "tls"),
+    ("tls: null", "tls"),
+    ("tick: soon", "tick"),
+    ("defaults: {drainTime: 30}", "drainTime"),
+    ("image: {digest: latest}", "digest"),
+    ("connections: {../x: {type: redis, url: redis://a}}", "../x"),
+    ("replicaCount: 0", "replicaCount"),
+    ("podDisruptionBudget: {maxUnavailable: 0}", "maxUnavailable"),
+    ("topologySpreadConstraints: [{topologyKey: a, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, matchLabelKeys: [a]}]",
+     "labelSelector"),
+)
+
+
+def refused(helm: Helm, values: str, says: str, *more: str) -> str | None:
+    """None if the chart refuses these values with these words."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(values)
+        file.flush()
+        try:
+            helm.template(Path(file.name), *more)
+        except ValueError as error:
+            if SECRET in str(error):
+                return "the error repeats a password"
+            return None if says in str(error) else f"it did not say {says!r} but {one_line(error)}"
+    return "it was accepted"
+
+
+def nodes(value: object, node: dict, root: dict, path: tuple = ()) -> Iterator[tuple[tuple, object, dict]]:
+    """Each value with its place and its schema, the outer before the inner."""
+    node = tables.resolve(node, root)
+    yield path, value, node
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            below = node.get("properties", {}).get(key, node.get("additionalProperties"))
+            if isinstance(below, dict):
+                yield from nodes(inner, below, root, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from nodes(inner, node["items"], root, (*path, i))
+
+
+def at(values: object, path: tuple) -> object:
+    for step in path:
+        values = values[step]
+    return values
+
+
+def with_unknown_keys(values: dict, root: dict) -> tuple[dict, dict[str, tuple[str, int]]]:
+    """The values with an unknown key in each closed object; for each such key its place and its schema."""
+    broken, planted = copy.deepcopy(values), {}
+    for path, value, node in nodes(values, root, root):
+        if isinstance(value, dict) and node.get("additionalProperties") is False:
+            name = f"planted{len(planted)}x"
+            at(broken, path)[name] = "x"
+            planted[name] = (".".join(map(str, path)) or "the top", id(node))
+    return broken, planted
+
+
+def with_wrong_types(values: dict, root: dict) -> tuple[dict, list[tuple]]:
+    """The values with each innermost one of another type, and the places."""
+    broken, places = copy.deepcopy(values), []
+    for path, value, node in nodes(values, root, root):
+        if path and path[0] != "global" and (not isinstance(value, (dict, list)) or not value):
+            at(broken, path[:-1])[path[-1]] = "wrong" if node.get("type") == "array" else [[]]
+            places.append(path)
+    return broken, places
+
+
+def names_place(error: str, path: tuple) -> bool:
+    """Helm 3 writes `a.b.0`, Helm 4 `'/a/b/0'`."""
+    steps = list(map(str, path))
+    pointer = "/".join(s.replace("~", "~0").replace("/", "~1") for s in steps)
+    return f"- {'.'.join(steps)}: " in error or f"at '/{pointer}'" in error
+
+
+def error_of(helm: Helm, values: dict) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(values, file)
+        file.flush()
+        try:
+            helm.template(Path(file.name))
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def closed(node: object, root: dict) -> Iterator[dict]:
+    """Each object of the schema, which must be closed: only a map of the user's names is open."""
+    if isinstance(node, dict):
+        if "properties" in node and node is not root.get("definitions"):
+            yield node
+        for key, inner in node.items():
+            for part in inner.values() if key in ("properties", "definitions") else [inner]:
+                yield from closed(part, root)
+
+
+def check(helm: Helm, files: tuple[Path, ...], values_of: Callable[[Path], dict], report) -> None:
+    before, root, reached = report.now, tables.schema(), set()
+    for says, problem in ((says, refused(helm, values, says)) for values, says in PROBLEMS):
+        report.add(f"helm {helm.version} says '{says}'", problem)
+    for file in files:
+        values = values_of(file)
+        broken, planted = with_unknown_keys(values, root)
+        error = error_of(helm, broken)
+        for name, (place, node) in planted.items():
+            reached.add(node)
+            report.add(f"helm {helm.version} {file.name}: unknown key in {place}",
+                       None if name in error else f"is not named: {one_line(error) or 'accepted'}")
+        broken, places = with_wrong_types(values, root)
+        error = error_of(helm, broken)
+        for path in places:
+            report.add(f"helm {helm.version} {file.name}: wrong type of {'.'.join(map(str, path))}",
+                       None if names_place(error, path) else f"is not named: {one_line(error) or 'accepted'}")
+    for node in closed(root, root):
+        keys = ", ".join(node["properties"])
+        is_open = None if node.get("additionalProperties") is False else "it is open"
+        report.add(f"schema of {{{keys}}} is closed", is_open)
+        report.add(f"schema of {{{keys}}} is tried", None if id(node) in reached else "no value file in ci/ uses it")
+    for key in root["properties"]:
+        error = error_of(helm, {key: None})
+        breaks = f"breaks a template: {one_line(error)}" if "nil pointer" in error else None
+        report.add(f"helm {helm.version} {key}: null", breaks)
+    report.section(f"refusals of Helm {helm.version}", before)
