@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     // Reflection and the test that compares our proto with KEDA's read the descriptors back.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("externalscaler.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .codec_path("crate::scaler::codec::Codec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

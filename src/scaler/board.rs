@@ -33,6 +33,7 @@ pub struct Watched {
     pub trigger: Trigger,
     /// When the first call about it came.
     pub since: Timestamp,
+    queue: Arc<str>,
     asked_ms: AtomicU64,
     evaluation: watch::Sender<Option<Arc<Evaluation>>>,
 }
@@ -41,9 +42,9 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Evaluation {
     /// What was seen.
-    pub signals: Signals,
+    pub signals: Arc<Signals>,
     /// What followed.
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
 }
@@ -80,6 +81,7 @@ impl Board {
         }
         let id = trigger.id.clone();
         let watched = Arc::new(Watched {
+            queue: trigger.plan.queue().into(),
             trigger,
             since: now,
             asked_ms: AtomicU64::new(now.as_millis()),
@@ -155,7 +157,7 @@ impl Watched {
     /// What is shown of it; `None` before the first evaluation.
     pub fn report(&self) -> Option<Report> {
         let evaluation = self.evaluation()?;
-        let Trigger { id, policy, source, plan, connection } = &self.trigger;
+        let Trigger { id, policy, source, plan: _, connection } = &self.trigger;
         let Evaluation { signals, decision, error } = evaluation.as_ref();
         Some(Report {
             namespace: Arc::clone(&id.namespace),
@@ -163,10 +165,10 @@ impl Watched {
             trigger: id.fingerprint.to_string(),
             source: source.name,
             connection: Arc::clone(&connection.name),
-            queue: plan.queue(),
+            queue: Arc::clone(&self.queue),
             policy: *policy,
-            signals: signals.clone(),
-            decision: decision.clone(),
+            signals: Arc::clone(signals),
+            decision: Arc::clone(decision),
             error: error.clone(),
         })
     }

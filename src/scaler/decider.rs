@@ -296,7 +296,11 @@ impl Decider {
         log_change(id, member.watched.evaluation().as_deref(), &decision);
         member.memory = memory;
         member.decided_at = now;
-        member.watched.publish(Evaluation { signals, decision, error: queue.error.clone() });
+        member.watched.publish(Evaluation {
+            signals: Arc::new(signals),
+            decision: Arc::new(decision),
+            error: queue.error.clone(),
+        });
     }
 }
 

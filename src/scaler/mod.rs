@@ -3,6 +3,7 @@
 //! One reader a connection reads, one decider decides, handlers answer from the board.
 
 pub mod board;
+pub mod codec;
 pub mod observer;
 
 mod convert;
@@ -51,6 +52,12 @@ pub mod proto {
 
 /// Largest request. KEDA's metadata is some hundred bytes; what is larger is a mistake or an attack.
 const LARGEST_REQUEST: usize = 64 * 1024;
+
+/// Window for one small frame: half of it counts, and a frame is charged with 256 bytes at most.
+const SMALL_FRAME: u32 = 512;
+
+/// Largest window of HTTP/2 (RFC 9113, 6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 /// How often a silent connection is asked whether it is still there, because KEDA never asks.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
@@ -194,6 +201,9 @@ fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Re
     let streams = server.max_triggers.saturating_mul(2).saturating_add(1_000);
     Ok(tonic::transport::Server::builder()
         .max_concurrent_streams(streams)
+        // The HTTP/2 library takes many small frames without an end for an attack. Its patience grows with the
+        // window, and must last for one such frame on every stream that is allowed.
+        .initial_connection_window_size(streams.saturating_mul(SMALL_FRAME).min(LARGEST_WINDOW))
         .max_connection_age(server.max_connection_age)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .tcp_nodelay(true)

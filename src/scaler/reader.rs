@@ -144,9 +144,13 @@ impl Reader {
             Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
             Due::Waking => {}
         }
-        if !matches!(due, Due::New) {
-            state.next_wake = Instant::now() + (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY);
-        }
+        let rest = match due {
+            Due::Waking => (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY),
+            // All were looked at, just not for the sake of waking.
+            Due::All => WAKE_EVERY,
+            Due::New => return true,
+        };
+        state.next_wake = Instant::now() + rest;
         true
     }
 

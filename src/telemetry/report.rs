@@ -25,13 +25,13 @@ pub struct Report {
     /// Named connection.
     pub connection: Arc<str>,
     /// The queue in full.
-    pub queue: String,
+    pub queue: Arc<str>,
     /// What was asked for.
     pub policy: Policy,
     /// What was seen.
-    pub signals: Signals,
+    pub signals: Arc<Signals>,
     /// What followed from it.
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
 }
@@ -76,7 +76,7 @@ impl Report {
             decision,
             error,
         } = self;
-        let Decision { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = decision;
+        let Decision { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = &**decision;
         let (state, size) = match self.answer(now) {
             Answer::Fresh(size) => (State::Fresh, Some(size)),
             Answer::Held(size) => (State::Held, Some(size)),
@@ -88,7 +88,7 @@ impl Report {
             trigger: trigger.clone(),
             source: (*source).into(),
             connection: connection.to_string(),
-            queue: queue.clone(),
+            queue: queue.to_string(),
             state,
             replicas: size.map(|size| size.replicas),
             active: size.map(|size| size.active),

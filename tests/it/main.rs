@@ -12,6 +12,7 @@ mod documents;
 mod keda;
 mod limited_by;
 mod metadata;
+mod plan;
 mod protocol;
 mod sources;
 mod tidy;

@@ -40,9 +40,9 @@ impl Api {
         response.json().await.ok()
     }
 
-    /// Whether `path` answers well; not everything there is JSON.
-    pub(crate) async fn is_ok(&self, path: &str) -> bool {
-        let answer = self.client.get(format!("http://{PROXY}{path}")).send().await;
+    /// Whether a server says that it is ready.
+    pub(crate) async fn is_ready(&self, url: &str) -> bool {
+        let answer = self.client.get(url).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 

@@ -48,6 +48,8 @@ fn main() -> ExitCode {
     if !cluster::isolation::is_inside() {
         return cluster::isolation::enter(&scenarios::hosts());
     }
+    // Without a provider `reqwest` makes no client, although nothing here is asked over TLS.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let code = runtime.block_on(async {
         tokio::select! {

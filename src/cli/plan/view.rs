@@ -104,18 +104,18 @@ impl Planned {
     /// The next step and those after it: `0 → 1, then 5, 10, 12 in 45 s`.
     fn next(&self) -> String {
         let Forecast { current, next, why, then } = &self.next;
+        if self.is_wrong() {
+            return String::new();
+        }
         if self.kind == "ScaledJob" {
             return format!("{next} new Jobs beside {current} ({why})");
         }
-        let mut text = format!("{current} → {next} ({why})");
-        if let Some(last) = then.last() {
-            let shown: Vec<String> =
-                then.iter().take(STEPS_SHOWN).map(|step| step.replicas.to_string()).collect();
-            let more =
-                if then.len() > STEPS_SHOWN { format!(" … {}", last.replicas) } else { String::new() };
-            text += &format!(", then {}{more} in {} s", shown.join(", "), last.after_seconds);
-        }
-        text
+        let step = format!("{current} → {next} ({why})");
+        let Some(last) = then.last() else { return step };
+        let shown: Vec<String> =
+            then.iter().take(STEPS_SHOWN).map(|step| step.replicas.to_string()).collect();
+        let more = if then.len() > STEPS_SHOWN { format!(" … {}", last.replicas) } else { String::new() };
+        format!("{step}, then {}{more} in {} s", shown.join(", "), last.after_seconds)
     }
 
     /// What the table has no room for.

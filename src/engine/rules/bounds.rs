@@ -1,13 +1,17 @@
 //! The ScaledObject's bounds.
 
 use crate::engine::decision::{LimitedBy, Step};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Policy, Workload};
 
 /// Brings the number of an active trigger within its bounds, and to one at least.
 ///
 /// An inactive trigger answers zero: KEDA itself keeps `minReplicaCount`.
 pub(in crate::engine) fn clamp(policy: &Policy, active: bool, replicas: u32) -> Option<Step> {
-    let least = policy.replicas.min().max(1);
+    let least = match policy.workload {
+        Workload::Deployment => policy.replicas.min().max(1),
+        // KEDA adds a ScaledJob's minimum to the value by itself.
+        Workload::Job => 1,
+    };
     let most = policy.replicas.max();
     if !active {
         None
@@ -25,6 +29,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::engine::decision::LimitedBy::{Demand, Maximum, Minimum};
+    use crate::engine::policy::Workload;
     use crate::engine::testing::*;
 
     #[test]
@@ -34,6 +39,15 @@ mod tests {
         trigger.at(60).sees(queue(1, 0)).wants(3).limited_by(Minimum);
         trigger.at(120).sees(queue(50, 3)).wants(20).limited_by(Maximum);
         trigger.at(180).sees(queue(4, 4)).wants(8).limited_by(Demand);
+    }
+
+    #[test]
+    fn the_minimum_of_a_scaled_job_is_kedas_to_add() {
+        let mut trigger = Trigger::with(|policy| {
+            policy.replicas = range(3, 20);
+            policy.workload = Workload::Job;
+        });
+        trigger.at(0).sees(queue(1, 0)).wants(1).limited_by(Demand);
     }
 
     proptest! {

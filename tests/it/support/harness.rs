@@ -60,6 +60,8 @@ impl Harness {
 
     /// The same with `file` as further lines of the server's file.
     pub(crate) async fn with(file: &str) -> Self {
+        // The HTTP client of the tests takes the process's.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let clock = Arc::new(ManualClock::default());
         let script = Arc::new(Script::default());
         let server = server(file, &script);

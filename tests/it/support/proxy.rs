@@ -89,6 +89,8 @@ async fn pass(
     round_trips: &AtomicUsize,
 ) -> io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
     let (mut question, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut asked = false;
     loop {

@@ -23,6 +23,9 @@ use process::Process;
 /// How often the HPA looks: fast, because every scenario waits for it, and not a multiple of KEDA's poll.
 const HPA_SYNC: &str = "1900ms";
 
+/// Where KEDA's operator says that it is ready.
+const OPERATOR_HEALTH: &str = "127.0.0.1:8081";
+
 /// The controllers that are needed between a ScaledObject and its pods.
 const CONTROLLERS: &[&str] = &[
     "deployment",
@@ -58,10 +61,12 @@ impl Cluster {
             Launcher { binaries: &binaries, certificates: &certificates, folder: directory.path() };
         let api = Api::new();
         let mut processes = vec![launcher.etcd(), launcher.api_server(), launcher.proxy()];
-        until("the API server", async || api.is_ok("/readyz").await).await;
+        until("the API server", async || api.is_ready(&format!("http://{PROXY}/readyz")).await).await;
         processes.push(launcher.controllers());
         install_keda(&api, &binaries.manifests, &certificates).await;
         processes.extend([launcher.operator(), launcher.adapter()]);
+        until("KEDA's operator", async || api.is_ready(&format!("http://{OPERATOR_HEALTH}/readyz")).await)
+            .await;
         until("KEDA's metrics", async || {
             let service =
                 api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io").await;
@@ -245,12 +250,12 @@ impl Launcher<'_> {
             "--leader-elect=false",
             "--metrics-service-bind-address=127.0.0.1:9666",
             "--metrics-bind-address=127.0.0.1:8080",
-            "--health-probe-bind-address=127.0.0.1:8081",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             "--zap-log-level=debug",
             "--zap-time-encoding=rfc3339nano",
         ]);
+        command.arg(format!("--health-probe-bind-address={OPERATOR_HEALTH}"));
         self.start("keda-operator", &mut command)
     }
 

@@ -1,0 +1,183 @@
+//! The dry run, as a user starts it: real Redis, real files, exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::harness::{Harness, eventually, trigger};
+use crate::support::servers::Redis;
+
+const LIST: &[(&str, &str)] = &[
+    ("source", "redis"),
+    ("connection", "main"),
+    ("listName", "acme:tasks"),
+    ("processingListName", "acme:busy"),
+    ("tasksPerReplica", "4"),
+    ("maxReplicaCount", "100"),
+];
+
+#[test]
+fn one_look_shows_what_is_seen_wanted_limiting_and_next() {
+    let redis = Redis::plain();
+    fill(&redis, "acme:tasks", 40);
+    fill(&redis, "acme:busy", 8);
+    let folder = folder(&redis.url(), LIST);
+    let output = plan(&folder, &["--output", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trigger = &planned["triggers"][0];
+    assert_eq!(trigger["decision"]["replicas"], 12);
+    assert_eq!(trigger["decision"]["limitedBy"], "demand");
+    assert_eq!(trigger["decision"]["terms"]["serviceSeconds"], Value::Null, "one look cannot know it");
+    let steps: Vec<_> =
+        trigger["next"]["then"].as_array().unwrap().iter().map(|step| &step["replicas"]).collect();
+    assert_eq!((&trigger["next"]["next"], steps), (&1.into(), vec![&4.into(), &8.into(), &12.into()]));
+
+    let table = text(&plan(&folder, &["--current-replicas", "12"]));
+    for words in ["40 waiting, 8 running, S", "unknown", "12 replicas", "demand", "12 → 12"] {
+        assert!(table.contains(words), "{words}\nis not in\n{table}");
+    }
+    assert!(!table.contains('\u{1b}'), "no colours outside of a terminal");
+    assert!(table.lines().all(|line| line.chars().count() <= 140), "{table}");
+}
+
+#[test]
+fn the_commands_that_it_names_are_those_that_redis_was_sent() {
+    let redis = Redis::plain();
+    let folder = folder(&redis.url(), LIST);
+    let named = text(&plan(&folder, &["--verbose"]));
+    assert!(named.contains("sent to main ("), "{named}");
+    assert!(named.contains("): TIME; LLEN acme:tasks; LLEN acme:busy\n"), "{named}");
+    let answer: String = redis::from_redis_value(redis.command(&["INFO", "commandstats"])).unwrap();
+    let mut sent: Vec<&str> = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next())
+        // What this test, its harness and every client's login send.
+        .filter(|name| !["info", "ping", "client|setinfo", "client", "select", "hello"].contains(name))
+        .collect();
+    sent.sort_unstable();
+    assert_eq!(sent, ["llen", "time"]);
+}
+
+#[test]
+fn a_dead_redis_is_unknown_and_changes_nothing() {
+    let folder = folder("redis://127.0.0.1:1", LIST);
+    let output = plan(&folder, &["--current-replicas", "7", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trigger = &planned["triggers"][0];
+    assert_eq!(trigger["decision"]["state"], "unknown");
+    assert_eq!((&trigger["decision"]["replicas"], &trigger["next"]["next"]), (&Value::Null, &7.into()));
+    let why = trigger["decision"]["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("not known: the queue was never read: redis://127.0.0.1:1/0 cannot be reached"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_wrong_trigger_and_a_wrong_file_have_an_exit_code_of_their_own() {
+    let wrong = folder("redis://127.0.0.1:1", &[LIST, &[("tasksPerReplica", "ten")]].concat());
+    assert_eq!(plan(&wrong, &[]).status.code(), Some(2));
+    fs::write(wrong.path().join("server.yaml"), "conections: {}").unwrap();
+    let output = plan(&wrong, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("conections: unknown key (hint: did you mean `connections`?)"));
+}
+
+#[test]
+fn observing_a_stream_measures_the_service_time() {
+    let redis = Redis::plain();
+    let keys = [("source", "redis-streams"), ("connection", "main"), ("stream", "s"), ("consumerGroup", "g")];
+    let folder = folder(&redis.url(), &keys);
+    fs::write(folder.path().join("server.yaml"), server(&redis.url(), "tick: 100ms")).unwrap();
+    redis.command(&["XGROUP", "CREATE", "s", "g", "0", "MKSTREAM"]);
+    let running = thread::spawn(move || plan(&folder, &["--observe", "3s", "--output", "json"]));
+    while !running.is_finished() {
+        redis.command(&["XADD", "s", "7-*", "n", "1"]);
+        let taken = redis.command(&["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "s", ">"]);
+        assert_ne!(taken, redis::Value::Nil);
+        // The task that is measured.
+        thread::sleep(Duration::from_millis(30));
+        let id = redis.command(&["XINFO", "STREAM", "s"]);
+        let last: std::collections::HashMap<String, redis::Value> = redis::from_redis_value(id).unwrap();
+        let id: String = redis::from_redis_value(last["last-generated-id"].clone()).unwrap();
+        assert_eq!(redis.command(&["XACK", "s", "g", &id]), redis::Value::Int(1));
+    }
+    let planned: Value = serde_json::from_slice(&running.join().unwrap().stdout).unwrap();
+    let service = &planned["triggers"][0]["decision"]["terms"]["serviceSeconds"];
+    assert!(service.as_f64().is_some_and(|seconds| seconds > 0.0 && seconds < 1.0), "{service}");
+}
+
+#[tokio::test]
+async fn a_running_server_is_asked_for_what_it_knows() {
+    let redis = Redis::plain();
+    fill(&redis, "acme:tasks", 9);
+    let server =
+        Harness::with(&format!("connections: {{ main: {{ type: redis, url: \"{}\" }} }}", redis.url())).await;
+    let folder = folder("redis://127.0.0.1:1", LIST);
+    let url = format!("http://{}", server.scaler.admin);
+    let ask = || {
+        let (folder, url) = (folder.path().to_owned(), url.clone());
+        tokio::task::spawn_blocking(move || plan_in(&folder, &["--server", &url, "--output", "json"]))
+    };
+    assert_eq!(ask().await.unwrap().status.code(), Some(3), "KEDA has not asked for it yet");
+    let support = trigger("support", LIST);
+    eventually("an evaluation", async || server.value(&support).await.ok()).await;
+    let output = ask().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(planned["triggers"][0]["decision"]["replicas"], 3);
+}
+
+fn fill(redis: &Redis, list: &str, tasks: usize) {
+    let mut connection = redis.connection();
+    for task in 0..tasks {
+        let _: u64 = redis::cmd("RPUSH").arg(list).arg(task).query(&mut connection).unwrap();
+    }
+}
+
+/// A folder with a server's file and a ScaledObject of these keys.
+fn folder(url: &str, keys: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("server.yaml"), server(url, "")).unwrap();
+    // A key that is given twice counts the second time.
+    let keys: std::collections::BTreeMap<_, _> = keys.iter().copied().collect();
+    let metadata: String = keys.iter().map(|(key, value)| format!("      {key}: \"{value}\"\n")).collect();
+    let object = format!(
+        "kind: ScaledObject\nmetadata: {{ name: support, namespace: acme }}\nspec:\n  triggers:\n  \
+         - type: external-push\n    metadata:\n{metadata}"
+    );
+    fs::write(folder.path().join("object.yaml"), object).unwrap();
+    folder
+}
+
+fn server(url: &str, more: &str) -> String {
+    format!("connections: {{ main: {{ type: redis, url: \"{url}\" }} }}\n{more}\n")
+}
+
+fn plan(folder: &TempDir, flags: &[&str]) -> Output {
+    plan_in(folder.path(), flags)
+}
+
+fn plan_in(folder: &Path, flags: &[&str]) -> Output {
+    let path = |name: &str| -> PathBuf { folder.join(name) };
+    Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
+        .arg("plan")
+        .arg("-f")
+        .arg(path("object.yaml"))
+        .arg("--config")
+        .arg(path("server.yaml"))
+        .args(flags)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
