@@ -349,3 +349,6 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

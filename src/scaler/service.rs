@@ -237,7 +237,8 @@ impl Activations {
             let known = self.evaluations.borrow_and_update().as_deref().and_then(|last| {
                 match last.decision.answer_at(self.fresh_for, self.clock.now()) {
                     Answer::Fresh(size) => Some(size.active),
-                    Answer::Held(_) | Answer::Unknown(_) => None,
+                    Answer::Held(size) => size.active.then_some(true),
+                    Answer::Unknown(_) => None,
                 }
             });
             let tell = match (self.told, known) {

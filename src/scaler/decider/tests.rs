@@ -1,0 +1,117 @@
+//! A bug in a rule costs one trigger, and no other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::config::server::Server;
+use crate::config::trigger::{self, Trigger};
+use crate::engine::decision::Answer;
+use crate::fields::{Fields, Key, Need};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, Spec};
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the_others_alone() {
+    let (board, begins) = Board::new(10);
+    let board = Arc::new(board);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let metrics = Metrics::register(&mut Registry::default());
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let decider = Decider::new(
+        Arc::clone(&board),
+        Arc::clone(&clock),
+        metrics.clone(),
+        Duration::from_secs(5),
+        unlucky,
+        (tasks.clone(), shutdown.clone()),
+    );
+    tasks.spawn(decider.run(begins));
+    let cursed = board.watch(named("13"), clock.now()).unwrap();
+    let lucky = board.watch(named("7"), clock.now()).unwrap();
+    let mut evaluations = lucky.subscribe();
+    let first = evaluations.wait_for(Option::is_some).await.unwrap().clone();
+    let answer = first.unwrap().decision.answer.clone();
+    assert!(matches!(answer, Answer::Fresh(size) if size.replicas == 7), "{answer:?}");
+    assert!(cursed.evaluation().is_none(), "nothing was decided, so nothing is answered");
+    assert!(metrics.decision_panics.get() > 0);
+    shutdown.cancel();
+}
+
+/// An engine with a bug that one number brings out.
+fn unlucky(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
+    assert_ne!(signals.queue.seen().and_then(|reading| reading.ready), Some(13), "a bug");
+    engine(policy, signals, memory, now)
+}
+
+/// A trigger on a queue of as many tasks as its name says.
+fn named(tasks: &str) -> Trigger {
+    let mut server = Server::parse("", SOURCES).unwrap();
+    let connection = Connection { name: "here".into(), kind: &KIND, endpoint: Arc::new(Here) };
+    server.connections.insert("here".to_owned(), Arc::new(connection));
+    let metadata = BTreeMap::from(
+        [("source", "numbers"), ("connection", "here"), ("tasks", tasks)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    trigger::parse(&server, "acme", tasks, &metadata).unwrap()
+}
+
+const KIND: ConnectionKind = ConnectionKind { name: "here", summary: "", keys: &[], parse: |_| None };
+const TASKS: Key = Key { name: "tasks", need: Need::Required, unit: "tasks", help: "", example: "" };
+static SOURCES: &[Spec] = &[Spec {
+    name: "numbers",
+    summary: "",
+    keys: &[TASKS],
+    parse: |fields: &mut Fields<'_>| Some(Arc::new(Number(fields.read(&TASKS)?))),
+    connection: &KIND,
+}];
+
+#[derive(Debug)]
+struct Number(String);
+
+impl Plan for Number {
+    fn queue(&self) -> String {
+        self.0.clone()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        vec![&self.0]
+    }
+
+    fn shows_running(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+#[derive(Debug)]
+struct Here;
+
+#[async_trait]
+impl Endpoint for Here {
+    fn address(&self) -> String {
+        "here".to_owned()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl Client for Here {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+        let count = |plan: &Arc<dyn Plan>| plan.queue().parse().ok();
+        let known = Some(crate::engine::signals::InFlight::Known(0));
+        plans
+            .iter()
+            .map(|plan| Ok(Reading { ready: count(plan), in_flight: known, ..Reading::default() }))
+            .collect()
+    }
+}
