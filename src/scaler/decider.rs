@@ -71,6 +71,8 @@ struct Member {
     memory: Memory,
     queue: Arc<str>,
     decided_at: Timestamp,
+    /// Whether the reader was last told that somebody waits for the first task.
+    listed_as_waking: bool,
 }
 
 /// One queue, which several triggers may watch.
@@ -149,7 +151,8 @@ impl Decider {
                 continue;
             }
             self.queues.entry(Arc::clone(&queue)).or_insert_with(Queue::unread).triggers.insert(id.clone());
-            let member = Member { watched, memory: Memory::default(), queue, decided_at: self.clock.now() };
+            let (memory, decided_at) = (Memory::default(), self.clock.now());
+            let member = Member { watched, memory, queue, decided_at, listed_as_waking: false };
             self.triggers.insert(id.clone(), member);
             // Another trigger may have had this queue read already.
             self.decide_if_read(&id);
@@ -185,10 +188,11 @@ impl Decider {
     }
 
     /// Tells a reader what to read, if that has changed.
-    fn publish_watchlist(&self, connection: &Arc<str>) {
+    fn publish_watchlist(&mut self, connection: &Arc<str>) {
         let Some(reader) = self.readers.get(connection) else { return };
         let mut items: BTreeMap<&Arc<str>, Item> = BTreeMap::new();
-        for member in self.triggers.values() {
+        for member in self.triggers.values_mut() {
+            let wakes = member.wakes();
             let trigger = &member.watched.trigger;
             if trigger.connection.name != *connection {
                 continue;
@@ -198,7 +202,8 @@ impl Decider {
                 plan: Arc::clone(&trigger.plan),
                 wakes: false,
             });
-            item.wakes |= member.wakes();
+            item.wakes |= wakes;
+            member.listed_as_waking = wakes;
         }
         let watchlist: Watchlist = items.into_values().collect();
         let same = |old: &Watchlist| {
@@ -244,11 +249,12 @@ impl Decider {
         }
     }
 
-    /// Forgets triggers, decides about those whose queue brings no news, and renews the watchlists.
+    /// Forgets triggers, decides about those whose queue brings no news, and renews the watchlists that changed.
     async fn look_around(&mut self) {
         let now = self.clock.now();
+        let mut changed = BTreeSet::new();
         for id in self.board.forget_unasked(now) {
-            self.forget(&id);
+            changed.extend(self.forget(&id));
         }
         let silent: Vec<TriggerId> = self
             .triggers
@@ -262,14 +268,18 @@ impl Decider {
                 yield_now().await;
             }
         }
-        for connection in self.readers.keys() {
-            self.publish_watchlist(connection);
+        // Streams come and go without a word.
+        let turned = self.triggers.values().filter(|member| member.wakes() != member.listed_as_waking);
+        changed.extend(turned.map(|member| Arc::clone(&member.watched.trigger.connection.name)));
+        for connection in changed {
+            self.publish_watchlist(&connection);
         }
         self.heartbeat.store(self.clock.now().as_millis(), Ordering::Relaxed);
     }
 
-    fn forget(&mut self, id: &TriggerId) {
-        let Some(member) = self.triggers.remove(id) else { return };
+    /// Forgets a trigger, and says on which connection.
+    fn forget(&mut self, id: &TriggerId) -> Option<Arc<str>> {
+        let member = self.triggers.remove(id)?;
         tracing::info!(trigger = %id, "Nobody asks for this trigger; it is forgotten.");
         if let Some(queue) = self.queues.get_mut(&member.queue) {
             queue.triggers.remove(id);
@@ -277,6 +287,7 @@ impl Decider {
                 self.queues.remove(&member.queue);
             }
         }
+        Some(Arc::clone(&member.watched.trigger.connection.name))
     }
 
     fn decide(&mut self, id: &TriggerId) {

@@ -66,13 +66,16 @@ async fn plaintext_on_a_port_with_tls_gets_no_answer() {
 #[tokio::test]
 async fn handshakes_that_hang_hold_up_nobody() {
     let secured = Secured::start("server").await;
-    let mut silent = Vec::new();
-    for _ in 0..200 {
-        silent.push(TcpStream::connect(secured.scaler.grpc).await.unwrap());
-    }
+    let answered = async {
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(TcpStream::connect(secured.scaler.grpc).await.unwrap());
+        }
+        (silent, value(&mut secured.client(None).await).await)
+    };
     // Well before the first of them times out.
-    let answered = timeout(Duration::from_secs(5), async { value(&mut secured.client(None).await).await });
-    assert_eq!(answered.await.unwrap(), 3.0);
+    let (mut silent, value) = timeout(Duration::from_secs(5), answered).await.unwrap();
+    assert_eq!(value, 3.0);
     let mut one = silent.pop().unwrap();
     let closed = timeout(PATIENCE + PATIENCE / 2, one.read(&mut [0])).await.unwrap();
     assert_eq!(closed.unwrap(), 0, "a handshake that hangs is given up");

@@ -94,7 +94,7 @@ impl Trigger {
             Call::External => "external",
             Call::ExternalPush => "external-push",
         };
-        let mut trigger = json!({"type": call, "metricType": "AverageValue", "metadata": self.metadata});
+        let mut trigger = json!({"type": call, "metadata": self.metadata});
         if let Some(name) = self.authentication {
             trigger["authenticationRef"] = json!({"name": name});
         }
@@ -108,6 +108,9 @@ impl Trigger {
 
 /// A ScaledObject as our examples have it, with everything that takes time made short.
 pub(crate) fn scaled_object(namespace: &str, trigger: &Trigger) -> Value {
+    let mut json_of_trigger = trigger.json();
+    // KEDA refuses it in a ScaledJob.
+    json_of_trigger["metricType"] = "AverageValue".into();
     let policy = json!([{"type": "Pods", "value": 100, "periodSeconds": 1}]);
     let rules = json!({"stabilizationWindowSeconds": 0, "tolerance": "0", "policies": policy});
     json!({
@@ -118,7 +121,7 @@ pub(crate) fn scaled_object(namespace: &str, trigger: &Trigger) -> Value {
             "pollingInterval": POLL_SECONDS, "cooldownPeriod": COOLDOWN_SECONDS,
             "minReplicaCount": 0, "maxReplicaCount": trigger.max(),
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": rules, "scaleDown": rules}}},
-            "triggers": [trigger.json()],
+            "triggers": [json_of_trigger],
         },
     })
 }

@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use crate::ledger::Counts;
 
+/// What a line begins with that tells what the scenario does.
+const NOTE: &str = "──";
+
 /// Lines with their times, shared by a scenario and those who watch it.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
@@ -44,7 +47,9 @@ impl Default for Timeline {
 impl Timeline {
     /// Adds what the scenario does.
     pub(crate) fn note(&self, text: impl Into<String>) {
-        self.add(format!("── {}", text.into()));
+        let line = format!("{NOTE} {}", text.into());
+        let at = self.started.elapsed().as_secs_f64();
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push((at, line));
     }
 
     /// Adds what was seen.
@@ -58,7 +63,12 @@ impl Timeline {
         if killed + repeated > 0 {
             write!(line, "  {killed} interrupted, {repeated} repeated").unwrap();
         }
-        self.add(line);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has changed may be nothing that is shown.
+        if lines.iter().rev().find(|(_, last)| !last.starts_with(NOTE)).is_none_or(|(_, last)| *last != line)
+        {
+            lines.push((self.started.elapsed().as_secs_f64(), line));
+        }
     }
 
     /// The whole story of the scenario `name`, which failed or did not.
@@ -71,10 +81,5 @@ impl Timeline {
             writeln!(text, "{at:7.1}  {line}").unwrap();
         }
         text
-    }
-
-    fn add(&self, line: String) {
-        let at = self.started.elapsed().as_secs_f64();
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push((at, line));
     }
 }

@@ -125,6 +125,8 @@ impl Crew {
                     self.finish(&mut redis, &run).await?;
                 }
             }
+            // Once more, because a Job's pod ends with its task.
+            let pods = self.pods.of(&self.namespace);
             let busy: BTreeSet<String> = self.ledger().running().into_iter().map(|run| run.pod).collect();
             for (pod, phase) in pods.iter().filter(|(pod, _)| !busy.contains(*pod)) {
                 match phase {

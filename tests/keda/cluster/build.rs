@@ -38,7 +38,7 @@ impl Binaries {
             version: KUBERNETES,
             files: ["go.mod", "go.sum", "main.go"].map(|file| sources.join("control-plane").join(file)),
         }
-        .built(&cache, &[(".", "control-plane", &kubernetes_flags())]);
+        .built(&cache, &[(".", "control-plane", &kubernetes_flags())], |_| {});
 
         let pinned = sources.join("keda").join(&keda);
         assert!(pinned.is_dir(), "no KEDA {keda}: {} does not exist", pinned.display());
@@ -53,6 +53,7 @@ impl Binaries {
         let built = module.built(
             &cache,
             &[(&operator, "operator", &flags), (&adapter, "adapter", &flags), (".", "describe", "-s -w")],
+            copy_manifests,
         );
         Self {
             control_plane: control_plane.join("control-plane"),
@@ -74,9 +75,11 @@ struct Module<'a> {
 
 impl Module<'_> {
     /// The folder with `programs` (package, name, linker flags), built from copies of the files: the clone
-    /// stays as it is, and what is in the cache belongs to exactly these files.
-    fn built(&self, cache: &Path, programs: &[(&str, &str, &str)]) -> PathBuf {
+    /// stays as it is, and what is in the cache belongs to exactly these files. `finish` adds what else is
+    /// needed of the modules.
+    fn built(&self, cache: &Path, programs: &[(&str, &str, &str)], finish: fn(&Path)) -> PathBuf {
         let mut hasher = DefaultHasher::new();
+        programs.hash(&mut hasher);
         for file in &self.files {
             std::fs::read(file)
                 .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
@@ -98,32 +101,29 @@ impl Module<'_> {
             let status = go.status().expect("install Go, which builds the cluster");
             assert!(status.success(), "go build {package} failed");
         }
-        self.copy_manifests(&folder);
+        finish(&folder);
         std::fs::write(complete, "").unwrap();
         folder
     }
+}
 
-    /// KEDA's module holds its manifests; of Kubernetes none are needed.
-    fn copy_manifests(&self, folder: &Path) {
-        if self.name != "keda" {
-            return;
-        }
-        let list = go(folder).args(["list", "-m", "-f", "{{.Dir}}", "github.com/kedacore/keda/v2"]).output();
-        let source = PathBuf::from(String::from_utf8(list.unwrap().stdout).unwrap().trim()).join("config");
-        let target = folder.join("manifests");
-        std::fs::create_dir_all(&target).unwrap();
-        for part in ["general/namespace.yaml", "service_account/service_account.yaml"] {
-            copy_yaml(&source.join(part), &target);
-        }
-        for part in ["role.yaml", "role_binding.yaml"] {
-            copy_yaml(&source.join("rbac").join(part), &target);
-            std::fs::create_dir_all(target.join("metrics-server")).unwrap();
-            copy_yaml(&source.join("metrics-server").join(part), &target.join("metrics-server"));
-        }
-        std::fs::create_dir_all(target.join("crd")).unwrap();
-        for entry in source.join("crd/bases").read_dir().unwrap() {
-            copy_yaml(&entry.unwrap().path(), &target.join("crd"));
-        }
+/// Copies what the cluster needs of the manifests in KEDA's module.
+fn copy_manifests(folder: &Path) {
+    let list = go(folder).args(["list", "-m", "-f", "{{.Dir}}", "github.com/kedacore/keda/v2"]).output();
+    let source = PathBuf::from(String::from_utf8(list.unwrap().stdout).unwrap().trim()).join("config");
+    let target = folder.join("manifests");
+    for part in ["", "crd", "metrics-server"] {
+        std::fs::create_dir_all(target.join(part)).unwrap();
+    }
+    for part in ["general/namespace.yaml", "service_account/service_account.yaml"] {
+        copy_yaml(&source.join(part), &target);
+    }
+    for part in ["role.yaml", "role_binding.yaml"] {
+        copy_yaml(&source.join("rbac").join(part), &target);
+        copy_yaml(&source.join("metrics-server").join(part), &target.join("metrics-server"));
+    }
+    for entry in source.join("crd/bases").read_dir().unwrap() {
+        copy_yaml(&entry.unwrap().path(), &target.join("crd"));
     }
 }
 

@@ -87,9 +87,9 @@ impl Cluster {
 
     /// Where all logs are, which then outlive the cluster.
     pub(crate) fn keep_logs(&self) -> PathBuf {
-        let kept = std::env::temp_dir().join(format!("agent-scaler-keda-{}", std::process::id()));
-        let copied = Command::new("cp").arg("-r").arg(self.directory.path()).arg(&kept).status();
-        assert!(copied.unwrap().success());
+        let kept = tempfile::Builder::new().prefix("agent-scaler-keda-").tempdir().unwrap().keep();
+        let logs = self.directory.path().join(".");
+        assert!(Command::new("cp").arg("-r").arg(logs).arg(&kept).status().unwrap().success());
         kept
     }
 }
@@ -127,6 +127,13 @@ async fn install_keda(api: &Api, manifests: &Path, certificates: &Certificates) 
             }
         }
     }
+    // An operator that finds a kind missing looks again only after ten seconds.
+    until("KEDA's kinds", async || {
+        let definitions = api.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").await;
+        let definitions = definitions.and_then(|list| list["items"].as_array().cloned()).unwrap_or_default();
+        definitions.iter().all(|definition| is_true(definition, "Established"))
+    })
+    .await;
     // Without kube-proxy a Service leads nowhere, but the API server resolves external names itself.
     api.apply(&json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "keda-metrics-apiserver", "namespace": "keda"},

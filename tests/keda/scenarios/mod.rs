@@ -47,7 +47,7 @@ const ALL: &[(&str, u8, Play)] = &[
     ("fallback", 1, |stage| Box::pin(fallback::acts(stage))),
     ("wrong-trigger", 1, |stage| Box::pin(wrong_trigger::is_explained(stage))),
     ("mutual-tls", 1, |stage| Box::pin(mutual_tls::proves_both_sides(stage))),
-    ("protocol", 0, |stage| Box::pin(protocol::is_kedas(stage))),
+    ("protocol", 0, |stage| Box::pin(async move { protocol::is_kedas(&stage) })),
 ];
 
 fn all() -> impl Iterator<Item = Scenario> {

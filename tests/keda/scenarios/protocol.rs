@@ -11,8 +11,8 @@ use crate::scene::Stage;
 /// The first KEDA with every call that we serve; older ones lack some.
 const COMPLETE_SINCE: &str = "v2.21.0";
 
-pub(super) async fn is_kedas(stage: Stage) {
-    let (ours, kedas) = (described(&stage, Some(DESCRIPTORS)), described(&stage, None));
+pub(super) fn is_kedas(stage: &Stage) {
+    let (ours, kedas) = (described(stage, Some(DESCRIPTORS)), described(stage, None));
     let lacking: Vec<&String> = kedas.difference(&ours).collect();
     assert!(lacking.is_empty(), "KEDA's proto has what ours has not: {lacking:#?}");
     let added: Vec<&String> = ours.difference(&kedas).collect();
