@@ -7,6 +7,8 @@ package_of() {
   case $1 in
     cc) echo gcc ;;
     python3) echo python3-venv ;;
+    ip) echo iproute2 ;;
+    unshare) echo util-linux ;;
     *) echo "$1" ;;
   esac
 }

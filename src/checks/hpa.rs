@@ -55,14 +55,10 @@ fn tolerance_hides_steps(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 fn metric_type_value(subject: &Subject<'_>) -> Option<Finding> {
+    let written = subject.written.metric_type.as_deref().unwrap_or("AverageValue");
     finding(
-        subject.written.metric_type != "AverageValue",
-        || {
-            format!(
-                "metricType {}: the value is a number of replicas, not a ratio",
-                subject.written.metric_type
-            )
-        },
+        subject.scaled.kind == Kind::ScaledObject && written != "AverageValue",
+        || format!("metricType {written}: the value is a number of replicas, not a ratio"),
         || "metricType: AverageValue".to_owned(),
     )
 }

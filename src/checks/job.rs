@@ -22,6 +22,12 @@ pub(super) const PUSH_FOR_JOB: Rule = Rule {
     check: push_for_job,
 };
 
+pub(super) const METRIC_TYPE_FOR_JOB: Rule = Rule {
+    id: "metric-type-for-job",
+    summary: "KEDA refuses a ScaledJob whose trigger names a metricType",
+    check: metric_type_for_job,
+};
+
 fn workload_mismatch(subject: &Subject<'_>) -> Option<Finding> {
     let (right, word) = match subject.scaled.kind {
         Kind::ScaledObject => (Workload::Deployment, "deployment"),
@@ -31,6 +37,14 @@ fn workload_mismatch(subject: &Subject<'_>) -> Option<Finding> {
         subject.trigger.policy.workload != right,
         || format!("this is a {:?}, and the trigger says otherwise", subject.scaled.kind),
         || format!("metadata: workload: {word}"),
+    )
+}
+
+fn metric_type_for_job(subject: &Subject<'_>) -> Option<Finding> {
+    finding(
+        subject.scaled.kind == Kind::ScaledJob && subject.written.metric_type.is_some(),
+        || "KEDA refuses a ScaledJob whose trigger names a metricType".to_owned(),
+        || "leave metricType out".to_owned(),
     )
 }
 

@@ -29,6 +29,7 @@ pub const RULES: &[Rule] = &[
     job::WORKLOAD_MISMATCH,
     job::JOB_STRATEGY,
     job::PUSH_FOR_JOB,
+    job::METRIC_TYPE_FOR_JOB,
 ];
 
 /// One thing that is looked for.

@@ -52,6 +52,10 @@ impl Throughput {
             completed: reading.counters.completed,
             added: reading.counters.added,
         };
+        // Two readings of one instant say nothing of what lies between: the first one stands.
+        if self.last.is_some_and(|last| last.at == at) {
+            return;
+        }
         let Some(last) = self.last.replace(sample) else { return };
         if started_anew(last.completed, sample.completed) || started_anew(last.added, sample.added) {
             self.minutes.clear();

@@ -78,8 +78,8 @@ pub enum Kind {
 pub struct Trigger {
     /// Its type: `external`, `redis` …
     pub kind: String,
-    /// `metricType`; KEDA's default is AverageValue.
-    pub metric_type: String,
+    /// `metricType`; without it KEDA takes AverageValue.
+    pub metric_type: Option<String>,
     /// `useCachedMetrics`.
     pub cached: bool,
     /// Its metadata.
@@ -252,7 +252,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
 fn trigger(trigger: &mut Shape<'_, '_>) -> Trigger {
     Trigger {
         kind: trigger.text("type").unwrap_or_default(),
-        metric_type: trigger.text("metricType").unwrap_or_else(|| "AverageValue".to_owned()),
+        metric_type: trigger.text("metricType"),
         cached: trigger.flag("useCachedMetrics").unwrap_or(false),
         metadata: trigger.map("metadata").texts(),
     }

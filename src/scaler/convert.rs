@@ -12,8 +12,12 @@ use crate::scaler::proto::{
 /// Name of the one metric of a trigger.
 pub(super) const METRIC: &str = "agent-replicas";
 
-/// Longest text of a status: it travels in a header, and clients bound those.
-const LONGEST_TEXT: usize = 4_000;
+/// Longest text of a status. KEDA writes it into an event of the ScaledObject, with some words of its own, and the
+/// API server refuses events of more than 1,024 characters.
+const LONGEST_TEXT: usize = 900;
+
+/// Ends a text that was cut.
+const CUT: &str = "… (`agent-scaler check` shows all of it)";
 
 /// The one metric: its value is the number of replicas, so its target is 1.
 pub(super) fn metric_spec() -> GetMetricSpecResponse {
@@ -94,7 +98,7 @@ fn status(code: Code, mut text: String) -> Status {
     if text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
-        text.push('…');
+        text.push_str(CUT);
     }
     Status::new(code, text)
 }
@@ -162,6 +166,6 @@ mod tests {
     #[test]
     fn a_text_is_cut_at_a_character() {
         let text = "é".repeat(LONGEST_TEXT);
-        assert_eq!(status(Code::Internal, text).message().len(), LONGEST_TEXT + "…".len());
+        assert_eq!(status(Code::Internal, text).message().len(), LONGEST_TEXT + CUT.len());
     }
 }

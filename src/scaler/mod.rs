@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,6 +65,9 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 /// How long calls may go on after a shutdown has begun.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long what was said last has to reach the other side.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// A decider that has not looked around for so long, or for ten ticks, has stopped.
 const DECIDER_DEAD_AFTER: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,8 @@ pub struct Scaler {
     observer: Observer,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    /// KEDA's calls and streams that are under way.
+    calls: TaskTracker,
 }
 
 /// A server cannot start.
@@ -110,7 +115,7 @@ impl Scaler {
         let admin_listener = listen(server.admin).await?;
         let (grpc, admin) = (address(&listener, server.listen), address(&admin_listener, server.admin));
 
-        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, calls, shutdown) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
         let mut registry = Registry::with_prefix("agent_scaler");
         let metrics = Metrics::register(&mut registry);
         let observer =
@@ -122,6 +127,7 @@ impl Scaler {
             clock,
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
+            calls: calls.clone(),
             logged: Mutex::default(),
         };
         let router = router(&server, service, &shutdown)?;
@@ -136,7 +142,7 @@ impl Scaler {
             }
         };
         tasks.close();
-        Ok(Self { grpc, admin, observer, shutdown, tasks })
+        Ok(Self { grpc, admin, observer, shutdown, tasks, calls })
     }
 
     /// The last evaluation of every trigger.
@@ -146,9 +152,18 @@ impl Scaler {
 
     /// Ends: no new calls, streams end with OK, running calls have ten seconds.
     pub async fn stop(self) {
-        self.shutdown.cancel();
-        if timeout(DRAIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!("Some connections did not end in time; they are dropped.");
+        let Self { shutdown, tasks, calls, .. } = self;
+        shutdown.cancel();
+        calls.close();
+        let ours = async {
+            calls.wait().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = tasks.wait() => {}
+            // Others may hold a connection for ever: a health check that watches, a client that is gone.
+            () = ours => {}
+            () = sleep(DRAIN) => tracing::warn!("Some calls did not end in time; they are dropped."),
         }
     }
 }
@@ -186,6 +201,7 @@ fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Re
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let shutdown = shutdown.clone();
     tokio::spawn(async move {

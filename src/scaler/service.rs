@@ -9,6 +9,8 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::clock::Clock;
@@ -41,6 +43,7 @@ pub(super) struct Service {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) shutdown: CancellationToken,
+    pub(super) calls: TaskTracker,
     pub(super) logged: Mutex<BTreeSet<String>>,
 }
 
@@ -181,7 +184,8 @@ impl Service {
 
     fn end_of_stream(&self) -> EndOfStream {
         let age = STREAM_AGE.mul_f64(0.8 + 0.4 * fastrand::f64());
-        EndOfStream { at: Instant::now() + age, shutdown: self.shutdown.clone() }
+        let at = Instant::now() + age;
+        EndOfStream { at, shutdown: self.shutdown.clone(), _call: self.calls.token() }
     }
 
     async fn counted<T>(
@@ -189,6 +193,7 @@ impl Service {
         method: &'static str,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, Status> {
+        let _call = self.calls.token();
         let started = Instant::now();
         let result = work.await;
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
@@ -210,6 +215,7 @@ impl Service {
 struct EndOfStream {
     at: Instant,
     shutdown: CancellationToken,
+    _call: TaskTrackerToken,
 }
 
 impl EndOfStream {

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,6 +25,9 @@ const RELOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// Longest handshake: one that hangs holds a socket and nothing else.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes at a time; further connections wait in the listener's queue.
+const HANDSHAKES: usize = 256;
 
 /// Handshakes that are done and wait for the server to take them.
 const ACCEPTED_AHEAD: usize = 64;
@@ -166,8 +169,10 @@ pub(super) fn accept(
 ) -> Handshaken {
     let config = certificates.config.subscribe();
     let (sender, receiver) = mpsc::channel(ACCEPTED_AHEAD);
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
     tokio::spawn(async move {
         loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let (stream, peer) = tokio::select! {
                 () = shutdown.cancelled() => return,
                 accepted = listener.accept() => match accepted {
@@ -181,7 +186,11 @@ pub(super) fn accept(
                 },
             };
             let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
-            tokio::spawn(shake_hands(acceptor, stream, peer, sender.clone()));
+            let handshake = shake_hands(acceptor, stream, peer, sender.clone());
+            tokio::spawn(async move {
+                handshake.await;
+                drop(place);
+            });
         }
     });
     receiver

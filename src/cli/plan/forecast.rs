@@ -43,7 +43,7 @@ pub(super) struct Step {
 /// What becomes of `current` replicas when the answer is `value`, and active or not; `None` is no answer.
 pub(super) fn forecast(
     scaled: &Scaled,
-    metric_type: &str,
+    metric_type: Option<&str>,
     answer: Option<(u32, bool)>,
     current: u32,
 ) -> Forecast {
@@ -78,7 +78,13 @@ fn strategy(written: Option<&WrittenStrategy>) -> Strategy {
     }
 }
 
-fn of_replicas(scaled: &Scaled, metric_type: &str, value: u32, active: bool, current: u32) -> Forecast {
+fn of_replicas(
+    scaled: &Scaled,
+    metric_type: Option<&str>,
+    value: u32,
+    active: bool,
+    current: u32,
+) -> Forecast {
     let now = Timestamp::default();
     let edges = Edges {
         min: scaled.min_replica_count,
@@ -107,7 +113,7 @@ fn of_replicas(scaled: &Scaled, metric_type: &str, value: u32, active: bool, cur
     if current == 0 {
         return Forecast { current, next: 0, why: poll.why.to_string(), then: Vec::new() };
     }
-    let kind = if metric_type == "Value" { MetricType::Value } else { MetricType::AverageValue };
+    let kind = if metric_type == Some("Value") { MetricType::Value } else { MetricType::AverageValue };
     let metric = Metric { kind, target: Milli::whole(1), value: Some(Milli::whole(value)) };
     let next = hpa.clone().sync(Replicas::settled(current), &[metric], now);
     let mut then = ladder(current, Duration::ZERO);
@@ -167,7 +173,7 @@ mod tests {
 
     #[test]
     fn from_zero_keda_wakes_one_and_the_hpa_climbs() {
-        let forecast = forecast(&scaled(""), "AverageValue", Some((37, true)), 0);
+        let forecast = forecast(&scaled(""), None, Some((37, true)), 0);
         assert_eq!((forecast.next, forecast.why.as_str()), (1, "KEDA wakes it"));
         let steps: Vec<_> = forecast.then.iter().map(|step| (step.after_seconds, step.replicas)).collect();
         assert_eq!(steps, [(15, 5), (30, 10), (45, 20), (60, 37)]);
@@ -175,29 +181,29 @@ mod tests {
 
     #[test]
     fn within_the_tolerance_nothing_changes_unless_the_object_says_otherwise() {
-        let plain = forecast(&scaled(""), "AverageValue", Some((21, true)), 20);
+        let plain = forecast(&scaled(""), None, Some((21, true)), 20);
         assert_eq!((plain.next, plain.then), (20, vec![]));
-        let exact = forecast(&scaled("scaleUp: { tolerance: \"0\" }"), "AverageValue", Some((21, true)), 20);
+        let exact = forecast(&scaled("scaleUp: { tolerance: \"0\" }"), None, Some((21, true)), 20);
         assert_eq!((exact.next, exact.then), (21, vec![]));
     }
 
     #[test]
     fn an_idle_workload_rests_after_the_cool_down() {
-        let forecast = forecast(&scaled(""), "AverageValue", Some((0, false)), 8);
+        let forecast = forecast(&scaled(""), None, Some((0, false)), 8);
         let rest = Step { after_seconds: 300, replicas: 0 };
         assert_eq!((forecast.next, forecast.then.last()), (8, Some(&rest)));
     }
 
     #[test]
     fn without_an_answer_nothing_changes() {
-        assert_eq!(forecast(&scaled(""), "AverageValue", None, 8).next, 8);
+        assert_eq!(forecast(&scaled(""), None, None, 8).next, 8);
     }
 
     #[test]
     fn a_scaled_job_creates_what_is_missing() {
         let mut object = scaled("");
         object.kind = Kind::ScaledJob;
-        assert_eq!(forecast(&object, "AverageValue", Some((9, true)), 4).next, 5);
+        assert_eq!(forecast(&object, None, Some((9, true)), 4).next, 5);
     }
 
     fn scaled(behavior: &str) -> Scaled {

@@ -47,7 +47,7 @@ impl Planned {
             kind: format!("{:?}", ours.scaled.kind),
             origin: ours.scaled.origin.clone(),
             error: ours.trigger.as_ref().err().map(ToString::to_string),
-            next: forecast(ours.scaled, &ours.written.metric_type, answer, current),
+            next: forecast(ours.scaled, ours.written.metric_type.as_deref(), answer, current),
             decision,
             warnings: warnings(ours),
         }

@@ -66,8 +66,9 @@ macro_rules! listed {
 #[tokio::test]
 async fn reflection_lists_our_service_in_both_versions() {
     let harness = Harness::start().await;
-    assert_eq!(listed!(v1, &harness), [SERVICE, "grpc.reflection.v1.ServerReflection"]);
-    assert_eq!(listed!(v1alpha, &harness), [SERVICE, "grpc.reflection.v1alpha.ServerReflection"]);
+    let health = "grpc.health.v1.Health";
+    assert_eq!(listed!(v1, &harness), [SERVICE, health, "grpc.reflection.v1.ServerReflection"]);
+    assert_eq!(listed!(v1alpha, &harness), [SERVICE, health, "grpc.reflection.v1alpha.ServerReflection"]);
 }
 
 async fn channel(harness: &Harness) -> Channel {

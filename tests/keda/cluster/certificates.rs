@@ -95,11 +95,6 @@ impl Certificates {
         self.folder.join(name)
     }
 
-    /// One of them.
-    pub(crate) fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
     fn put(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
