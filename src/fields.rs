@@ -147,6 +147,11 @@ impl<'a> Fields<'a> {
         self.problems.push(Problem { path, message: message.into(), hint });
     }
 
+    /// Takes `keys` for known without reading them.
+    pub fn know(&mut self, keys: &[Key]) {
+        self.known.extend(keys.iter().map(|key| key.name));
+    }
+
     /// Keeps a problem for every key that was given, is not `allowed` and was never read, with the nearest
     /// name that would have been.
     pub fn refuse_unknown(&mut self, allowed: &[&str]) {
@@ -194,6 +199,22 @@ impl Invalid {
     /// When `problems` is not empty.
     pub fn unless_empty(subject: &'static str, problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { subject, problems }) }
+    }
+}
+
+impl Problem {
+    /// A text at `path` that is no YAML: says where, and shows nothing of the text, which may hold a secret.
+    pub fn no_yaml(path: &str, error: &serde_saphyr::Error) -> Self {
+        let text = error.without_snippet().to_string();
+        // What follows is for programmers.
+        let text = text.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
+        let text = text.trim_start_matches("error: ");
+        let place = error
+            .location()
+            .filter(|_| !text.starts_with("line "))
+            .map(|place| format!("line {} column {}: ", place.line(), place.column()));
+        let message = format!("is no YAML: {}{text}", place.unwrap_or_default());
+        Self { path: path.to_owned(), message, hint: None }
     }
 }
 

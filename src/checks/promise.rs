@@ -57,8 +57,12 @@ fn promise_shorter_than_start(subject: &Subject<'_>) -> Option<Finding> {
 fn unseen_tasks(subject: &Subject<'_>) -> Option<Finding> {
     let trigger = subject.trigger;
     finding(
-        !trigger.plan.shows_running() && trigger.policy.workload == Workload::Deployment,
+        !trigger.plan.shows_running(),
         || {
+            if trigger.policy.workload == Workload::Job {
+                return "running tasks cannot be counted, and KEDA subtracts the running Jobs: tasks wait for Jobs to end"
+                    .to_owned();
+            }
             let hold = format_duration(trigger.policy.unseen_for());
             format!(
                 "running tasks cannot be seen: the number is held for {hold} after the last task was taken"

@@ -12,6 +12,7 @@ use crate::checks::{self, Finding, Subject};
 use crate::config::keys;
 use crate::config::server::{Connection, Server};
 use crate::config::trigger::{self, Refusal, Trigger};
+use crate::fields::Problem;
 use crate::manifest::{Manifests, Scaled, Trigger as Written};
 use crate::sources::{self, Client, Endpoint, ReadError};
 
@@ -51,6 +52,10 @@ impl Arguments {
             for (name, text) in texts(path)? {
                 manifests.add(&name, &text);
             }
+        }
+        if manifests.scaled.is_empty() && manifests.problems.is_empty() {
+            let message = "there is no ScaledObject and no ScaledJob".to_owned();
+            manifests.problems.push(Problem { path: "-f".to_owned(), message, hint: None });
         }
         Ok(manifests)
     }

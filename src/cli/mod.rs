@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,7 +43,10 @@ enum Command {
 pub fn run() -> ExitCode {
     let Arguments { log, command } = Arguments::parse();
     let quiet = !matches!(command, Command::Serve(_));
-    crate::telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" }));
+    if let Err(error) = crate::telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" })) {
+        complain(&anyhow::Error::new(error).context("--log"));
+        return ExitCode::from(WRONG);
+    }
     let result = match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -97,9 +101,17 @@ fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-#[expect(clippy::print_stdout, reason = "the command line talks to people")]
+/// Prints a line. A reader that has seen enough, as `head` has, ends the program and is no error.
 fn say(text: &str) {
-    println!("{text}");
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Says something beside the output.
+#[expect(clippy::print_stderr, reason = "the command line talks to people")]
+fn remark(text: &str) {
+    eprintln!("{text}");
 }
 
 /// An error and its causes, one a line.

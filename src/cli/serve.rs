@@ -38,6 +38,7 @@ async fn serve(server: Server) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = scaler.failed() => anyhow::bail!("the server has failed; the log says why"),
     }
     tracing::info!("Shutting down.");
     scaler.stop().await;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Node};
 use crate::config::tenants::{Tenant, Tenants};
 use crate::config::yaml::Walk;
 use crate::config::{keys, policy};
-use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Span, Value, nearest};
+use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Problem, Span, Value, nearest};
 use crate::secret::Secret;
 use crate::sources::{ConnectionKind, Endpoint, Spec};
 
@@ -167,14 +167,15 @@ impl Server {
         let node: Node = if text.trim().is_empty() {
             Node::Null
         } else {
-            serde_saphyr::from_str(text).map_err(|error| BadFile::Yaml(error.to_string()))?
+            serde_saphyr::from_str(text)
+                .map_err(|error| BadFile::Yaml(Problem::no_yaml("the file", &error).to_string()))?
         };
         let mut walk = Walk::default();
         let mut root = walk.map(node, "the file");
-        let tls = walk.section(&mut root, "tls");
-        let connections = walk.section(&mut root, "connections");
+        let tls = walk.section(&mut root, "tls", "tls");
+        let connections = walk.section(&mut root, "connections", "connections");
         let tenants = root.remove("tenants");
-        let defaults = walk.section(&mut root, "defaults");
+        let defaults = walk.section(&mut root, "defaults", "defaults");
 
         let tls = self::tls(&mut walk, tls);
         let connections = self::connections(&mut walk, connections, sources);
@@ -320,7 +321,7 @@ fn tenants(walk: &mut Walk, node: Option<Node>, connections: &BTreeMap<String, A
         let path = format!("tenants.{namespace}");
         let mut map = walk.map(node, &path);
         let mut tenant = Tenant::default();
-        for (name, patterns) in walk.section(&mut map, "connections") {
+        for (name, patterns) in walk.section(&mut map, "connections", &format!("{path}.connections")) {
             let at = format!("{path}.connections.{name}");
             let patterns = walk.texts(patterns, &at);
             if !connections.contains_key(&name) {

@@ -81,12 +81,12 @@ pub fn parse(
     let source = source(&mut fields, server);
     let connection: Option<String> = fields.read(&keys::CONNECTION);
     let policy = policy::parse(&mut fields, server.tick);
-    // Without its source nobody can say which of the other keys are known.
-    let plan = source.and_then(|source| {
-        let plan = (source.parse)(&mut fields);
-        fields.refuse_unknown(keys::KEDAS);
-        plan
-    });
+    let plan = source.and_then(|source| (source.parse)(&mut fields));
+    if source.is_none() {
+        // Nobody can say which of their keys are right, but a key that none of them has is wrong.
+        server.sources.iter().for_each(|source| fields.know(source.keys));
+    }
+    fields.refuse_unknown(keys::KEDAS);
 
     let problems = fields.finish();
     Invalid::unless_empty("the trigger metadata", problems)?;

@@ -15,12 +15,14 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Takes the map `name` out of `parent`; an empty one if it is absent or no map.
-    pub(super) fn section(&mut self, parent: &mut Map<String, Node>, name: &str) -> Map<String, Node> {
-        match parent.remove(name) {
-            None | Some(Node::Null) => Map::new(),
-            Some(node) => self.map(node, name),
-        }
+    /// Takes the map `name` out of `parent`, where it stands at `path`; an empty one if it is absent or no map.
+    pub(super) fn section(
+        &mut self,
+        parent: &mut Map<String, Node>,
+        name: &str,
+        path: &str,
+    ) -> Map<String, Node> {
+        parent.remove(name).map_or_else(Map::new, |node| self.map(node, path))
     }
 
     /// `node` as a map.

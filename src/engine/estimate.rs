@@ -57,6 +57,7 @@ impl Throughput {
             return;
         }
         let Some(last) = self.last.replace(sample) else { return };
+        self.forget_old_minutes(at);
         if started_anew(last.completed, sample.completed) || started_anew(last.added, sample.added) {
             self.minutes.clear();
             return;
@@ -68,13 +69,17 @@ impl Throughput {
         self.add(last, sample, gap.as_secs_f64());
     }
 
+    fn forget_old_minutes(&mut self, at: Timestamp) {
+        let number = at.as_millis() / 60_000;
+        while self.minutes.front().is_some_and(|minute| minute.number + MINUTES < number) {
+            self.minutes.pop_front();
+        }
+    }
+
     fn add(&mut self, last: Sample, sample: Sample, seconds: f64) {
         let number = sample.at.as_millis() / 60_000;
         if self.minutes.back().is_none_or(|minute| minute.number != number) {
             self.minutes.push_back(Minute { number, ..Minute::default() });
-        }
-        while self.minutes.front().is_some_and(|minute| minute.number + MINUTES < number) {
-            self.minutes.pop_front();
         }
         let Some(minute) = self.minutes.back_mut() else { return };
         // Slot-time and completions count only together: their ratio is the service time.

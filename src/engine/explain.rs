@@ -118,7 +118,7 @@ impl Display for Unknown {
             Self::Lost { read_at } => write!(f, "not known: the queue was last read at {read_at}"),
             Self::UnseenTasks { until } => write!(
                 f,
-                "not known until {until}: nothing waits, and the queue cannot show whether tasks run \
+                "not known until {until}: nobody is needed for what waits, and the queue cannot show what runs \
                  (hint: set processingListName; a shorter expectedTaskDuration shortens the time)"
             ),
         }

@@ -46,15 +46,16 @@ pub fn decide(
 ) -> (Decision, Memory) {
     let stand_in = staleness::stand_in(policy, &signals.queue, memory, now);
     let (Some(want), Some(reading), None) = (want, signals.queue.seen(), &stand_in) else {
-        return (undecided(signals, want, stand_in), memory.clone());
+        let answer = stand_in.unwrap_or_else(|| staleness::last_or_unknown(memory));
+        return (undecided(signals, want, answer), memory.clone());
     };
 
     let mut memory = memory.clone();
     memory.promise_missed = want.promise_missed;
-    let shadow = memory.unseen.look(policy, reading, want.demanded(policy), now);
+    let shadow = memory.unseen.look(policy, reading, &want, now);
     if let unseen::Shadow::Unknown(unknown) = shadow {
         let answer = Answer::Unknown(unknown);
-        return (undecided(signals, Some(want), Some(answer)), memory);
+        return (undecided(signals, Some(want), answer), memory);
     }
 
     let (size, steps) = apply_rules(policy, reading, &want, &shadow, &memory);
@@ -108,12 +109,7 @@ impl Draft {
     }
 }
 
-fn undecided(signals: &Signals, want: Option<Want>, answer: Option<Answer>) -> Decision {
-    let never = || {
-        let cause = signals::Cause::new("not read yet");
-        Answer::Unknown(decision::Unknown::NeverRead(cause))
-    };
-    let answer = answer.unwrap_or_else(never);
+fn undecided(signals: &Signals, want: Option<Want>, answer: Answer) -> Decision {
     let limited_by = match answer {
         Answer::Unknown(decision::Unknown::UnseenTasks { .. }) => LimitedBy::UnseenTasks,
         Answer::Unknown(_) | Answer::Held(_) | Answer::Fresh(_) => LimitedBy::Stale,

@@ -155,8 +155,7 @@ impl Manifests {
     /// Adds the documents of one file.
     pub fn add(&mut self, file: &str, text: &str) {
         let documents: Vec<Node> = serde_saphyr::from_multiple(text).unwrap_or_else(|error| {
-            let message = format!("is no YAML: {error}");
-            self.problems.push(Problem { path: file.to_owned(), message, hint: None });
+            self.problems.push(Problem::no_yaml(file, &error));
             Vec::new()
         });
         for (number, node) in (1..).zip(documents) {
@@ -181,6 +180,9 @@ impl Manifests {
             return;
         }
         let (namespace, name) = identity(&mut root);
+        if name.is_empty() && matches!(kind.as_str(), "ScaledObject" | "ScaledJob") {
+            root.problem("metadata.name", "is required");
+        }
         let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
         match kind.as_str() {
             "ScaledObject" => {
@@ -212,7 +214,7 @@ fn identity(root: &mut Shape<'_, '_>) -> (Option<String>, String) {
 fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: String, name: String) -> Scaled {
     let mut spec = root.map("spec");
     let triggers = spec.list("triggers", trigger);
-    if triggers.is_empty() {
+    if triggers.is_empty() && !spec.has("triggers") {
         spec.problem("triggers", "is required, with one trigger at least");
     }
     let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));

@@ -17,7 +17,12 @@ pub(super) struct Shape<'n, 'p> {
 impl<'n, 'p> Shape<'n, 'p> {
     /// The document `node`, which stands at `path`.
     pub(super) fn new(path: &str, node: &'n Node, problems: &'p mut Vec<Problem>) -> Self {
-        Self { path: path.to_owned(), map: node.as_object(), problems }
+        let mut shape = Self { path: path.to_owned(), map: node.as_object(), problems };
+        // An empty document is nothing; one of another shape is no object of Kubernetes.
+        if shape.map.is_none() && !node.is_null() {
+            shape.complain("is a map of keys to values");
+        }
+        shape
     }
 
     /// Whether `name` is there.
@@ -45,7 +50,7 @@ impl<'n, 'p> Shape<'n, 'p> {
         let mut found = Vec::new();
         for (number, item) in items.iter().enumerate() {
             let path = format!("{}.{name}[{number}]", self.path);
-            found.push(read(&mut Shape { path, map: item.as_object(), problems: self.problems }));
+            found.push(read(&mut Shape::new(&path, item, self.problems)));
         }
         found
     }
@@ -115,6 +120,10 @@ impl<'n, 'p> Shape<'n, 'p> {
     pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
         let path = format!("{}.{name}", self.path);
         self.problems.push(Problem { path, message: message.into(), hint: None });
+    }
+
+    fn complain(&mut self, message: &str) {
+        self.problems.push(Problem { path: self.path.clone(), message: message.to_owned(), hint: None });
     }
 
     /// What stands at `name`; null is the same as nothing.

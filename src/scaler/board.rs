@@ -61,7 +61,8 @@ impl Board {
     /// An empty board, and where the decider learns of new triggers.
     pub fn new(max_triggers: u32) -> (Self, mpsc::Receiver<Arc<Watched>>) {
         let max_triggers = max_triggers as usize;
-        let (begun, begins) = mpsc::channel(max_triggers);
+        // Half of it is for hints, which never take the place of a new trigger.
+        let (begun, begins) = mpsc::channel(max_triggers.saturating_mul(2));
         (Self { watched: Mutex::default(), begun, max_triggers }, begins)
     }
 
@@ -96,8 +97,10 @@ impl Board {
     /// Every later evaluation of a trigger, whose first task is looked for more often from now on.
     pub fn listen(&self, watched: &Arc<Watched>) -> watch::Receiver<Option<Arc<Evaluation>>> {
         let evaluations = watched.subscribe();
-        // A decider that has no room for the hint looks around by itself every tick.
-        drop(self.begun.try_send(Arc::clone(watched)));
+        // Without the hint the decider finds out when it next looks around.
+        if self.begun.capacity() > self.max_triggers {
+            drop(self.begun.try_send(Arc::clone(watched)));
+        }
         evaluations
     }
 

@@ -12,6 +12,7 @@ mod reader;
 mod service;
 mod tls;
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::clock::Clock;
 use crate::config::server::Server;
+use crate::telemetry::Chain;
 use crate::telemetry::admin::{self, Pages};
 use crate::telemetry::metrics::{Metrics, TriggerMetrics};
 use crate::telemetry::report::Report;
@@ -137,8 +139,7 @@ impl Scaler {
             Some(certificates) => {
                 let accepted = tls::accept(listener, &certificates, shutdown.clone());
                 tasks.spawn(certificates.follow(metrics, shutdown.clone()));
-                let end = shutdown.clone().cancelled_owned();
-                tasks.spawn(served(router.serve_with_incoming_shutdown(ReceiverStream::new(accepted), end)))
+                tasks.spawn(serve_tls(router, accepted, shutdown.clone()))
             }
         };
         tasks.close();
@@ -148,6 +149,11 @@ impl Scaler {
     /// The last evaluation of every trigger.
     pub fn reports(&self) -> Vec<Report> {
         self.observer.reports(None).0
+    }
+
+    /// Waits for a failure that ends the server by itself.
+    pub async fn failed(&self) {
+        self.shutdown.cancelled().await;
     }
 
     /// Ends: no new calls, streams end with OK, running calls have ten seconds.
@@ -231,19 +237,26 @@ fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Re
 
 async fn serve_plain(router: Router, listener: TcpListener, shutdown: CancellationToken) {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    served(router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())).await;
+    let end = shutdown.clone().cancelled_owned();
+    ended("gRPC", router.serve_with_incoming_shutdown(incoming, end).await, &shutdown);
 }
 
-async fn served(serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "The gRPC server has failed.");
-    }
+async fn serve_tls(router: Router, accepted: tls::Handshaken, shutdown: CancellationToken) {
+    let end = shutdown.clone().cancelled_owned();
+    let incoming = ReceiverStream::new(accepted);
+    ended("gRPC", router.serve_with_incoming_shutdown(incoming, end).await, &shutdown);
 }
 
 async fn serve_admin(listener: TcpListener, pages: Arc<Pages>, shutdown: CancellationToken) {
-    let serving =
-        axum::serve(listener, admin::routes(pages)).with_graceful_shutdown(shutdown.cancelled_owned());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "The admin server has failed.");
+    let end = shutdown.clone().cancelled_owned();
+    let result = axum::serve(listener, admin::routes(pages)).with_graceful_shutdown(end).await;
+    ended("admin", result, &shutdown);
+}
+
+/// A port that ends before it was told to takes the whole server with it: half of one would look healthy.
+fn ended(port: &str, result: Result<(), impl Error + 'static>, shutdown: &CancellationToken) {
+    if let Err(error) = &result {
+        tracing::error!(port, error = %Chain(error), "A port has failed.");
     }
+    shutdown.cancel();
 }

@@ -73,6 +73,8 @@ struct State {
     delays: ExponentialBackoff,
     /// A rest for a backend that failed.
     pause: Option<Pause>,
+    /// How the last batch failed, if it did.
+    failing: Option<&'static str>,
     next_wake: Instant,
 }
 
@@ -94,6 +96,7 @@ impl Reader {
             known: BTreeSet::new(),
             delays: delays(self.tick),
             pause: None,
+            failing: None,
             next_wake: Instant::now(),
         };
         loop {
@@ -118,7 +121,11 @@ impl Reader {
     }
 
     async fn read_due(&mut self, due: &Due, state: &mut State) -> bool {
-        let watchlist = Arc::clone(&self.watchlist.borrow_and_update());
+        // Only a read of what is new may take note of a change: another would pass over it.
+        let watchlist = match due {
+            Due::New => Arc::clone(&self.watchlist.borrow_and_update()),
+            Due::All | Due::Waking => Arc::clone(&self.watchlist.borrow()),
+        };
         let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, &state.known)).collect();
         let started = Instant::now();
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
@@ -172,31 +179,49 @@ impl Reader {
         };
         self.metrics.read(&self.connection.name, started.elapsed());
         self.count_errors(&results);
-        match results.iter().find(|result| loses_connection(result)) {
-            Some(Err(error)) => {
-                state.client = None;
+        if results.iter().any(loses_connection) {
+            state.client = None;
+        }
+        self.log_change(state, results.iter().find_map(|result| result.as_ref().err()));
+        // No connection, whatever the reason: a refused login must not be repeated at the pace of the reads.
+        match results.iter().find_map(|result| result.as_ref().err()) {
+            Some(error) if state.client.is_none() => {
                 let until = Instant::now() + state.delays.next().unwrap_or(self.tick);
                 state.pause = Some(Pause { until, error: error.clone() });
             }
-            Some(Ok(_)) | None => state.delays = delays(self.tick),
+            Some(_) | None => state.delays = delays(self.tick),
         }
         let results = items.iter().map(|item| Arc::clone(&item.queue)).zip(results).collect();
         Batch { connection: Arc::clone(&self.connection.name), at, wakes, results }
     }
 
     async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Reading, ReadError>> {
-        if state.client.is_none() {
-            match self.connection.endpoint.connect().await {
-                Ok(client) => state.client = Some(client),
-                Err(error) => return vec![Err(error); plans.len()],
-            }
-        }
         // The client is taken out while it reads: one that a deadline interrupts may have answers of this
         // batch still under way, and must not be asked again.
-        let Some(mut client) = state.client.take() else { return Vec::new() };
+        let mut client = match state.client.take() {
+            Some(client) => client,
+            None => match self.connection.endpoint.connect().await {
+                Ok(client) => client,
+                Err(error) => return vec![Err(error); plans.len()],
+            },
+        };
         let results = client.read(plans).await;
         state.client = Some(client);
         results
+    }
+
+    /// An outage repeats itself with every batch: what is worth a line is its beginning, its end, another reason.
+    fn log_change(&self, state: &mut State, error: Option<&ReadError>) {
+        let failing = error.map(ReadError::label);
+        if failing == state.failing {
+            return;
+        }
+        state.failing = failing;
+        let connection = &self.connection.name;
+        match error {
+            Some(error) => tracing::warn!(%connection, %error, "Source read failed."),
+            None => tracing::info!(%connection, "Source is read again."),
+        }
     }
 
     fn failed(&self, items: &[&Item], error: &ReadError) -> Batch {

@@ -1,6 +1,7 @@
 //! KEDA's five RPCs, answered from the board. A handler never reads a backend and never moves a memory.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub(super) struct Service {
     pub(super) metrics: Metrics,
     pub(super) shutdown: CancellationToken,
     pub(super) calls: TaskTracker,
-    pub(super) logged: Mutex<BTreeSet<String>>,
+    pub(super) logged: Mutex<BTreeSet<u64>>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -80,9 +81,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         self.counted("GetMetricSpec", async {
-            let trigger = self.parse(&request.into_inner())?;
-            // The call that KEDA makes first; that there is no room is for the next one to say.
-            drop(self.board.watch(trigger, self.clock.now()));
+            self.begin(request.into_inner())?;
             Ok(convert::metric_spec())
         })
         .await
@@ -110,7 +109,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         self.counted("StreamMetricSpec", async {
-            self.parse(&request.into_inner())?;
+            self.begin(request.into_inner())?;
             // The spec never changes: it is sent once, and the stream stays open.
             let end = self.end_of_stream();
             let specs = stream::unfold((end, true), |(end, first)| async move {
@@ -133,17 +132,31 @@ impl Service {
         }
         let ScaledObjectRef { name, namespace, scaler_metadata } = object;
         trigger::parse(&self.server, namespace, name, scaler_metadata).map_err(|refusal| {
-            if self.is_new(format!("{namespace}/{name} {refusal}")) {
-                tracing::warn!(scaled_object = format!("{namespace}/{name}"), error = %refusal, "Trigger refused.");
+            let status = convert::refusal(&refusal);
+            if self.is_new(&(namespace, name, refusal.to_string())) {
+                let scaled_object = format!("{namespace}/{name}");
+                tracing::warn!(scaled_object, error = status.message(), "Trigger refused.");
             }
-            convert::refusal(&refusal)
+            status
         })
+    }
+
+    /// Begins to watch a trigger, if it can be.
+    ///
+    /// What is wrong with it is for the next call to say. KEDA only logs an error of `GetMetricSpec`, and asks for
+    /// nothing else then; an error of `GetMetrics` becomes an event of the ScaledObject, where its author looks.
+    fn begin(&self, object: ScaledObjectRef) -> Result<(), Status> {
+        if self.shutdown.is_cancelled() {
+            return Err(convert::shutting_down());
+        }
+        drop(self.watch(object));
+        Ok(())
     }
 
     fn watch(&self, object: ScaledObjectRef) -> Result<Arc<Watched>, Status> {
         let trigger = self.parse(&object)?;
         self.board.watch(trigger, self.clock.now()).map_err(|full| {
-            if self.is_new(full.to_string()) {
+            if self.is_new(&full.to_string()) {
                 tracing::warn!(error = %full, "Trigger refused.");
             }
             convert::full(full)
@@ -202,12 +215,14 @@ impl Service {
     }
 
     /// Whether this refusal was not logged before. KEDA repeats a wrong request for ever.
-    fn is_new(&self, refusal: String) -> bool {
+    fn is_new(&self, refusal: &impl Hash) -> bool {
+        let mut hasher = DefaultHasher::new();
+        refusal.hash(&mut hasher);
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() >= LOGGED_REFUSALS {
             logged.clear();
         }
-        logged.insert(refusal)
+        logged.insert(hasher.finish())
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::server::TlsFiles;
+use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the files are looked at. Kubernetes itself takes up to a minute to bring a Secret to a pod.
@@ -85,17 +86,30 @@ impl Certificates {
     /// Follows the files until shutdown. What cannot be used is reported, and the former goes on.
     pub(super) async fn follow(mut self, metrics: Metrics, shutdown: CancellationToken) {
         let mut look = interval(RELOAD_EVERY);
+        let mut complaint: Option<String> = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = look.tick() => {}
             }
             match self.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("Certificates reloaded."),
+                Ok(changed) => {
+                    complaint = None;
+                    if changed {
+                        tracing::info!("Certificates reloaded.");
+                    }
+                }
                 Err(error) => {
-                    metrics.certificate_errors.inc();
-                    tracing::warn!(%error, "Certificates changed and cannot be used; the former stay in use.");
+                    let error = Chain(&error).to_string();
+                    // One bad renewal is one line and one count, however long it stays.
+                    if complaint.as_ref() != Some(&error) {
+                        metrics.certificate_errors.inc();
+                        tracing::warn!(
+                            error,
+                            "Certificates changed and cannot be used; the former stay in use."
+                        );
+                        complaint = Some(error);
+                    }
                 }
             }
         }
@@ -106,10 +120,9 @@ impl Certificates {
         if contents == self.contents {
             return Ok(false);
         }
-        let config = contents.config(&self.files);
-        // Remembered even if bad, so that one bad renewal is one line in the log.
+        let config = contents.config(&self.files)?;
         self.contents = contents;
-        self.config.send_replace(Arc::new(config?));
+        self.config.send_replace(Arc::new(config));
         Ok(true)
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
 use crate::secret::Secret;
+use crate::telemetry::Chain;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
@@ -107,6 +108,10 @@ fn show(pages: &Pages, of: Option<(&str, &str)>, wish: &Wish, headers: &HeaderMa
             format!("no trigger of {namespace}/{name} is watched: KEDA has not asked for one yet\n");
         return (StatusCode::NOT_FOUND, message).into_response();
     }
+    if let Some(format) = wish.format.as_deref().filter(|format| !["text", "json"].contains(format)) {
+        return (StatusCode::BAD_REQUEST, format!("`{format}` is neither `text` nor `json`\n"))
+            .into_response();
+    }
     if wants_text(wish, headers) {
         return reports.iter().map(|report| report.text(now).to_string()).collect::<String>().into_response();
     }
@@ -133,7 +138,7 @@ fn permitted(pages: &Pages, headers: &HeaderMap) -> bool {
         (Ok(token), Some(given)) => equal(token.expose().as_bytes(), given.as_bytes()),
         (Ok(_), None) => false,
         (Err(error), _) => {
-            tracing::warn!(%error, "The admin token cannot be read; nobody is let in.");
+            tracing::warn!(error = %Chain(&error), "The admin token cannot be read; nobody is let in.");
             false
         }
     }

@@ -66,6 +66,23 @@ fn a_servers_file_makes_unknown_connections_an_error() {
     assert!(text(&output).contains("no connection named `redis-main` (hint: did you mean `redis-mian`?)"));
 }
 
+#[test]
+fn what_is_no_scaled_object_is_said_to_be_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (content, complaint) in [
+        ("kind: ScaledObjet\nmetadata: { name: a }\n", "there is no ScaledObject and no ScaledJob"),
+        ("just a text\n", "#1: is a map of keys to values"),
+        ("kind: ScaledObject\nspec: { triggers: [x] }\n", "#1.metadata.name: is required"),
+        ("kind: ScaledObject\nspec: { triggers: [x] }\n", "#1.spec.triggers[0]: is a map of keys to values"),
+        ("kind: ScaledObject\nmetadata: { name: a }\nspec: { triggers: 5 }\n", "#1.spec.triggers: is a list"),
+    ] {
+        fs::write(file.path(), content).unwrap();
+        let output = check(&[file.path()], &[]);
+        assert_eq!(code(&output), 2, "{content}");
+        assert!(text(&output).contains(complaint), "{complaint}\nis not in\n{}", text(&output));
+    }
+}
+
 fn broken() -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     let object = "kind: ScaledObject\n\

@@ -34,7 +34,7 @@ fn one_error_names_every_bad_key_with_its_path() {
            c: { type: redis, url: \"redis://:hunter2@c\" }\n  \
            d: { type: redis, url: \"redis://d\", password: hunter2 }\n  \
            e: { type: redis, url: \"redis://e\", password: { env: NO_SUCH_VARIABLE } }\n\
-         tenants: { acme: { connections: { f: [\"x\"] }, limits: [] } }\n\
+         tenants: { acme: { connections: { f: [\"x\"] }, limits: [] }, zeta: { connections: [a] } }\n\
          defaults: { maxQueueWait: soon, listName: jobs }",
     );
     for line in [
@@ -51,12 +51,13 @@ fn one_error_names_every_bad_key_with_its_path() {
         "connections.e.password: the environment variable NO_SUCH_VARIABLE is not set",
         "tenants.acme.connections.f: no connection of that name",
         "tenants.acme.limits: unknown key",
+        "tenants.zeta.connections: is a map of keys to values",
         "defaults.maxQueueWait: `soon`: ",
         "defaults.listName: unknown key",
     ] {
         assert!(text.contains(line), "{line}\nis not in\n{text}");
     }
-    assert!(text.starts_with("15 problems in the server's file:"), "{text}");
+    assert!(text.starts_with("16 problems in the server's file:"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
 }
 
@@ -65,7 +66,13 @@ fn a_file_that_is_no_yaml_says_where() {
     let text = refused("listen: 0.0.0.0:9090\nadmin: [\n");
     assert!(text.contains("line 3") || text.contains("line 2"), "{text}");
     let text = refused("tick: 5s\ntick: 6s\n");
-    assert!(text.contains("duplicate"), "{text}");
+    assert_eq!(text, "the file: is no YAML: line 2 column 1: duplicate mapping key: tick");
+}
+
+#[test]
+fn a_file_that_is_no_yaml_is_not_repeated() {
+    let text = refused("connections:\n  main: { type: redis, password: hunter2\n  url: x\n");
+    assert!(text.contains("line ") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

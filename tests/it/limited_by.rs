@@ -46,15 +46,17 @@ async fn running_tasks() {
 
 #[tokio::test]
 async fn unseen_tasks() {
-    let harness = Harness::start().await;
-    let trigger = scripted("jobs", &[("expectedTaskDuration", "5m")]);
+    let harness = Harness::with("tick: 500ms").await;
+    let trigger =
+        scripted("jobs", &[("expectedTaskDuration", "1s"), ("maxQueueWait", "1s"), ("podStartupTime", "0")]);
     let list = |ready| Reading { ready: Some(ready), ..Reading::default() };
     harness.script.shows("jobs", list(9));
     harness.settles(&trigger, 9, LimitedBy::Demand).await;
     harness.script.shows("jobs", list(0));
     harness.settles(&trigger, 9, LimitedBy::UnseenTasks).await;
     assert!(harness.is_active(&trigger).await.unwrap());
-    harness.clock.advance(Duration::from_secs(301));
+    // Longer than the hold, and within what a reading is fresh for: the watch has no hole.
+    harness.clock.advance(Duration::from_millis(1_200));
     harness.settles(&trigger, 0, LimitedBy::Demand).await;
     assert!(!harness.is_active(&trigger).await.unwrap());
 }

@@ -73,6 +73,8 @@ fn a_source_that_does_not_exist_hides_no_other_problem_and_invents_none() {
     let keys = [("source", "reddis"), ("connection", "main"), ("listName", "jobs"), ("tasksPerReplica", "x")];
     let text = refused(&keys);
     assert!(text.starts_with("2 problems"), "{text}");
+    let slip = refused(&[("sorce", "redis"), ("connection", "main"), ("listName", "jobs")]);
+    assert!(slip.contains("metadata.sorce: unknown key (hint: did you mean `source`?)"), "{slip}");
     assert!(
         text.contains("metadata.source: no source named `reddis` (hint: did you mean `redis`?)"),
         "{text}"

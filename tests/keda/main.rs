@@ -90,6 +90,7 @@ async fn run(binaries: Binaries, chosen: Vec<scenarios::Scenario>) -> ExitCode {
     for name in &failed {
         println!("FAILED: {name}");
     }
+    drop(cluster.keep_logs());
     println!("{passed} passed, {} failed, {:.0} s", failed.len(), started.elapsed().as_secs_f64());
     if failed.is_empty() {
         return ExitCode::SUCCESS;

@@ -118,7 +118,7 @@ impl Scene {
         }
         let pods = Arc::clone(&cluster.pods);
         let workers = Workers::start(pods, namespace, redis.url(), queue, lifetime);
-        let (sender, samples) = watch::channel(Sample::default());
+        let (sender, mut samples) = watch::channel(Sample::default());
         let observer = Observer {
             namespace,
             cluster: Arc::clone(&cluster),
@@ -128,6 +128,8 @@ impl Scene {
             samples: sender,
         };
         let observer = tokio::spawn(observer.watch());
+        // Before the first look nothing has been seen, which is not the same as nothing being there.
+        samples.changed().await.unwrap();
         Self {
             namespace,
             host: Stage::host(namespace),

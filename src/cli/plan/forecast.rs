@@ -48,7 +48,10 @@ pub(super) fn forecast(
     current: u32,
 ) -> Forecast {
     let Some((value, active)) = answer else {
-        let why = "no answer: KEDA and the HPA leave everything as it is".to_owned();
+        let why = match scaled.fallback.as_ref().and_then(|fallback| fallback.failure_threshold) {
+            Some(failures) => format!("no answer: KEDA's fallback acts after {failures} failures"),
+            None => "no answer: KEDA and the HPA leave everything as it is".to_owned(),
+        };
         return Forecast { current, next: current, why, then: Vec::new() };
     };
     match scaled.kind {

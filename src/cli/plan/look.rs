@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
 use crate::config::server::Server;
-use crate::config::trigger::{Trigger, TriggerId};
+use crate::config::trigger::Trigger;
 use crate::scaler::board::Watched;
 use crate::scaler::observer::Observer;
 use crate::telemetry::metrics::Metrics;
@@ -69,16 +69,16 @@ impl Look {
     ///
     /// # Errors
     /// When the server does not answer as it should.
-    pub(super) async fn at(&self, id: &TriggerId) -> anyhow::Result<Option<Shown>> {
+    pub(super) async fn at(&self, trigger: &Trigger) -> anyhow::Result<Option<Shown>> {
         match self {
             Self::Own { observer, watched, patience, .. } => {
-                let Some(watched) = watched.iter().find(|watched| watched.trigger.id == *id) else {
+                let Some(watched) = watched.iter().find(|watched| watched.trigger.id == trigger.id) else {
                     return Ok(None);
                 };
                 let report = observer.first_report(watched, *patience).await;
                 Ok(report.map(|report| report.shown(observer.now())))
             }
-            Self::Remote { client, url, token } => ask(client, url, token.as_deref(), id).await,
+            Self::Remote { client, url, token } => ask(client, url, token.as_deref(), trigger).await,
         }
     }
 }
@@ -88,8 +88,9 @@ async fn ask(
     client: &reqwest::Client,
     url: &str,
     token: Option<&str>,
-    id: &TriggerId,
+    trigger: &Trigger,
 ) -> anyhow::Result<Option<Shown>> {
+    let id = &trigger.id;
     let mut request = client.get(format!("{url}/{}/{}", id.namespace, id.name));
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -100,6 +101,10 @@ async fn ask(
     }
     let response = response.error_for_status().context("the server refuses (hint: --token)")?;
     let shown: Vec<Shown> = response.json().await.with_context(|| format!("{url} is no agent-scaler"))?;
-    let fingerprint = id.fingerprint.to_string();
-    Ok(shown.into_iter().find(|shown| shown.trigger == fingerprint))
+    // The fingerprint has the server's defaults in it, which nobody knows here; the queue has not.
+    let (source, queue) = (trigger.source.name, trigger.plan.queue());
+    let same = |shown: &Shown| {
+        shown.source == source && shown.queue == queue && *shown.connection == *trigger.connection.name
+    };
+    Ok(shown.into_iter().find(same))
 }

@@ -75,9 +75,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let server = Server { allow_inline_connections: arguments.allow_inline_connections, ..server };
     let ours = manifests::ours(&manifests, &server);
-    if arguments.verbose {
-        say(&commands(&ours));
-    }
     super::install_crypto();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(show(arguments, &manifests, server, &ours))
@@ -103,6 +100,10 @@ async fn show(
     loop {
         let planned = plan(arguments, &look, ours).await?;
         print(arguments, manifests, &planned)?;
+        if arguments.verbose {
+            // Not among the output, which a program may read.
+            super::remark(&commands(ours));
+        }
         if !arguments.watch {
             return Ok(code(manifests, &planned));
         }
@@ -117,7 +118,7 @@ async fn plan(arguments: &Arguments, look: &Look, ours: &[Ours<'_>]) -> anyhow::
     let mut planned = Vec::new();
     for ours in ours {
         let seen = match &ours.trigger {
-            Ok(trigger) => look.at(&trigger.id).await?,
+            Ok(trigger) => look.at(trigger).await?,
             Err(_) => None,
         };
         planned.push(Planned::new(ours, seen, arguments.current_replicas));

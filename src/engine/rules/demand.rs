@@ -6,7 +6,7 @@ use crate::engine::rules::promise;
 use crate::engine::signals::{InFlight, Reading, Signals};
 use crate::engine::want::Want;
 
-/// One trigger's demand in slots; `None` while the queue has never been read.
+/// One trigger's demand in slots; `None` while the queue has never been read, or does not say what waits.
 ///
 /// `T = max(W − L, W/4)`, `d = min(1, S/T)`, `want = F + d·(Q + D(L))`. A slot that is free after S starts
 /// T/S tasks in time, so a backlog needs a slot for every T/S of its tasks. While S is not known each task
@@ -15,7 +15,8 @@ use crate::engine::want::Want;
 pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want> {
     let reading = signals.queue.seen()?;
     let Reading { ready, due, soon, in_flight, .. } = reading;
-    let backlog = ready.unwrap_or(0).saturating_add(due.unwrap_or(0));
+    // Who cannot tell what waits has not said that nothing does.
+    let backlog = (*ready)?.saturating_add(due.unwrap_or(0));
     let soon = soon.unwrap_or(0);
     let in_flight = in_flight.map(InFlight::tasks);
     let time_to_start = policy.time_to_start();

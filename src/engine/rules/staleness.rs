@@ -3,7 +3,7 @@
 use crate::engine::Memory;
 use crate::engine::decision::{Answer, Unknown};
 use crate::engine::policy::Policy;
-use crate::engine::signals::{Reading, Signal};
+use crate::engine::signals::{Cause, Reading, Signal};
 use crate::timestamp::Timestamp;
 
 /// The answer that replaces a decision, unless the reading is fresh.
@@ -27,11 +27,18 @@ pub(in crate::engine) fn stand_in(
     })
 }
 
+/// The answer where the queue was read and did not say what waits: the last one, if there is one.
+pub(in crate::engine) fn last_or_unknown(memory: &Memory) -> Answer {
+    let cause = || Cause::new("the source cannot tell what waits");
+    memory.last.map_or_else(|| Answer::Unknown(Unknown::NeverRead(cause())), Answer::Held)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use crate::engine::decision::LimitedBy::{Demand, Stale};
+    use crate::engine::signals::Reading;
     use crate::engine::testing::*;
 
     #[test]
@@ -52,6 +59,15 @@ mod tests {
         trigger.at(95).wants(0).limited_by(Stale).is_held();
         trigger.at(96).is_unknown();
         trigger.at(100).sees(queue(0, 0)).wants(0).limited_by(Demand);
+    }
+
+    #[test]
+    fn a_queue_that_does_not_say_what_waits_is_not_empty() {
+        let mut trigger = Trigger::with(|_| {});
+        let silent = Reading { ready: None, ..queue(0, 0) };
+        trigger.at(5).sees(silent.clone()).is_unknown();
+        trigger.at(10).sees(queue(7, 0)).wants(7);
+        trigger.at(15).sees(silent).wants(7).is_held();
     }
 
     proptest! {

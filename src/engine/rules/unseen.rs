@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::decision::{LimitedBy, Step, Unknown};
 use crate::engine::policy::{Policy, Workload};
 use crate::engine::signals::Reading;
+use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
 
 /// Parts that the holding time is divided into: what is remembered stays small, however long a task runs.
@@ -13,8 +14,9 @@ const PARTS: u32 = 16;
 /// What a trigger remembers of a queue that does not show its running tasks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::engine) struct Unseen {
-    /// When this process first looked.
-    first_look: Option<Timestamp>,
+    /// Since when the queue has been watched without a hole.
+    watched_since: Option<Timestamp>,
+    last_look: Option<Timestamp>,
     /// Recent demands, each larger than all later ones, with the time until which it was wanted.
     peaks: Vec<Peak>,
 }
@@ -45,25 +47,40 @@ impl Unseen {
         &mut self,
         policy: &Policy,
         reading: &Reading,
-        demanded: u32,
+        want: &Want,
         now: Timestamp,
     ) -> Shadow {
-        let first_look = *self.first_look.get_or_insert(now);
+        self.bridge_hole(policy, now);
+        let watched_since = *self.watched_since.get_or_insert(now);
         let hold = policy.unseen_for();
         self.peaks.retain(|peak| now.since(peak.wanted_at) <= hold);
         if reading.in_flight.is_some() || policy.workload == Workload::Job {
             self.peaks.clear();
             return Shadow::None;
         }
-        if demanded > 0 {
+        // A backlog too small to wake anybody leaves nobody behind who could have taken from it.
+        let demanded = want.demanded(policy);
+        let wakes = want.waiting() > policy.activation_backlog;
+        if demanded > 0 && (wakes || !self.peaks.is_empty()) {
             self.remember(demanded, now, hold / PARTS);
         }
         match self.peaks.first() {
             Some(peak) => Shadow::Replicas(peak.replicas),
-            None if now.since(first_look) < hold => {
-                Shadow::Unknown(Unknown::UnseenTasks { until: first_look + hold })
+            None if !wakes && now.since(watched_since) < hold => {
+                Shadow::Unknown(Unknown::UnseenTasks { until: watched_since + hold })
             }
             None => Shadow::None,
+        }
+    }
+
+    /// Begins the watch anew after a time in which the queue could not be read. Whatever was held is held from
+    /// now on: workers may have gone on to take tasks until this moment.
+    fn bridge_hole(&mut self, policy: &Policy, now: Timestamp) {
+        let last = self.last_look.replace(now);
+        if last.is_some_and(|last| now.since(last) > policy.fresh_for) {
+            self.watched_since = Some(now);
+            self.peaks.truncate(1);
+            self.peaks.iter_mut().for_each(|largest| largest.wanted_at = now);
         }
     }
 
@@ -98,7 +115,7 @@ pub(in crate::engine) const fn keeps_active(shadow: &Shadow) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::engine::decision::LimitedBy::{Demand, UnseenTasks};
+    use crate::engine::decision::LimitedBy::{Activation, Demand, UnseenTasks};
     use crate::engine::signals::Reading;
     use crate::engine::testing::*;
 
@@ -107,16 +124,53 @@ mod tests {
         let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(300)));
         trigger.at(0).sees(list(40)).wants(40).limited_by(Demand);
         trigger.at(60).sees(list(40)).wants(40).limited_by(Demand);
-        trigger.at(120).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
-        trigger.at(360).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
-        trigger.at(365).sees(list(0)).wants(0).limited_by(Demand).inactive();
+        for second in (65..=365).step_by(5) {
+            trigger.at(second).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
+        }
+        trigger.at(370).sees(list(0)).wants(0).limited_by(Demand).inactive();
+    }
+
+    #[test]
+    fn tasks_that_were_taken_while_the_list_could_not_be_read_are_held_from_its_return_on() {
+        let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(300)));
+        trigger.at(0).sees(list(40)).wants(40);
+        trigger.at(600).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
+        for second in (605..=900).step_by(5) {
+            trigger.at(second).sees(list(0)).wants(40).limited_by(UnseenTasks);
+        }
+        trigger.at(905).sees(list(0)).wants(0).inactive();
+    }
+
+    #[test]
+    fn an_idle_list_that_could_not_be_read_is_not_known_to_be_idle() {
+        let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(30)));
+        for second in (0..30).step_by(5) {
+            trigger.at(second).sees(list(0)).is_unknown();
+        }
+        trigger.at(30).sees(list(0)).wants(0).inactive();
+        trigger.at(200).sees(list(0)).is_unknown();
+    }
+
+    #[test]
+    fn a_backlog_below_the_threshold_wakes_nobody_and_leaves_nobody_behind() {
+        let mut trigger = Trigger::with(|policy| {
+            policy.activation_backlog = 5;
+            policy.expected_task_duration = Some(seconds(30));
+        });
+        for second in (0..30).step_by(5) {
+            trigger.at(second).sees(list(3)).is_unknown();
+        }
+        trigger.at(30).sees(list(3)).wants(0).limited_by(Activation).inactive();
+        trigger.at(35).sees(list(6)).wants(2).active();
     }
 
     #[test]
     fn an_empty_list_is_not_known_to_be_idle_until_it_was_watched_for_a_task() {
         let mut trigger = Trigger::with(|_| {});
         trigger.at(0).sees(list(0)).is_unknown();
-        trigger.at(595).sees(list(0)).is_unknown();
+        for second in (5..600).step_by(5) {
+            trigger.at(second).sees(list(0)).is_unknown();
+        }
         trigger.at(600).sees(list(0)).wants(0).inactive();
         trigger.at(605).sees(list(1)).wants(1).active();
     }

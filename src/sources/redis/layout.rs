@@ -1,5 +1,7 @@
 //! The kinds of queues in Redis, behind one pair of questions: what to ask, and what the answers mean.
 
+use std::borrow::Cow;
+
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::entry_id::EntryId;
@@ -76,12 +78,17 @@ impl Plan for Layout {
         }
     }
 
-    /// The commands themselves, so that what is said and what is sent cannot differ.
+    /// The commands themselves, so that what is said and what is sent cannot differ; and those that depend on
+    /// the answers.
     fn commands(&self) -> Vec<String> {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("TIME");
         self.ask(None, &mut pipeline);
-        pipeline.cmd_iter().map(words).collect()
+        let mut commands: Vec<String> = pipeline.cmd_iter().map(words).collect();
+        if let Self::Stream(stream) = self {
+            commands.push(format!("XRANGE {} ID + COUNT 1, or 101 where Redis knows no lag", stream.name()));
+        }
+        commands
     }
 }
 
@@ -95,4 +102,24 @@ fn words(command: &Cmd) -> String {
         })
         .collect();
     words.join(" ")
+}
+
+/// A name as part of a queue's text: in quotation marks where it could be taken for several words.
+pub(super) fn quoted(name: &str) -> Cow<'_, str> {
+    if name.contains(|c: char| c.is_whitespace() || c == '"') {
+        Cow::Owned(format!("{name:?}"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_queues_have_one_text() {
+        assert_eq!(quoted("acme:tasks"), "acme:tasks");
+        assert_eq!(quoted("a processing b"), "\"a processing b\"");
+    }
 }

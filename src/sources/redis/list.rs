@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 
 use super::answer;
 use super::fault::Fault;
-use super::layout::Layout;
+use super::layout::{Layout, quoted};
 use crate::engine::signals::{InFlight, Reading};
 use crate::fields::{Fields, Key, Names, Need};
 use crate::sources::Plan;
@@ -120,12 +120,16 @@ fn sum(names: &[String], answers: &[Value]) -> Result<u64, Fault> {
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { waiting, processing } = self;
-        write!(f, "list {}", waiting.join(","))?;
+        write!(f, "list {}", joined(waiting))?;
         if processing.is_empty() {
             return Ok(());
         }
-        write!(f, " processing {}", processing.join(","))
+        write!(f, " processing {}", joined(processing))
     }
+}
+
+fn joined(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

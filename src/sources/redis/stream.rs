@@ -11,7 +11,7 @@ use super::answer;
 use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::group::Group;
-use super::layout::{Layout, Look};
+use super::layout::{Layout, Look, quoted};
 use crate::engine::signals::{Counters, InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::Plan;
@@ -224,7 +224,7 @@ impl FromStr for Name {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, group } = self;
-        write!(f, "stream {name} group {group}")
+        write!(f, "stream {} group {}", quoted(name), quoted(group))
     }
 }
 

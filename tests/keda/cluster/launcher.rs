@@ -91,6 +91,8 @@ impl Launcher<'_> {
             "--kube-api-burst=400",
         ]);
         command.arg(format!("--horizontal-pod-autoscaler-sync-period={HPA_SYNC}"));
+        // Every sync of every HPA leaves a line, from which `history` learns what it was.
+        command.arg("--vmodule=horizontal=4");
         command.arg(format!("--controllers={}", controllers.join(",")));
         for (flag, file) in [
             ("kubeconfig", "controllers.kubeconfig"),
