@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
         let text = match (self.values.get(key.name), key.need) {
             (Some(Value::Text(text)), _) => text.trim(),
             (Some(Value::Secret(_)), _) => {
-                self.problem(key, "is plain text, not a reference to a secret");
+                self.problem(key, "must be plain text, not a reference to a secret");
                 return None;
             }
             (None, Need::Default(text)) => text,
@@ -154,14 +154,17 @@ impl<'a> Fields<'a> {
 
     /// Keeps a problem for every key that was given, is not `allowed` and was never read, with the nearest
     /// name that would have been.
-    pub fn refuse_unknown(&mut self, allowed: &[&str]) {
+    ///
+    /// `moved` names what to write instead of a key that goes by another name here.
+    pub fn refuse_unknown(&mut self, allowed: &[&str], moved: &[(&str, &str)]) {
         let unknown: Vec<&String> = self
             .values
             .keys()
             .filter(|name| !self.known.contains(&name.as_str()) && !allowed.contains(&name.as_str()))
             .collect();
         for name in unknown {
-            let hint = nearest(name, self.known.iter().chain(allowed).copied());
+            let moved = moved.iter().find(|(old, _)| old == name).map(|(_, new)| (*new).to_owned());
+            let hint = moved.or_else(|| nearest(name, self.known.iter().chain(allowed).copied()));
             self.problem_at(name, "unknown key", hint);
         }
     }
@@ -331,7 +334,7 @@ mod tests {
         let mut fields = Fields::new("metadata", &values);
         assert_eq!(fields.read::<String>(&KEYS[0]), None);
         assert_eq!(fields.read::<Positive>(&KEYS[1]), None);
-        fields.refuse_unknown(&[]);
+        fields.refuse_unknown(&[], &[]);
         let error = Invalid::unless_empty("the trigger metadata", fields.finish()).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -5,7 +5,7 @@ use crate::manifest::Kind;
 
 pub(super) const FALLBACK_SCALES_IN: Rule = Rule {
     id: "fallback-scales-in",
-    summary: "the fallback ends replicas because a queue cannot be read",
+    summary: "the fallback ends replicas because nothing is known",
     check: fallback_scales_in,
 };
 
@@ -21,7 +21,7 @@ fn fallback_scales_in(subject: &Subject<'_>) -> Option<Finding> {
         matches!(fallback.behavior.as_str(), "static" | "currentReplicasIfLower"),
         || {
             let (behavior, replicas) = (&fallback.behavior, fallback.replicas);
-            format!("fallback {behavior} scales to {replicas} when the queue cannot be read, whatever runs")
+            format!("fallback {behavior} scales to {replicas} where the scaler knows nothing, whatever runs")
         },
         || "no fallback (the HPA then holds), or behavior: currentReplicasIfHigher".to_owned(),
     )

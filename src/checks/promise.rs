@@ -44,8 +44,9 @@ fn promise_shorter_than_start(subject: &Subject<'_>) -> Option<Finding> {
         _ => Duration::from_secs(subject.scaled.polling_interval.into()),
     };
     let start = polled + policy.start_up;
+    let rests = subject.scaled.min_replica_count == 0 || subject.scaled.idle_replica_count == Some(0);
     finding(
-        subject.scaled.min_replica_count == 0 && policy.max_queue_wait < start,
+        rests && policy.max_queue_wait < start,
         || {
             let (promise, start) = (format_duration(policy.max_queue_wait), format_duration(start));
             format!("maxQueueWait is {promise}, and the first task after a rest waits {start}")

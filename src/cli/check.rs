@@ -13,7 +13,8 @@ use crate::manifest::Manifests;
 /// Finds what is wrong with ScaledObjects and ScaledJobs, without a network.
 ///
 /// Errors are what the server would refuse; warnings are what it would accept and what still goes wrong, each
-/// with a fix (docs/checks.md). Exit codes: 0 no error, 2 errors, 4 warnings with --deny-warnings.
+/// with a fix (docs/checks.md). Exit codes: 0 no error, 1 something failed, 2 errors, 4 warnings with
+/// --deny-warnings.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -30,6 +30,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// There is no such source.
+#[derive(Debug, thiserror::Error)]
+#[error("no source named `{name}` (hint: one of {known})")]
+pub(super) struct UnknownSource {
+    name: String,
+    known: String,
+}
+
 /// A heading, and the keys under it.
 type Section = (String, &'static [Key]);
 
@@ -38,7 +46,8 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
         sources::ALL.iter().filter(|spec| source.is_none_or(|name| name == spec.name)).collect();
     if known.is_empty() {
         let names: Vec<_> = sources::ALL.iter().map(|spec| spec.name).collect();
-        anyhow::bail!("no source named `{}` (hint: one of {})", source.unwrap_or_default(), names.join(", "));
+        let (name, known) = (source.unwrap_or_default().to_owned(), names.join(", "));
+        return Err(UnknownSource { name, known }.into());
     }
     let every = ("Keys of every trigger".to_owned(), keys::ALL);
     let of_sources = known.iter().map(|spec| {

@@ -31,7 +31,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Demo(demo::Arguments),
-    #[command(alias = "dry-run")]
+    #[command(visible_alias = "dry-run")]
     Plan(plan::Arguments),
     Check(check::Arguments),
     Keys(keys::Arguments),
@@ -58,7 +58,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            let wrong = error.is::<BadConfiguration>();
+            let wrong = error.is::<BadConfiguration>() || error.is::<keys::UnknownSource>();
             if wrong { ExitCode::from(WRONG) } else { ExitCode::FAILURE }
         }
     }
@@ -87,7 +87,8 @@ enum Format {
 /// Reads the server's file.
 fn load_server(path: &Path) -> Result<Server, BadConfiguration> {
     let bad = |reason: String| BadConfiguration { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let unreadable = |error| bad(format!("{error} (hint: --config or AGENT_SCALER_CONFIG)"));
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     Server::parse(&text, sources::ALL).map_err(|error| bad(error.to_string()))
 }
 

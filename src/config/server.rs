@@ -191,7 +191,7 @@ impl Server {
         let max_triggers: Option<Positive> = fields.read(&MAX_TRIGGERS);
         let max_connection_age: Option<PositiveSpan> = fields.read(&MAX_CONNECTION_AGE);
         if tick.is_some_and(|tick| !TICKS.contains(&tick)) {
-            fields.problem(&TICK, "is not within 100ms to 30s");
+            fields.problem(&TICK, "must be within 100ms to 30s");
         }
         walk.problems.extend(fields.finish());
         Invalid::unless_empty(SUBJECT, walk.problems)?;
@@ -239,7 +239,7 @@ fn tls(walk: &mut Walk, map: Map<String, Node>) -> Option<TlsFiles> {
     let certificate: Option<PathBuf> = fields.read(&CERTIFICATE);
     let key: Option<PathBuf> = fields.read(&KEY);
     let client_ca: Option<PathBuf> = fields.read(&CLIENT_CA);
-    fields.refuse_unknown(&[]);
+    fields.refuse_unknown(&[], &[]);
     let needed: &[(&Key, bool)] = match mode.as_deref() {
         // YAML 1.1 reads a bare `off` as false.
         Some("off" | "false") | None => &[],
@@ -281,7 +281,7 @@ fn connections(
         let Some(kind) = kind else { continue };
         let mut fields = Fields::new(path, &values);
         let endpoint = (kind.parse)(&mut fields);
-        fields.refuse_unknown(&["type"]);
+        fields.refuse_unknown(&["type"], &[]);
         walk.problems.extend(fields.finish());
         if let Some(endpoint) = endpoint {
             let connection = Connection { name: name.as_str().into(), kind, endpoint };
@@ -349,7 +349,7 @@ fn defaults(walk: &mut Walk, map: Map<String, Node>) -> BTreeMap<String, String>
             (Some(_), Value::Text(text)) => {
                 texts.insert(name, text);
             }
-            (Some(_), Value::Secret(_)) => walk.problem(&path, "is plain text", None),
+            (Some(_), Value::Secret(_)) => walk.problem(&path, "must be plain text", None),
             (None, _) => {
                 let hint = nearest(&name, keys::DEFAULTABLE.iter().map(|key| key.name));
                 walk.problem(&path, "unknown key", hint.as_deref());

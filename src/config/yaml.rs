@@ -31,7 +31,7 @@ impl Walk {
             Node::Object(map) => map,
             Node::Null => Map::new(),
             Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_) => {
-                self.problem(path, "is a map of keys to values", None);
+                self.problem(path, "must be a map of keys to values", None);
                 Map::new()
             }
         }
@@ -57,7 +57,7 @@ impl Walk {
             Node::String(text) => Some(Value::Text(text)),
             Node::Object(reference) => self.secret(&reference, path).map(Value::Secret),
             Node::Array(_) => {
-                self.problem(path, "is one value, not a list", None);
+                self.problem(path, "must be one value, not a list", None);
                 None
             }
         }
@@ -71,7 +71,7 @@ impl Walk {
                 return Some(Secret::File(PathBuf::from(text)));
             }
             (Some((kind, Node::String(name))), None) if kind == "env" => variable(name),
-            _ => Err("is neither `{ env: NAME }` nor `{ file: PATH }`".to_owned()),
+            _ => Err("must be `{ env: NAME }` or `{ file: PATH }`".to_owned()),
         };
         found.map_err(|message| self.problem(path, message, None)).ok()
     }
@@ -79,12 +79,12 @@ impl Walk {
     /// A list of texts.
     pub(super) fn texts(&mut self, node: Node, path: &str) -> Vec<String> {
         let Node::Array(items) = node else {
-            self.problem(path, "is a list", Some("e.g. `[\"acme:*\"]`"));
+            self.problem(path, "must be a list", Some("e.g. `[\"acme:*\"]`"));
             return Vec::new();
         };
         let texts: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
         if texts.len() < items.len() {
-            self.problem(path, "is a list of texts", Some("put quotation marks around each"));
+            self.problem(path, "must be a list of texts", Some("put quotation marks around each"));
         }
         texts
     }

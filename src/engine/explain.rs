@@ -18,11 +18,12 @@ impl Decision {
     /// # Errors
     /// When `f` takes no more.
     pub fn explain(&self, answer: &Answer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = self;
+        let Self { answer: _, limited_by, steps, want, outlook, alternatives, read_at } = self;
         let size = match answer {
             Answer::Unknown(unknown) => return unknown.fmt(f),
             Answer::Held(size) => {
-                return write!(f, "{}, the last answer: the queue could not be read since", replicas(*size));
+                write!(f, "{}, the last answer: the queue could not be read since", replicas(*size))?;
+                return read_at.iter().try_for_each(|read_at| write!(f, " {read_at}"));
             }
             Answer::Fresh(size) => *size,
         };
@@ -118,7 +119,7 @@ impl Display for Unknown {
             Self::Lost { read_at } => write!(f, "not known: the queue was last read at {read_at}"),
             Self::UnseenTasks { until } => write!(
                 f,
-                "not known until {until}: nobody is needed for what waits, and the queue cannot show what runs \
+                "not known until {until}: nothing waits that would wake it, and the queue cannot show what runs \
                  (hint: set processingListName; a shorter expectedTaskDuration shortens the time)"
             ),
         }
@@ -150,7 +151,7 @@ mod tests {
         trigger.at(140);
         assert_eq!(
             trigger.decision().to_string(),
-            "0 replicas, the last answer: the queue could not be read since"
+            "0 replicas, the last answer: the queue could not be read since 1970-01-01T00:02:00.000Z"
         );
     }
 }

@@ -45,14 +45,15 @@ pub fn decide(
     now: Timestamp,
 ) -> (Decision, Memory) {
     let stand_in = staleness::stand_in(policy, &signals.queue, memory, now);
-    let (Some(want), Some(reading), None) = (want, signals.queue.seen(), &stand_in) else {
+    let queue = signals.queue.seen().zip(signals.queue.at());
+    let (Some(want), Some((reading, read_at)), None) = (want, queue, &stand_in) else {
         let answer = stand_in.unwrap_or_else(|| staleness::last_or_unknown(memory));
         return (undecided(signals, want, answer), memory.clone());
     };
 
     let mut memory = memory.clone();
     memory.promise_missed = want.promise_missed;
-    let shadow = memory.unseen.look(policy, reading, &want, now);
+    let shadow = memory.unseen.look(policy, reading, &want, read_at, now);
     if let unseen::Shadow::Unknown(unknown) = shadow {
         let answer = Answer::Unknown(unknown);
         return (undecided(signals, Some(want), answer), memory);

@@ -338,10 +338,10 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "a.yaml#1.spec.triggers[0].metadata.processing: is a text",
-                "a.yaml#1.spec.triggers[0].metadata.tasksPerReplica: is a text, and needs quotation marks: \"4\"",
-                "a.yaml#1.spec.cooldownPeriod: is a whole number",
-                "a.yaml#1.spec.minReplicaCount: is a whole number",
+                "a.yaml#1.spec.triggers[0].metadata.processing: must be a text",
+                "a.yaml#1.spec.triggers[0].metadata.tasksPerReplica: must be a text, in quotation marks: \"4\"",
+                "a.yaml#1.spec.cooldownPeriod: must be a whole number",
+                "a.yaml#1.spec.minReplicaCount: must be a whole number",
             ]
         );
     }

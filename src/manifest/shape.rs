@@ -20,7 +20,7 @@ impl<'n, 'p> Shape<'n, 'p> {
         let mut shape = Self { path: path.to_owned(), map: node.as_object(), problems };
         // An empty document is nothing; one of another shape is no object of Kubernetes.
         if shape.map.is_none() && !node.is_null() {
-            shape.complain("is a map of keys to values");
+            shape.complain("must be a map of keys to values");
         }
         shape
     }
@@ -34,7 +34,7 @@ impl<'n, 'p> Shape<'n, 'p> {
     pub(super) fn map(&mut self, name: &str) -> Shape<'n, '_> {
         let node = self.node(name);
         if node.is_some_and(|node| !node.is_object()) {
-            self.problem(name, "is a map of keys to values");
+            self.problem(name, "must be a map of keys to values");
         }
         let path = format!("{}.{name}", self.path);
         Shape { path, map: node.and_then(Node::as_object), problems: self.problems }
@@ -44,7 +44,7 @@ impl<'n, 'p> Shape<'n, 'p> {
     pub(super) fn list<T>(&mut self, name: &str, read: impl Fn(&mut Shape<'n, '_>) -> T) -> Vec<T> {
         let Some(node) = self.node(name) else { return Vec::new() };
         let Some(items) = node.as_array() else {
-            self.problem(name, "is a list");
+            self.problem(name, "must be a list");
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -59,7 +59,7 @@ impl<'n, 'p> Shape<'n, 'p> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let node = self.node(name)?;
         if !node.is_string() {
-            self.problem(name, "is a text");
+            self.problem(name, "must be a text");
         }
         node.as_str().map(str::to_owned)
     }
@@ -69,7 +69,7 @@ impl<'n, 'p> Shape<'n, 'p> {
         let node = self.node(name)?;
         let number = node.as_u64().and_then(|number| u32::try_from(number).ok());
         if number.is_none() {
-            self.problem(name, "is a whole number");
+            self.problem(name, "must be a whole number");
         }
         number
     }
@@ -85,7 +85,7 @@ impl<'n, 'p> Shape<'n, 'p> {
             Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => None,
         };
         if quantity.is_none() {
-            self.problem(name, "is a number");
+            self.problem(name, "must be a number");
         }
         quantity
     }
@@ -94,7 +94,7 @@ impl<'n, 'p> Shape<'n, 'p> {
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         let node = self.node(name)?;
         if !node.is_boolean() {
-            self.problem(name, "is true or false");
+            self.problem(name, "must be true or false");
         }
         node.as_bool()
     }
@@ -108,9 +108,9 @@ impl<'n, 'p> Shape<'n, 'p> {
                     texts.insert(name.clone(), text.clone());
                 }
                 Node::Bool(_) | Node::Number(_) => {
-                    self.problem(name, format!("is a text, and needs quotation marks: \"{node}\""));
+                    self.problem(name, format!("must be a text, in quotation marks: \"{node}\""));
                 }
-                Node::Null | Node::Array(_) | Node::Object(_) => self.problem(name, "is a text"),
+                Node::Null | Node::Array(_) | Node::Object(_) => self.problem(name, "must be a text"),
             }
         }
         texts

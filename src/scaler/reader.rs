@@ -71,7 +71,7 @@ struct State {
     known: BTreeSet<Arc<str>>,
     /// Delays of the failures that may follow; as new after a success.
     delays: ExponentialBackoff,
-    /// A rest for a backend that failed.
+    /// A rest for a backend that let nobody in.
     pause: Option<Pause>,
     /// How the last batch failed, if it did.
     failing: Option<&'static str>,
@@ -88,6 +88,10 @@ struct Pause {
 impl Reader {
     /// Reads until nobody listens or `shutdown`.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        for label in ReadError::LABELS {
+            // A series that begins with its first error has no rate when it matters.
+            self.metrics.read_errors(&self.connection.name, label, 0);
+        }
         let mut tick = interval(self.tick);
         // A late tick must not be followed by a burst of others.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

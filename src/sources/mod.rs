@@ -26,6 +26,8 @@ pub struct Spec {
     pub summary: &'static str,
     /// The trigger keys that it reads.
     pub keys: &'static [Key],
+    /// Keys of KEDA's own scaler of that name that go by another name here, and what to write instead.
+    pub moved: &'static [(&'static str, &'static str)],
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>>,
     /// The kind of connection that it is read through.

@@ -56,7 +56,7 @@ async fn livez(State(pages): State<Arc<Pages>>) -> Response {
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
-    probe((pages.ready)(), "starting or shutting down")
+    probe((pages.ready)(), "shutting down")
 }
 
 fn probe(good: bool, otherwise: &'static str) -> Response {
@@ -113,7 +113,11 @@ fn show(pages: &Pages, of: Option<(&str, &str)>, wish: &Wish, headers: &HeaderMa
             .into_response();
     }
     if wants_text(wish, headers) {
-        return reports.iter().map(|report| report.text(now).to_string()).collect::<String>().into_response();
+        return reports
+            .iter()
+            .map(|report| report.shown(now).to_string())
+            .collect::<String>()
+            .into_response();
     }
     Json(reports.iter().map(|report| report.shown(now)).collect::<Vec<_>>()).into_response()
 }

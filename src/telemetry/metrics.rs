@@ -1,4 +1,4 @@
-//! Prometheus metrics. The registry is built here and passed on; labels come from closed sets and from names
+//! Prometheus metrics. The registry is handed in; labels come from closed sets and from names
 //! that users gave, never from error texts.
 
 use std::fmt;

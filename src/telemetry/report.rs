@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::decision::{Answer, Decision, Outlook, Step};
+use crate::engine::decision::{Answer, Decision, Outlook};
 use crate::engine::policy::Policy;
 use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals};
-use crate::engine::want::Want;
 use crate::telemetry::shown::{Seen, Shown, ShownAlternative, ShownStep, State, Terms};
 use crate::timestamp::Timestamp;
 
@@ -107,11 +106,6 @@ impl Report {
         }
     }
 
-    /// The report as text, as of `now`.
-    pub fn text(&self, now: Timestamp) -> Text<'_> {
-        Text { report: self, now }
-    }
-
     /// Why the answer at `now` is what it is, in one sentence.
     pub fn why(&self, now: Timestamp) -> Why<'_> {
         Why { decision: &self.decision, answer: self.answer(now) }
@@ -156,57 +150,5 @@ pub struct Why<'a> {
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.decision.explain(&self.answer, f)
-    }
-}
-
-/// A report as people read it.
-#[derive(Debug)]
-pub struct Text<'a> {
-    report: &'a Report,
-    now: Timestamp,
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { report, now } = self;
-        let Report { namespace, name, trigger, source, connection, queue, decision, error, .. } = report;
-        writeln!(f, "{namespace}/{name}  {source} on {connection}: {queue}  (trigger {trigger})")?;
-        writeln!(f, "  {}", report.why(*now))?;
-        if let Some(age) = report.age(*now) {
-            write!(f, "  seen {:.1} s ago:", age.as_secs_f64())?;
-            for Seen { name, value, estimated } in report.seen() {
-                let note = if estimated { " (estimated)" } else { "" };
-                write!(f, " {name} {}{note}", short(value))?;
-            }
-            writeln!(f)?;
-        }
-        if let Some(want) = &decision.want {
-            let Want { time_to_start, part, slots, .. } = want;
-            let time = time_to_start.as_secs_f64();
-            writeln!(f, "  terms: T {} s, d {}, want {} slots", short(time), short(*part), short(*slots))?;
-        }
-        for Step { by, from, to } in &decision.steps {
-            writeln!(f, "  {from} → {to}: {by}")?;
-        }
-        if let Some(error) = error {
-            writeln!(f, "  the last read failed: {error}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Two decimals, and none where they are zeros.
-pub fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zeros_after_the_point_are_left_out() {
-        assert_eq!([12.0, 0.5, 0.0, 100.0, 1.239].map(short), ["12", "0.5", "0", "100", "1.24"]);
     }
 }

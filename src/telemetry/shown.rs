@@ -1,6 +1,7 @@
-//! A report as programs read it: the JSON of `/decisions` and of `plan --output json`.
+//! A report as `/decisions` and `plan` show it: as JSON for programs, and as text for people.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -145,5 +146,46 @@ impl From<&Alternative> for ShownAlternative {
             Change::MaxQueueWait(promise) => format!("maxQueueWait {}", humantime::format_duration(promise)),
         };
         Self { change, replicas }
+    }
+}
+
+/// The text of a trigger, wherever people read one.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, trigger, source, connection, queue, why, error, .. } = self;
+        writeln!(f, "{namespace}/{name}  {source} on {connection}: {queue}  (trigger {trigger})")?;
+        writeln!(f, "  {why}")?;
+        if let Some(age) = self.age_seconds {
+            write!(f, "  seen {age:.1} s ago:")?;
+            for Seen { name, value, estimated } in &self.seen {
+                let note = if *estimated { " (estimated)" } else { "" };
+                write!(f, " {name} {}{note}", short(*value))?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(Terms { time_to_start_seconds, part, slots, .. }) = &self.terms {
+            let (time, part, slots) = (short(*time_to_start_seconds), short(*part), short(*slots));
+            writeln!(f, "  terms: T {time} s, d {part}, want {slots} slots")?;
+        }
+        for ShownStep { by, from, to } in &self.steps {
+            writeln!(f, "  {from} → {to}: {by}")?;
+        }
+        error.iter().try_for_each(|error| writeln!(f, "  the last read failed: {error}"))
+    }
+}
+
+/// Two decimals, and none where they are zeros.
+pub fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_after_the_point_are_left_out() {
+        assert_eq!([12.0, 0.5, 0.0, 100.0, 1.239].map(short), ["12", "0.5", "0", "100", "1.24"]);
     }
 }

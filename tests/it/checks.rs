@@ -46,8 +46,8 @@ fn a_broken_file_names_every_problem_at_once() {
     let wrong = broken();
     let output = text(&check(&[wrong.path()], &[]));
     for line in [
-        "spec.triggers[0].metadata.tasksPerReplica: is a text, and needs quotation marks: \"4\"",
-        "spec.minReplicaCount: is a whole number",
+        "spec.triggers[0].metadata.tasksPerReplica: must be a text, in quotation marks: \"4\"",
+        "spec.minReplicaCount: must be a whole number",
         "metadata.listName: is required",
         "metadata.lstName: unknown key (hint: did you mean `listName`?)",
         "1 trigger, 3 errors, 0 warnings",
@@ -71,10 +71,16 @@ fn what_is_no_scaled_object_is_said_to_be_none() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (content, complaint) in [
         ("kind: ScaledObjet\nmetadata: { name: a }\n", "there is no ScaledObject and no ScaledJob"),
-        ("just a text\n", "#1: is a map of keys to values"),
+        ("just a text\n", "#1: must be a map of keys to values"),
         ("kind: ScaledObject\nspec: { triggers: [x] }\n", "#1.metadata.name: is required"),
-        ("kind: ScaledObject\nspec: { triggers: [x] }\n", "#1.spec.triggers[0]: is a map of keys to values"),
-        ("kind: ScaledObject\nmetadata: { name: a }\nspec: { triggers: 5 }\n", "#1.spec.triggers: is a list"),
+        (
+            "kind: ScaledObject\nspec: { triggers: [x] }\n",
+            "#1.spec.triggers[0]: must be a map of keys to values",
+        ),
+        (
+            "kind: ScaledObject\nmetadata: { name: a }\nspec: { triggers: 5 }\n",
+            "#1.spec.triggers: must be a list",
+        ),
     ] {
         fs::write(file.path(), content).unwrap();
         let output = check(&[file.path()], &[]);

@@ -39,7 +39,7 @@ fn one_error_names_every_bad_key_with_its_path() {
     );
     for line in [
         "listen: `9090`: ",
-        "tick: is not within 100ms to 30s",
+        "tick: must be within 100ms to 30s",
         "Tls: unknown key (hint: did you mean `tls`?)",
         "tls.key: is required in this mode",
         "tls.clientCa: is required in this mode",
@@ -51,7 +51,7 @@ fn one_error_names_every_bad_key_with_its_path() {
         "connections.e.password: the environment variable NO_SUCH_VARIABLE is not set",
         "tenants.acme.connections.f: no connection of that name",
         "tenants.acme.limits: unknown key",
-        "tenants.zeta.connections: is a map of keys to values",
+        "tenants.zeta.connections: must be a map of keys to values",
         "defaults.maxQueueWait: `soon`: ",
         "defaults.listName: unknown key",
     ] {

@@ -104,6 +104,18 @@ fn a_connection_of_another_kind_is_named() {
 }
 
 #[test]
+fn keys_of_kedas_own_scaler_say_where_they_went() {
+    let text = refused(&[&LIST[..], &[("listLength", "5"), ("address", "redis:6379")]].concat());
+    assert_eq!(
+        text,
+        "2 problems in the trigger metadata:\n  \
+         metadata.address: unknown key (hint: name a `connection`: the server's file holds its address and \
+         credentials)\n  \
+         metadata.listLength: unknown key (hint: `tasksPerReplica`: tasks that one replica runs at a time)"
+    );
+}
+
+#[test]
 fn the_servers_defaults_hold_where_a_trigger_says_nothing() {
     let file = "connections: { main: { type: redis, url: \"redis://127.0.0.1\" } }\n\
                 defaults: { tasksPerReplica: 4, maxQueueWait: 10m }";

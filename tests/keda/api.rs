@@ -25,6 +25,14 @@ pub(crate) struct Refused {
     body: String,
 }
 
+impl Refused {
+    /// Whether the server knows nothing of such objects.
+    pub(crate) fn is_unknown_kind(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.body.contains("could not find the requested resource")
+            || self.body.trim() == "404 page not found"
+    }
+}
+
 impl Api {
     /// A client of the one API server.
     pub(crate) fn new() -> Self {
@@ -50,6 +58,13 @@ impl Api {
     pub(crate) async fn apply(&self, object: &Value) -> Value {
         let path = format!("{}?fieldManager=tests&force=true", path_of(object));
         self.call(Method::PATCH, &path, "application/apply-patch+yaml", object).await.unwrap()
+    }
+
+    /// Whether `object` could be applied, with no field that the server does not know; nothing changes.
+    pub(crate) async fn would_apply(&self, object: &Value) -> Result<Value, Refused> {
+        let path =
+            format!("{}?fieldManager=tests&force=true&dryRun=All&fieldValidation=Strict", path_of(object));
+        self.call(Method::PATCH, &path, "application/apply-patch+yaml", object).await
     }
 
     /// Changes parts of what is at `path`.
@@ -79,11 +94,13 @@ impl Api {
     }
 }
 
-/// Where an object is. The plurals of all kinds that are used here are regular.
+/// Where an object is. The plurals of all kinds that are used here are regular, or end in -ies.
 pub(crate) fn path_of(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let (version, kind) = (text("/apiVersion").unwrap(), text("/kind").unwrap());
     let group = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
     let namespace = text("/metadata/namespace").map(|name| format!("/namespaces/{name}")).unwrap_or_default();
-    format!("{group}{namespace}/{}s/{}", kind.to_lowercase(), text("/metadata/name").unwrap())
+    let kind = kind.to_lowercase();
+    let plural = kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |stem| format!("{stem}ies"));
+    format!("{group}{namespace}/{plural}/{}", text("/metadata/name").unwrap())
 }

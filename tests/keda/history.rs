@@ -2,17 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use agent_scaler::engine::hpa::Milli;
 use agent_scaler::timestamp::Timestamp;
 
 use crate::cluster::Cluster;
 use crate::objects::NAME;
-
-/// Time of day starts again.
-const DAY: u64 = 24 * 60 * 60 * 1_000;
 
 /// One sync of an HPA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +73,7 @@ impl History {
         if let Some(replicas) = after(line, "\"New Replicas Count\":").filter(|_| namespaced) {
             self.counts.push((at, number(replicas)));
         } else if line.contains("Providing metrics") {
-            let value = after(line, "\"value\":\"").unwrap_or_else(|| panic!("no value: {line}"));
+            let value = after(line, "string:").unwrap_or_else(|| panic!("no value: {line}"));
             self.values.push((at, quantity(value)));
         }
     }
@@ -145,10 +142,12 @@ fn number(text: &str) -> u32 {
 
 /// The quantity that a text begins with: a whole number, or thousandths.
 fn quantity(text: &str) -> Milli {
-    let (quantity, _) = text.split_once('"').unwrap_or_else(|| panic!("no quantity: {text}"));
-    match quantity.strip_suffix('m') {
-        Some(thousandths) => Milli::from_thousandths(thousandths.parse().unwrap()),
-        None => Milli::whole(quantity.parse().unwrap()),
+    let text = text.trim_start_matches(['\\', '"']);
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    if unit.starts_with('m') {
+        Milli::from_thousandths(number(text).into())
+    } else {
+        Milli::whole(number(text))
     }
 }
 
@@ -159,11 +158,11 @@ fn time_of_day(line: &str) -> Option<Timestamp> {
         around.len() == 12 && around[5] == b':' && around[8] == b'.'
     })?;
     let text = &line[colon - 2..colon + 10];
-    let part = |range| text.get(range)?.parse::<u64>().ok();
+    let part = |range: Range<usize>| text.get(range)?.parse::<u64>().ok();
     let seconds = part(0..2)? * 3_600 + part(3..5)? * 60 + part(6..8)?;
-    let today = Duration::from_millis(seconds * 1_000 + part(9..12)?);
-    // A run that passes midnight goes on counting: none begins before noon and ends after it.
-    let noon = DAY / 2;
-    let millis = u64::try_from(today.as_millis()).ok()?;
-    Some(Timestamp::from_millis((millis + noon) % DAY))
+    // Zeros at the end of a fraction may have been left out, so that something else stands there.
+    let digit = |at: usize| text.as_bytes().get(at).filter(|digit| digit.is_ascii_digit());
+    let thousandths =
+        (9..12).fold(0, |sum, at| sum * 10 + digit(at).map_or(0, |digit| u64::from(digit - b'0')));
+    Some(Timestamp::from_millis(seconds * 1_000 + thousandths))
 }

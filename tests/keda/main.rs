@@ -18,6 +18,7 @@
 
 mod api;
 mod cluster;
+mod history;
 mod kubelet;
 mod ledger;
 mod objects;
@@ -90,7 +91,6 @@ async fn run(binaries: Binaries, chosen: Vec<scenarios::Scenario>) -> ExitCode {
     for name in &failed {
         println!("FAILED: {name}");
     }
-    drop(cluster.keep_logs());
     println!("{passed} passed, {} failed, {:.0} s", failed.len(), started.elapsed().as_secs_f64());
     if failed.is_empty() {
         return ExitCode::SUCCESS;

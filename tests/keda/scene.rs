@@ -72,7 +72,8 @@ pub(crate) struct Scene {
     timeline: Timeline,
     samples: watch::Receiver<Sample>,
     observer: JoinHandle<()>,
-    _cluster: Arc<Cluster>,
+    /// The cluster that it shares with the others.
+    pub(crate) cluster: Arc<Cluster>,
 }
 
 /// What differs between scenes.
@@ -140,7 +141,7 @@ impl Scene {
             timeline,
             samples,
             observer,
-            _cluster: cluster,
+            cluster,
         }
     }
 
@@ -207,12 +208,17 @@ impl Scene {
         self.note(format!("KEDA has taken it (after {:.1} s)", since.elapsed().as_secs_f64()));
     }
 
-    /// The texts of all events in this namespace.
-    pub(crate) async fn events(&self) -> Vec<String> {
+    /// Reasons and texts of all events of objects of a kind in this namespace.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<String> {
         let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
         let list = self.api.get(&path).await.unwrap_or_default();
         let events = list["items"].as_array().cloned().unwrap_or_default();
-        events.iter().filter_map(|event| event["note"].as_str().map(str::to_owned)).collect()
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        events
+            .iter()
+            .filter(|event| event["regarding"]["kind"] == kind)
+            .map(|event| format!("{}: {}", text(&event["reason"]), text(&event["note"])))
+            .collect()
     }
 }
 

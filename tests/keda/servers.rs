@@ -122,6 +122,22 @@ connections:
         }
     }
 
+    /// The file that it was started with.
+    pub(crate) fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// How many calls it has answered with an error so far, by method and code.
+    pub(crate) async fn refused_calls(&self) -> Vec<String> {
+        let url = format!("http://{}:{ADMIN}/metrics", self.address);
+        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let calls = text.lines().filter(|line| line.starts_with("agent_scaler_requests_total{"));
+        let refused: Vec<String> =
+            calls.clone().filter(|line| !line.contains("code=\"ok\"")).map(str::to_owned).collect();
+        assert!(calls.count() > refused.len(), "no call was ever answered, or not counted: {text}");
+        refused
+    }
+
     /// Asks for what it says, without holding on to it.
     pub(crate) fn asked(&self) -> Says {
         Says { address: self.address, client: self.client.clone() }

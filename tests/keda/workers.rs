@@ -28,6 +28,8 @@ pub(crate) enum Lifetime {
     Endless,
     /// Those of Jobs: they end after one task.
     OneTask,
+    /// They take nothing, so that the queue is as long as the scenario makes it.
+    Idle,
 }
 
 /// All workers of a scenario; they stop when this is dropped.
@@ -105,7 +107,7 @@ struct Crew {
 
 impl Crew {
     async fn work(mut self) {
-        loop {
+        while self.lifetime != Lifetime::Idle {
             // Whatever goes wrong, a new connection is a new start.
             let _ = self.work_on_one_connection().await;
             sleep(LOOK_EVERY).await;

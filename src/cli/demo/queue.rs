@@ -24,6 +24,7 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
     name: "embedded",
     summary: "a queue in memory",
     keys: &[QUEUE_NAME],
+    moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Name(fields.read(&QUEUE_NAME)?))),
     connection: &ConnectionKind { name: "embedded", summary: "this process", keys: &[], parse: |_| None },
 }];

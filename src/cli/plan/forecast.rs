@@ -24,7 +24,9 @@ pub(super) struct Forecast {
     pub(super) current: u32,
     /// Replicas after the next step; of a ScaledJob the Jobs that are created then.
     pub(super) next: u32,
-    /// What sets them.
+    /// What sets them: a word for programs.
+    pub(super) reason: &'static str,
+    /// The same for people.
     pub(super) why: String,
     /// The steps after that, if nothing else changes: seconds from now, and replicas.
     pub(super) then: Vec<Step>,
@@ -52,7 +54,7 @@ pub(super) fn forecast(
             Some(failures) => format!("no answer: KEDA's fallback acts after {failures} failures"),
             None => "no answer: KEDA and the HPA leave everything as it is".to_owned(),
         };
-        return Forecast { current, next: current, why, then: Vec::new() };
+        return Forecast { current, next: current, reason: "no-answer", why, then: Vec::new() };
     };
     match scaled.kind {
         Kind::ScaledJob => of_jobs(scaled, value, active, current),
@@ -66,7 +68,8 @@ fn of_jobs(scaled: &Scaled, value: u32, active: bool, current: u32) -> Forecast 
     let demand = jobs::demand(&[trigger], jobs::Calculation::Max, bounds);
     let unfinished = jobs::Unfinished { running: current, pending: 0 };
     let next = jobs::to_create(strategy(scaled.strategy.as_ref()), demand, unfinished, bounds);
-    Forecast { current, next: next.create, why: next.why.to_string(), then: Vec::new() }
+    let (reason, why) = (next.why.label(), next.why.to_string());
+    Forecast { current, next: next.create, reason, why, then: Vec::new() }
 }
 
 fn strategy(written: Option<&WrittenStrategy>) -> Strategy {
@@ -111,10 +114,12 @@ fn of_replicas(
     };
     if poll.replicas != current {
         let then = if active { ladder(poll.replicas, SYNC_EVERY) } else { Vec::new() };
-        return Forecast { current, next: poll.replicas, why: poll.why.to_string(), then };
+        let (reason, why) = (poll.why.label(), poll.why.to_string());
+        return Forecast { current, next: poll.replicas, reason, why, then };
     }
     if current == 0 {
-        return Forecast { current, next: 0, why: poll.why.to_string(), then: Vec::new() };
+        let (reason, why) = (poll.why.label(), poll.why.to_string());
+        return Forecast { current, next: 0, reason, why, then: Vec::new() };
     }
     let kind = if metric_type == Some("Value") { MetricType::Value } else { MetricType::AverageValue };
     let metric = Metric { kind, target: Milli::whole(1), value: Some(Milli::whole(value)) };
@@ -126,7 +131,8 @@ fn of_replicas(
         let replicas = scaled.idle_replica_count.unwrap_or(0);
         then.push(Step { after_seconds: scaled.cooldown_period.into(), replicas });
     }
-    Forecast { current, next: next.replicas, why: next.why.to_string(), then }
+    let (reason, why) = (next.why.label(), next.why.to_string());
+    Forecast { current, next: next.replicas, reason, why, then }
 }
 
 /// The HPA's behavior; `None` where the ScaledObject has none, for which Kubernetes has older rules.

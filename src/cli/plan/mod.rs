@@ -25,8 +25,8 @@ use view::Planned;
 ///
 /// Reads the queues of the ScaledObjects and ScaledJobs once, through the connections of the server's file, and
 /// decides as a server does that has just started: what one look cannot know is unknown. --observe looks for
-/// longer, --server asks a running server. Exit codes: 0 everything is known, 2 the configuration is wrong,
-/// 3 a queue could not be read.
+/// longer, --server asks a running server. Exit codes: 0 everything is known, 1 something failed, 2 the
+/// configuration is wrong, 3 a queue could not be read.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION", conflicts_with = "server")]
     observe: Option<Duration>,
     /// Asks a running server at the address of its admin port instead of the queues.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = admin_url)]
     server: Option<String>,
     /// Bearer token for --server.
     #[arg(long, env = "AGENT_SCALER_TOKEN", hide_env_values = true, requires = "server")]
@@ -61,6 +61,11 @@ pub(super) struct Arguments {
     /// Lets triggers give addresses of their own; see `serve`.
     #[arg(long)]
     allow_inline_connections: bool,
+}
+
+fn admin_url(text: &str) -> Result<String, &'static str> {
+    let right = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    right.then(|| text.to_owned()).ok_or("must be a URL, e.g. http://localhost:8080")
 }
 
 /// Exit code for a queue that could not be read.
@@ -92,6 +97,9 @@ async fn show(
         Some(url) => Look::remote(url, arguments.token.as_deref(), arguments.timeout)?,
         None => Look::begin(&server, triggers, arguments.timeout)?,
     };
+    if let Some(time) = arguments.observe {
+        super::remark(&format!("observing for {} …", humantime::format_duration(time)));
+    }
     let observed = look.after(arguments.observe.unwrap_or_default());
     tokio::select! {
         () = observed => {}

@@ -6,8 +6,7 @@ use serde::Serialize;
 use super::forecast::{Forecast, forecast};
 use crate::cli::check::{Warning, warnings};
 use crate::cli::manifests::Ours;
-use crate::telemetry::report::short;
-use crate::telemetry::shown::{Shown, State};
+use crate::telemetry::shown::{Shown, State, short};
 
 /// Width where there is no terminal to ask.
 const WIDTH: u16 = 100;
@@ -94,7 +93,7 @@ impl Planned {
             (None, true) => return "unknown".to_owned(),
         }
         parts.push(match value("service_seconds") {
-            Some(service) if service.estimated => format!("S {} s (expected)", short(service.value)),
+            Some(service) if service.estimated => format!("S {} s expected", short(service.value)),
             Some(service) => format!("S {} s", short(service.value)),
             None => "S unknown".to_owned(),
         });
@@ -103,7 +102,7 @@ impl Planned {
 
     /// The next step and those after it: `0 → 1, then 5, 10, 12 in 45 s`.
     fn next(&self) -> String {
-        let Forecast { current, next, why, then } = &self.next;
+        let Forecast { current, next, reason: _, why, then } = &self.next;
         if self.is_wrong() {
             return String::new();
         }
@@ -121,14 +120,13 @@ impl Planned {
     /// What the table has no room for.
     fn details(&self) -> Vec<String> {
         let Self { namespace, name, origin, error, decision, .. } = self;
-        let mut lines = vec![format!("{namespace}/{name}  ({origin})")];
+        let mut lines: Vec<String> = match decision {
+            Some(shown) => shown.to_string().lines().map(str::to_owned).collect(),
+            None => vec![format!("{namespace}/{name}  ({origin})")],
+        };
         lines.extend(error.iter().map(|error| format!("  error    {}", error.replace('\n', "\n         "))));
-        match decision {
-            Some(shown) => lines.push(format!("  {}", shown.why)),
-            None if error.is_none() => {
-                lines.push("  no answer in time, or KEDA has not asked for it yet".to_owned())
-            }
-            None => {}
+        if decision.is_none() && error.is_none() {
+            lines.push("  no answer in time, or KEDA has not asked for it yet".to_owned());
         }
         lines.extend(self.warnings.iter().map(Warning::text));
         lines

@@ -16,7 +16,7 @@ const PARTS: u32 = 16;
 pub(in crate::engine) struct Unseen {
     /// Since when the queue has been watched without a hole.
     watched_since: Option<Timestamp>,
-    last_look: Option<Timestamp>,
+    last_read: Option<Timestamp>,
     /// Recent demands, each larger than all later ones, with the time until which it was wanted.
     peaks: Vec<Peak>,
 }
@@ -48,9 +48,10 @@ impl Unseen {
         policy: &Policy,
         reading: &Reading,
         want: &Want,
+        read_at: Timestamp,
         now: Timestamp,
     ) -> Shadow {
-        self.bridge_hole(policy, now);
+        self.bridge_hole(policy, read_at, now);
         let watched_since = *self.watched_since.get_or_insert(now);
         let hold = policy.unseen_for();
         self.peaks.retain(|peak| now.since(peak.wanted_at) <= hold);
@@ -75,9 +76,9 @@ impl Unseen {
 
     /// Begins the watch anew after a time in which the queue could not be read. Whatever was held is held from
     /// now on: workers may have gone on to take tasks until this moment.
-    fn bridge_hole(&mut self, policy: &Policy, now: Timestamp) {
-        let last = self.last_look.replace(now);
-        if last.is_some_and(|last| now.since(last) > policy.fresh_for) {
+    fn bridge_hole(&mut self, policy: &Policy, read_at: Timestamp, now: Timestamp) {
+        let last = self.last_read.replace(read_at);
+        if last.is_some_and(|last| read_at.since(last) > policy.fresh_for) {
             self.watched_since = Some(now);
             self.peaks.truncate(1);
             self.peaks.iter_mut().for_each(|largest| largest.wanted_at = now);
@@ -139,6 +140,14 @@ mod tests {
             trigger.at(second).sees(list(0)).wants(40).limited_by(UnseenTasks);
         }
         trigger.at(905).sees(list(0)).wants(0).inactive();
+    }
+
+    #[test]
+    fn decisions_on_an_old_reading_hide_no_hole() {
+        let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(20)));
+        trigger.at(0).sees(list(40)).wants(9);
+        trigger.at(5).at(10).at(15).wants(9);
+        trigger.at(36).sees(list(0)).wants(9).limited_by(UnseenTasks).active();
     }
 
     #[test]

@@ -65,6 +65,7 @@ static SOURCES: &[Spec] = &[Spec {
     name: "numbers",
     summary: "",
     keys: &[TASKS],
+    moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Number(fields.read(&TASKS)?))),
     connection: &KIND,
 }];

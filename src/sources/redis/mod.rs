@@ -21,6 +21,7 @@ pub(super) const LIST: Spec = Spec {
     name: "redis",
     summary: "tasks in Redis lists (LPUSH, and BRPOP or LMOVE)",
     keys: list::KEYS,
+    moved: list::MOVED,
     parse: list::parse,
     connection: &CONNECTION,
 };
@@ -30,9 +31,13 @@ pub(super) const STREAMS: Spec = Spec {
     name: "redis-streams",
     summary: "tasks in a Redis stream, taken by a consumer group",
     keys: stream::KEYS,
+    moved: stream::MOVED,
     parse: stream::parse,
     connection: &CONNECTION,
 };
+
+/// What to write instead of a key that says where Redis is and who asks.
+const IN_CONNECTION: &str = "name a `connection`: the server's file holds its address and credentials";
 
 /// One Redis server. Sentinel and Cluster would be further modes of this kind.
 const CONNECTION: ConnectionKind = ConnectionKind {

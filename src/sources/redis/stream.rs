@@ -20,6 +20,20 @@ use crate::timestamp::Timestamp;
 /// The trigger keys of a stream.
 pub(super) const KEYS: &[Key] = &[STREAM, CONSUMER_GROUP];
 
+/// Keys of KEDA's `redis-streams` scaler.
+pub(super) const MOVED: &[(&str, &str)] = &[
+    ("pendingEntriesCount", "`tasksPerReplica`: tasks that one replica runs at a time"),
+    ("lagCount", "`tasksPerReplica`: tasks that one replica runs at a time"),
+    ("streamLength", "`tasksPerReplica`, with a `consumerGroup`: a length says nothing of what is done"),
+    ("activationLagCount", "`activationBacklog`"),
+    ("address", super::IN_CONNECTION),
+    ("host", super::IN_CONNECTION),
+    ("port", super::IN_CONNECTION),
+    ("username", super::IN_CONNECTION),
+    ("password", super::IN_CONNECTION),
+    ("databaseIndex", super::IN_CONNECTION),
+];
+
 const STREAM: Key = Key {
     name: "stream",
     need: Need::Required,

@@ -58,11 +58,11 @@ async fn a_decision_is_told_as_json_with_every_term() {
 }
 
 #[tokio::test]
-async fn a_decision_is_told_as_the_text_that_the_command_line_prints() {
+async fn a_decision_is_told_as_the_text_that_plan_prints() {
     let (harness, jobs) = busy("").await;
     harness.script.shows("more", queue(1, 0));
     harness.value(&scripted("more", &[])).await.unwrap();
-    let text = |name: &ScaledObjectRef| harness.report(name).unwrap().text(harness.clock.now()).to_string();
+    let text = |name: &ScaledObjectRef| harness.report(name).unwrap().shown(harness.clock.now()).to_string();
     let (ours, both) = (text(&jobs), text(&jobs) + &text(&scripted("more", &[])));
     let trigger = harness.report(&jobs).unwrap().trigger;
     let expected = format!(

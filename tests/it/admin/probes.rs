@@ -38,7 +38,7 @@ async fn a_server_that_is_stopping_is_not_ready() {
     let mut answer = String::new();
     timeout(PATIENCE, kubelet.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nstarting or shutting down"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nshutting down"), "{answer}");
     timeout(PATIENCE, stopping).await.unwrap().unwrap();
 }
 

@@ -21,6 +21,7 @@ const SCRIPTED: Spec = Spec {
     name: "scripted",
     summary: "what a test says",
     keys: &[QUEUE],
+    moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Name(fields.read(&QUEUE)?))),
     connection: &KIND,
 };

@@ -157,13 +157,29 @@ fn kubernetes_flags() -> String {
     flags
 }
 
+/// Every Helm that `make test-manifests` has fetched.
+pub(crate) fn helms() -> Vec<PathBuf> {
+    let Some(Ok(folders)) = users_cache().map(|cache| cache.join("manifests").read_dir()) else {
+        return Vec::new();
+    };
+    let programs = folders.map(|folder| folder.unwrap().path().join("helm"));
+    let mut helms: Vec<PathBuf> = programs.filter(|program| program.is_file()).collect();
+    helms.sort();
+    helms
+}
+
 fn cache() -> PathBuf {
     variable("AGENT_SCALER_CACHE")
         .map(PathBuf::from)
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("agent-scaler")))
-        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache/agent-scaler")))
+        .or_else(users_cache)
         .expect("one of AGENT_SCALER_CACHE, XDG_CACHE_HOME and HOME is set")
         .join("keda")
+}
+
+fn users_cache() -> Option<PathBuf> {
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.map(|cache| cache.join("agent-scaler"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the cache and the version are the caller's choice")]

@@ -69,6 +69,11 @@ impl Cluster {
         folder
     }
 
+    /// What one of the cluster's programs prints.
+    pub(crate) fn log(&self, program: &str) -> PathBuf {
+        self.directory.path().join(program).with_extension("log")
+    }
+
     /// Where all logs are, which then outlive the cluster.
     pub(crate) fn keep_logs(&self) -> PathBuf {
         let kept = tempfile::Builder::new().prefix("agent-scaler-keda-").tempdir().unwrap().keep();
@@ -96,6 +101,14 @@ async fn until(what: &str, done: impl AsyncFn() -> bool) {
     }
 }
 
+/// The objects in a YAML file.
+pub(crate) fn documents(text: &str) -> impl Iterator<Item = Value> {
+    let documents = text.split("\n---").filter(|document| document.contains("kind:"));
+    documents.map(|document| {
+        serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))
+    })
+}
+
 /// Applies what KEDA's own installation applies, except for its Deployments.
 async fn install_keda(api: &Api, manifests: &Path) {
     for folder in [manifests.to_owned(), manifests.join("crd"), manifests.join("metrics-server")] {
@@ -105,8 +118,7 @@ async fn install_keda(api: &Api, manifests: &Path) {
         for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml"))
         {
             let text = std::fs::read_to_string(file).unwrap();
-            for document in text.split("\n---").filter(|document| document.contains("kind:")) {
-                let object: Value = serde_saphyr::from_str(document).unwrap();
+            for object in documents(&text) {
                 api.apply(&object).await;
             }
         }

@@ -1,8 +1,10 @@
 //! The scenarios.
 
+mod chart;
 mod fallback;
 mod jobs;
 mod mutual_tls;
+mod plan_agrees;
 mod protocol;
 mod redis_dies;
 mod running_tasks;
@@ -43,10 +45,14 @@ const ALL: &[(&str, u8, Play)] = &[
     ("stream-push", 1, |stage| Box::pin(zero_to_max::play(stage, Stream, ExternalPush))),
     ("running-tasks", 1, |stage| Box::pin(running_tasks::outlive_the_cool_down(stage))),
     ("unseen-tasks", 1, |stage| Box::pin(running_tasks::that_nobody_sees(stage))),
+    ("plan-behavior", 1, |stage| Box::pin(plan_agrees::with_a_behavior(stage))),
+    ("plan-defaults", 1, |stage| Box::pin(plan_agrees::without_a_behavior(stage))),
+    ("plan-jobs", 1, |stage| Box::pin(plan_agrees::on_jobs(stage))),
     ("jobs", 1, |stage| Box::pin(jobs::one_for_each_task(stage))),
     ("fallback", 1, |stage| Box::pin(fallback::acts(stage))),
     ("wrong-trigger", 1, |stage| Box::pin(wrong_trigger::is_explained(stage))),
     ("mutual-tls", 1, |stage| Box::pin(mutual_tls::proves_both_sides(stage))),
+    ("chart", 0, |stage| Box::pin(chart::is_accepted(stage))),
     ("protocol", 0, |stage| Box::pin(async move { protocol::is_kedas(&stage) })),
 ];
 

@@ -1,4 +1,4 @@
-//! A dead backend changes no replica count, however long it is dead.
+//! A dead backend changes no replica count and becomes no error of ours, however long it is dead.
 
 use crate::objects::{Call, Queue, Trigger};
 use crate::scene::{Scene, Setting, Stage};
@@ -15,8 +15,11 @@ pub(super) async fn at_the_peak(stage: Stage) {
     scene.redis.kill();
     scene.note("Redis is killed");
     let before = scene.sample();
+    let refused = scene.scalers[0].refused_calls().await;
     let same = |seen: u64| seen == before.generation;
     scene.holds("no replica count changes", OUTAGE_SECONDS, |seen| same(seen.generation)).await;
+    assert_eq!(scene.scalers[0].refused_calls().await, refused, "KEDA was answered with errors");
+    assert_eq!(scene.sample().blind, before.blind, "the HPA was without a value");
 
     scene.redis.start().await;
     scene.note("Redis is back");
@@ -35,8 +38,10 @@ pub(super) async fn while_idle(stage: Stage) {
     scene.redis.kill();
     scene.note("Redis is killed");
     let before = scene.sample();
+    let refused = scene.scalers[0].refused_calls().await;
     let same = |seen: u64| seen == before.generation;
     scene.holds("no replica count changes", OUTAGE_SECONDS, |seen| same(seen.generation)).await;
+    assert_eq!(scene.scalers[0].refused_calls().await, refused, "KEDA was answered with errors");
 
     scene.redis.start().await;
     scene.note("Redis is back");

@@ -14,7 +14,13 @@ pub(super) async fn is_explained(stage: Stage) {
         right.clone().without_key("listName").key("lstName", Queue::TASKS).key("maxQueueWait", "soon");
     scene.api.apply(&objects::deployment(scene.namespace)).await;
     scene.api.apply(&objects::scaled_object(scene.namespace, &wrong)).await;
-    let said = event_with(&scene, &["lstName", "did you mean `listName`?", "maxQueueWait", "soon"]).await;
+    let parts = [
+        "KEDAScalerFailed: ",
+        "metadata.lstName: unknown key (hint: did you mean `listName`?)",
+        "metadata.listName: is required",
+        "metadata.maxQueueWait: `soon`",
+    ];
+    let said = event_with(&scene, &parts).await;
     scene.note(format!("an event says: {said}"));
     scene.holds("nothing is scaled", 5, |seen| seen.replicas == 0).await;
 
@@ -25,11 +31,11 @@ pub(super) async fn is_explained(stage: Stage) {
     scene.nothing_was_lost();
 }
 
-/// The first event that contains all of `parts`.
+/// The first event of the ScaledObject that contains all of `parts`.
 async fn event_with(scene: &Scene, parts: &[&str]) -> String {
     let since = Instant::now();
     loop {
-        let events = scene.events().await;
+        let events = scene.events("ScaledObject").await;
         if let Some(event) = events.iter().find(|event| parts.iter().all(|part| event.contains(part))) {
             return event.clone();
         }

@@ -1,0 +1,102 @@
+//! What we ship for an installation is accepted by a real API server, every field of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::cluster::build::helms;
+use crate::cluster::documents;
+use crate::objects;
+use crate::scene::Stage;
+
+/// The namespace of the chart's release.
+const RELEASE: &str = "agent-scaler";
+
+/// The one kind of ours that belongs to another project, which is not installed here.
+const FOREIGN: &str = "ServiceMonitor";
+
+pub(super) async fn is_accepted(stage: Stage) {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let manifests = deploy.join("manifests");
+    let mut objects = Vec::new();
+    for file in yaml_in(&manifests) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        match file.file_name().and_then(|name| name.to_str()) {
+            Some("kustomization.yaml") => {}
+            // What kustomization.yaml makes of the server's file.
+            Some(name @ "agent-scaler.yaml") => objects.push((
+                file.clone(),
+                json!({
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": RELEASE, "namespace": RELEASE}, "data": {name: text},
+                }),
+            )),
+            _ => objects.extend(documents(&text).map(|object| (file.clone(), object))),
+        }
+    }
+    let plain = objects.len();
+    assert!(plain > 10, "only {plain} objects in {}", manifests.display());
+    let helms = helms();
+    for helm in &helms {
+        for values in yaml_in(&deploy.join("charts/agent-scaler/ci")) {
+            let rendered = rendered(&stage, helm, &deploy.join("charts/agent-scaler"), &values);
+            objects.extend(documents(&rendered).map(|object| (values.clone(), object)));
+        }
+    }
+    let skipped = accepted(&stage, &objects).await;
+    let (charts, helms) = (objects.len() - plain, helms.len());
+    stage.timeline.note(format!("accepted: {plain} objects of deploy/manifests, {charts} of {helms} Helms"));
+    if helms == 0 {
+        stage.timeline.note("the chart is not rendered: no Helm in the cache (make test-manifests gets it)");
+    }
+    if skipped > 0 {
+        stage.timeline.note(format!("skipped: {skipped} of kind {FOREIGN}, which is not installed"));
+    }
+}
+
+/// Requires that all of `objects` are accepted, and returns how many are of the foreign kind.
+async fn accepted(stage: &Stage, objects: &[(PathBuf, Value)]) -> usize {
+    let api = &stage.cluster.api;
+    let namespaces: BTreeSet<&str> =
+        objects.iter().filter_map(|(_, object)| object["metadata"]["namespace"].as_str()).collect();
+    for namespace in namespaces {
+        // In none that does not exist even a dry run succeeds.
+        api.apply(&objects::namespace(namespace)).await;
+    }
+    let (mut skipped, mut refused) = (0, Vec::new());
+    for (file, object) in objects {
+        match api.would_apply(object).await {
+            Ok(_) => {}
+            Err(error) if error.is_unknown_kind() && object["kind"] == FOREIGN => skipped += 1,
+            Err(error) => refused.push(format!("{}: {error}", file.display())),
+        }
+    }
+    assert!(refused.is_empty(), "the API server refuses:\n{}", refused.join("\n"));
+    skipped
+}
+
+/// What the chart renders, without the user's settings.
+fn rendered(stage: &Stage, helm: &Path, chart: &Path, values: &Path) -> String {
+    let mut command = Command::new(helm);
+    command.args(["template", RELEASE, "--namespace", RELEASE]).arg(chart).arg("--values").arg(values);
+    let output = command.env("HOME", stage.folder()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {}: {errors}", helm.display(), values.display());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All YAML files in a folder and the folders in it.
+fn yaml_in(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files.extend(yaml_in(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
