@@ -24,6 +24,7 @@ test-keda: toolchain
 check: toolchain
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test keda -- -D warnings
 
 # Figures, printed: the cost of a decision; 10,000 triggers on one Redis.
 bench: setup

@@ -33,6 +33,8 @@ fn main() {
     // `cargo test --all-targets` starts benchmarks without it, and wants no figures.
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("--bench") {
+        // The HTTP client takes the process's.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let kind = if asked("--streams") { Kind::Streams } else { Kind::Lists };
         println!("{TRIGGERS} triggers on one Redis, {}; load average {}", kind.name(), load_average());
         let queues = Queues::start(kind, TRIGGERS);

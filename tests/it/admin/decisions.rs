@@ -70,7 +70,7 @@ async fn a_decision_is_told_as_the_text_that_plan_prints() {
          20 replicas, limited by maxReplicaCount: 120 waiting and 45 running want 42; backlog gone in 2.2 min\n  \
          seen 0.0 s ago: ready 120 in_flight 45 service_seconds 90 (estimated)\n  \
          terms: T 90 s, d 1, want 165 slots\n  \
-         42 → 20: maxReplicaCount\n"
+         42 → 20: maximum\n"
     );
     assert_eq!(ours, expected);
     for (path, expected) in [("/decisions/acme/jobs?format=text", ours), ("/decisions?format=text", both)] {
