@@ -1,13 +1,16 @@
 //! The admin port: probes for the kubelet, metrics for Prometheus, decisions for people.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures_util::stream;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
@@ -64,13 +67,41 @@ fn probe(good: bool, otherwise: &'static str) -> Response {
 }
 
 async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &pages.registry) {
+    let mut page = Page::default();
+    match prometheus_client::encoding::text::encode(&mut page, &pages.registry) {
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
+            ([(header::CONTENT_TYPE, kind)], page.into_body()).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// A page in pieces. 10,000 triggers make nearly 10 MB, and one text that grows would need twice that.
+#[derive(Default)]
+struct Page {
+    full: Vec<String>,
+    last: String,
+}
+
+impl Page {
+    /// Size of a piece.
+    const PIECE: usize = 64 * 1024;
+
+    fn into_body(self) -> Body {
+        let pieces = self.full.into_iter().chain([self.last]);
+        Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)))
+    }
+}
+
+impl fmt::Write for Page {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.last.len() + text.len() > Self::PIECE {
+            let next = String::with_capacity(Self::PIECE.max(text.len()));
+            self.full.push(std::mem::replace(&mut self.last, next));
+        }
+        self.last.push_str(text);
+        Ok(())
     }
 }
 

@@ -103,7 +103,8 @@ async fn until(what: &str, done: impl AsyncFn() -> bool) {
 
 /// The objects in a YAML file.
 pub(crate) fn documents(text: &str) -> impl Iterator<Item = Value> {
-    let documents = text.split("\n---").filter(|document| document.contains("kind:"));
+    let documents =
+        text.split("\n---").filter(|document| document.lines().any(|line| line.starts_with("kind:")));
     documents.map(|document| {
         serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))
     })

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::api::Api;
 use crate::cluster::build::helms;
 use crate::cluster::documents;
 use crate::objects;
@@ -46,6 +47,7 @@ pub(super) async fn is_accepted(stage: Stage) {
         }
     }
     let skipped = accepted(&stage, &objects).await;
+    slips_are_refused(&stage.cluster.api).await;
     let (charts, helms) = (objects.len() - plain, helms.len());
     stage.timeline.note(format!("accepted: {plain} objects of deploy/manifests, {charts} of {helms} Helms"));
     if helms == 0 {
@@ -59,22 +61,68 @@ pub(super) async fn is_accepted(stage: Stage) {
 /// Requires that all of `objects` are accepted, and returns how many are of the foreign kind.
 async fn accepted(stage: &Stage, objects: &[(PathBuf, Value)]) -> usize {
     let api = &stage.cluster.api;
-    let namespaces: BTreeSet<&str> =
-        objects.iter().filter_map(|(_, object)| object["metadata"]["namespace"].as_str()).collect();
-    for namespace in namespaces {
-        // In none that does not exist even a dry run succeeds.
-        api.apply(&objects::namespace(namespace)).await;
-    }
+    prepare(api, objects.iter().map(|(_, object)| object)).await;
     let (mut skipped, mut refused) = (0, Vec::new());
     for (file, object) in objects {
-        match api.would_apply(object).await {
-            Ok(_) => {}
-            Err(error) if error.is_unknown_kind() && object["kind"] == FOREIGN => skipped += 1,
-            Err(error) => refused.push(format!("{}: {error}", file.display())),
+        let mut answers = vec![api.would_apply(object).await];
+        if object["kind"] == "Deployment" {
+            answers.push(api.would_apply(&pod(object)).await);
+        }
+        for error in answers.into_iter().filter_map(Result::err) {
+            if error.is_unknown_kind() && object["kind"] == FOREIGN {
+                skipped += 1;
+            } else {
+                refused.push(format!("{}: {error}", file.display()));
+            }
         }
     }
     assert!(refused.is_empty(), "the API server refuses:\n{}", refused.join("\n"));
     skipped
+}
+
+/// Makes what a dry run looks for: namespaces with their labels, and the service accounts of pods.
+async fn prepare(api: &Api, objects: impl Iterator<Item = &Value> + Clone) {
+    let mut there = BTreeSet::from(["keda"]);
+    for namespace in objects.clone().filter(|object| object["kind"] == "Namespace") {
+        api.apply(namespace).await;
+        there.extend(namespace["metadata"]["name"].as_str());
+    }
+    let used: BTreeSet<&str> =
+        objects.clone().filter_map(|object| object["metadata"]["namespace"].as_str()).collect();
+    for namespace in used.difference(&there) {
+        api.apply(&objects::namespace(namespace)).await;
+    }
+    for deployment in objects.filter(|object| object["kind"] == "Deployment") {
+        let name = deployment.pointer("/spec/template/spec/serviceAccountName");
+        let name = name.and_then(Value::as_str).unwrap_or("default");
+        let metadata = json!({"name": name, "namespace": deployment["metadata"]["namespace"]});
+        api.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await;
+    }
+}
+
+/// A pod of a Deployment: that the namespace's pod-security labels admit it is asked only of pods.
+fn pod(deployment: &Value) -> Value {
+    let mut pod = deployment["spec"]["template"].clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    for key in ["name", "namespace"] {
+        pod["metadata"][key] = deployment["metadata"][key].clone();
+    }
+    pod
+}
+
+/// Requires that a slip is refused, without which an acceptance would mean nothing.
+async fn slips_are_refused(api: &Api) {
+    let metadata = json!({"name": "slip", "namespace": RELEASE});
+    let slip = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "dta": {}});
+    let refused = api.would_apply(&slip).await.unwrap_err().to_string();
+    assert!(refused.contains("dta"), "{refused}");
+    let container = json!({"name": "root", "image": "root"});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]},
+    });
+    let refused = api.would_apply(&pod).await.unwrap_err().to_string();
+    assert!(refused.contains("restricted"), "{refused}");
 }
 
 /// What the chart renders, without the user's settings.

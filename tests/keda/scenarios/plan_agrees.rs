@@ -99,9 +99,10 @@ async fn play(stage: Stage, behavior: Option<Value>, model: Option<Behavior>, st
     let mut scene = Scene::set(stage, Setting { lifetime: Lifetime::Idle, ..Setting::on(Queue::List) }).await;
     let trigger = Trigger::new(Call::External, Queue::List, &scene.host, MAX);
     let mut object = objects::scaled_object(scene.namespace, &trigger);
-    object["spec"]["advanced"] = behavior
-        .map(|behavior| json!({"horizontalPodAutoscalerConfig": {"behavior": behavior}}))
-        .unwrap_or_default();
+    object["spec"]["advanced"] = behavior.map_or_else(
+        || json!({}),
+        |behavior| json!({"horizontalPodAutoscalerConfig": {"behavior": behavior}}),
+    );
     let file = written(folder.join("object.yaml"), &object);
     let mut history = History::of(&scene.cluster, scene.namespace);
     scene.api.apply(&objects::deployment(scene.namespace)).await;
