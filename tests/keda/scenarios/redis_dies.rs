@@ -3,10 +3,10 @@
 use crate::objects::{Call, Queue, Trigger};
 use crate::scene::{Scene, Setting, Stage};
 
-/// Longer than an answer of ours stands that asks for nothing, and many cool-downs.
+/// Longer than a number of an empty queue stands, and many cool-downs.
 const OUTAGE_SECONDS: u64 = 130;
 
-/// So long even such an answer stands.
+/// So long even such a number stands.
 const STANDS_SECONDS: u64 = 60;
 
 pub(super) async fn at_the_peak(stage: Stage) {
@@ -43,10 +43,13 @@ pub(super) async fn while_idle(stage: Stage) {
     scene.note("Redis is killed");
     let same = |seen: u64| seen == before.generation;
     scene.holds("no replica count changes", STANDS_SECONDS, |seen| same(seen.generation)).await;
-    assert_eq!(scene.scalers[0].refused_calls().await, refused, "KEDA was answered with errors");
+    let mut now = scene.scalers[0].refused_calls().await;
+    // An empty queue may have filled since: the number stands for a while, that nothing is to do does not.
+    now.retain(|calls| !refused.contains(calls) && !calls.contains("\"IsActive\""));
+    assert!(now.is_empty(), "KEDA was answered with errors: {now:?}");
     let rest = OUTAGE_SECONDS - STANDS_SECONDS;
     scene.holds("nor when we say that nothing is known", rest, |seen| same(seen.generation)).await;
-    assert_eq!(scene.sample().said, "unknown", "a queue that nobody can read is no empty one for ever");
+    assert_eq!(scene.sample().said, "unknown", "a queue that nobody can read is not empty for ever");
 
     scene.redis.start().await;
     scene.note("Redis is back");
