@@ -9,7 +9,7 @@ mod promise;
 mod scale_in;
 
 use crate::config::trigger::Trigger;
-use crate::manifest::{Scaled, Trigger as Written, Workload};
+use crate::manifest::{Pods, Scaled, Written};
 
 /// Every rule, in the order in which `agent-scaler check` speaks.
 pub const RULES: &[Rule] = &[
@@ -53,7 +53,7 @@ pub struct Subject<'a> {
     /// The trigger as we read it.
     pub trigger: &'a Trigger,
     /// The pods that are scaled, where the same files show them.
-    pub workload: Option<Workload>,
+    pub pods: Option<Pods>,
 }
 
 /// What is wrong, and what would be right.

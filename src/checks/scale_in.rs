@@ -5,10 +5,8 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use super::{Finding, Rule, Subject, finding};
+use crate::engine::hpa::Behavior;
 use crate::manifest::Kind;
-
-/// Window of a scale-in where the ScaledObject names none: Kubernetes' default.
-const DEFAULT_WINDOW: u32 = 300;
 
 pub(super) const GRACE_SHORTER_THAN_DRAIN: Rule = Rule {
     id: "grace-shorter-than-drain",
@@ -58,16 +56,16 @@ fn grace_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 fn grace(subject: &Subject<'_>) -> Option<Duration> {
-    Some(Duration::from_secs(subject.workload?.grace_period.into()))
+    Some(Duration::from_secs(subject.pods?.grace_period.into()))
 }
 
 /// The cool-down ends all replicas at once, past every policy and window of the HPA.
 fn cooldown_undercuts_window(subject: &Subject<'_>) -> Option<Finding> {
     let scaled = subject.scaled;
     let to_zero = scaled.min_replica_count == 0 || scaled.idle_replica_count.is_some();
-    let window = scaled.scale_down.window.unwrap_or(DEFAULT_WINDOW);
+    let window = scaled.scale_down.window.map_or(Behavior::DOWN_WINDOW.as_secs(), u64::from);
     finding(
-        scaled.kind == Kind::ScaledObject && to_zero && scaled.cooldown_period < window,
+        scaled.kind == Kind::ScaledObject && to_zero && u64::from(scaled.cooldown_period) < window,
         || {
             let cooldown = scaled.cooldown_period;
             format!(
@@ -80,7 +78,7 @@ fn cooldown_undercuts_window(subject: &Subject<'_>) -> Option<Finding> {
 
 fn replicas_set(subject: &Subject<'_>) -> Option<Finding> {
     finding(
-        subject.workload.is_some_and(|workload| workload.has_replicas),
+        subject.pods.is_some_and(|pods| pods.has_replicas),
         || format!("every apply sets {} back to its own number of replicas", subject.scaled.target.1),
         || "leave `replicas` out of what is scaled".to_owned(),
     )

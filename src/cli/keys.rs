@@ -61,6 +61,7 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
 
 fn server_tables() -> Vec<Section> {
     let mut kinds: Vec<_> = sources::ALL.iter().map(|spec| spec.connection).collect();
+    kinds.sort_by_key(|kind| kind.name);
     kinds.dedup_by_key(|kind| kind.name);
     let top = ("Top of the server's file".to_owned(), server::KEYS);
     let tls = ("Under `tls`".to_owned(), server::TLS_KEYS);

@@ -13,7 +13,7 @@ use crate::config::keys;
 use crate::config::server::{Connection, Server};
 use crate::config::trigger::{self, Refusal, Trigger};
 use crate::fields::Problem;
-use crate::manifest::{Manifests, Scaled, Trigger as Written};
+use crate::manifest::{Manifests, Scaled, Written};
 use crate::sources::{self, Client, Endpoint, ReadError};
 
 /// What `plan` and `check` read.
@@ -93,10 +93,10 @@ pub(super) fn ours<'a>(manifests: &'a Manifests, server: &Server) -> Vec<Ours<'a
     for scaled in &manifests.scaled {
         for written in scaled.triggers.iter().filter(|written| is_ours(scaled, written)) {
             let trigger = trigger::parse(server, &scaled.namespace, &scaled.name, &written.metadata);
-            let workload = manifests.workload_of(scaled);
+            let pods = manifests.pods_of(scaled);
             let findings = trigger.as_ref().map_or_else(
                 |_| Vec::new(),
-                |trigger| checks::findings(&Subject { scaled, written, trigger, workload }),
+                |trigger| checks::findings(&Subject { scaled, written, trigger, pods }),
             );
             found.push(Ours { scaled, written, trigger, findings });
         }

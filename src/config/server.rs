@@ -299,6 +299,7 @@ fn kind(
 ) -> Option<&'static ConnectionKind> {
     let path = format!("{path}.type");
     let mut names: Vec<&str> = sources.iter().map(|spec| spec.connection.name).collect();
+    names.sort_unstable();
     names.dedup();
     let one_of = format!("one of {}", names.join(", "));
     let Some(Node::String(name)) = node else {

@@ -20,7 +20,7 @@ pub struct Manifests {
     /// ScaledObjects and ScaledJobs, in the order in which they were found.
     pub scaled: Vec<Scaled>,
     /// Pod templates, by namespace, kind and name of what holds them.
-    pub workloads: BTreeMap<(String, String, String), Workload>,
+    pub pods: BTreeMap<(String, String, String), Pods>,
     /// What is wrong with the shape of a document, with the place of the document in the path.
     pub problems: Vec<Problem>,
 }
@@ -59,9 +59,9 @@ pub struct Scaled {
     /// What is scaled: kind and name.
     pub target: (String, String),
     /// The pods of a ScaledJob.
-    pub job: Option<Workload>,
+    pub job: Option<Pods>,
     /// Its triggers.
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<Written>,
 }
 
 /// Which custom resource.
@@ -75,7 +75,7 @@ pub enum Kind {
 
 /// One trigger, of us or of another scaler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trigger {
+pub struct Written {
     /// Its type: `external`, `redis` …
     pub kind: String,
     /// `metricType`; without it KEDA takes AverageValue.
@@ -134,7 +134,7 @@ pub struct Strategy {
 
 /// Pods of one template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub struct Pods {
     /// Seconds from SIGTERM to SIGKILL; Kubernetes' default is 30.
     pub grace_period: u32,
     /// Whether the template sits in an object that names a number of replicas itself.
@@ -144,12 +144,7 @@ pub struct Workload {
 impl Manifests {
     /// Nothing found yet; objects that name no namespace will be in `namespace`.
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            scaled: Vec::new(),
-            workloads: BTreeMap::new(),
-            problems: Vec::new(),
-        }
+        Self { namespace: namespace.into(), scaled: Vec::new(), pods: BTreeMap::new(), problems: Vec::new() }
     }
 
     /// Adds the documents of one file.
@@ -163,10 +158,10 @@ impl Manifests {
         }
     }
 
-    /// The workload that `scaled` scales, if it was found too.
-    pub fn workload_of(&self, scaled: &Scaled) -> Option<Workload> {
+    /// The pods that `scaled` scales, if they were found too.
+    pub fn pods_of(&self, scaled: &Scaled) -> Option<Pods> {
         let (kind, name) = scaled.target.clone();
-        scaled.job.or_else(|| self.workloads.get(&(scaled.namespace.clone(), kind, name)).copied())
+        scaled.job.or_else(|| self.pods.get(&(scaled.namespace.clone(), kind, name)).copied())
     }
 
     fn document(&mut self, origin: String, node: &Node) {
@@ -196,8 +191,8 @@ impl Manifests {
             "Deployment" | "StatefulSet" => {
                 let mut spec = root.map("spec");
                 let has_replicas = spec.has("replicas");
-                let workload = workload(&mut spec.map("template"), has_replicas);
-                self.workloads.insert((namespace, kind, name), workload);
+                let pods = pods(&mut spec.map("template"), has_replicas);
+                self.pods.insert((namespace, kind, name), pods);
             }
             // Everything else that lies in such a folder is of no concern here.
             _ => {}
@@ -219,8 +214,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
     }
     let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));
     let strategy = spec.has("scalingStrategy").then(|| strategy(&mut spec.map("scalingStrategy")));
-    let job =
-        (kind == Kind::ScaledJob).then(|| workload(&mut spec.map("jobTargetRef").map("template"), false));
+    let job = (kind == Kind::ScaledJob).then(|| pods(&mut spec.map("jobTargetRef").map("template"), false));
     let mut target = spec.map("scaleTargetRef");
     let target_kind = target.text("kind").unwrap_or_else(|| "Deployment".to_owned());
     let target = (target_kind, target.text("name").unwrap_or_default());
@@ -251,8 +245,8 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
     }
 }
 
-fn trigger(trigger: &mut Shape<'_, '_>) -> Trigger {
-    Trigger {
+fn trigger(trigger: &mut Shape<'_, '_>) -> Written {
+    Written {
         kind: trigger.text("type").unwrap_or_default(),
         metric_type: trigger.text("metricType"),
         cached: trigger.flag("useCachedMetrics").unwrap_or(false),
@@ -289,9 +283,9 @@ fn strategy(strategy: &mut Shape<'_, '_>) -> Strategy {
     }
 }
 
-fn workload(template: &mut Shape<'_, '_>, has_replicas: bool) -> Workload {
+fn pods(template: &mut Shape<'_, '_>, has_replicas: bool) -> Pods {
     let grace_period = template.map("spec").number("terminationGracePeriodSeconds").unwrap_or(30);
-    Workload { grace_period, has_replicas }
+    Pods { grace_period, has_replicas }
 }
 
 #[cfg(test)]
@@ -322,8 +316,8 @@ mod tests {
         assert_eq!(scaled.scale_up.tolerance, Some(0.02));
         let policy = ScalingPolicy { kind: "Pods".into(), value: 4, period: 15 };
         assert_eq!(scaled.scale_up.policies, [policy]);
-        let found = Workload { grace_period: 3600, has_replicas: false };
-        assert_eq!(manifests.workload_of(scaled), Some(found));
+        let found = Pods { grace_period: 3600, has_replicas: false };
+        assert_eq!(manifests.pods_of(scaled), Some(found));
     }
 
     #[test]
