@@ -156,14 +156,19 @@ impl<'a> Fields<'a> {
     /// name that would have been.
     ///
     /// `moved` names what to write instead of a key that goes by another name here.
-    pub fn refuse_unknown(&mut self, allowed: &[&str], moved: &[(&str, &str)]) {
+    pub fn refuse_unknown(&mut self, allowed: &[&str], moved: &[&[(&str, &str)]]) {
         let unknown: Vec<&String> = self
             .values
             .keys()
             .filter(|name| !self.known.contains(&name.as_str()) && !allowed.contains(&name.as_str()))
             .collect();
         for name in unknown {
-            let moved = moved.iter().find(|(old, _)| old == name).map(|(_, new)| (*new).to_owned());
+            let moved = moved
+                .iter()
+                .copied()
+                .flatten()
+                .find(|(old, _)| old == name)
+                .map(|(_, new)| (*new).to_owned());
             let hint = moved.or_else(|| nearest(name, self.known.iter().chain(allowed).copied()));
             self.problem_at(name, "unknown key", hint);
         }

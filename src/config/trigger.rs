@@ -86,7 +86,8 @@ pub fn parse(
         // Nobody can say which of their keys are right, but a key that none of them has is wrong.
         server.sources.iter().for_each(|source| fields.know(source.keys));
     }
-    fields.refuse_unknown(keys::KEDAS, source.map_or(&[], |source| source.moved));
+    let moved = source.map_or([&[][..], &[]], |source| [source.moved, source.connection.moved]);
+    fields.refuse_unknown(keys::KEDAS, &moved);
 
     let problems = fields.finish();
     Invalid::unless_empty("the trigger metadata", problems)?;

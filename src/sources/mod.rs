@@ -3,6 +3,8 @@
 //! A source knows nothing of KEDA, policies or replicas. Its deadline, pace, back-off and metrics belong
 //! to `scaler::reader`, once for all sources. To add one, write a folder and add a line to [`ALL`].
 
+pub mod named;
+
 mod redis;
 
 use std::any::Any;
@@ -43,6 +45,8 @@ pub struct ConnectionKind {
     pub summary: &'static str,
     /// The keys of such a connection.
     pub keys: &'static [Key],
+    /// Keys with which KEDA's triggers say where the backend is, and what to write instead.
+    pub moved: &'static [(&'static str, &'static str)],
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
 }

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use agent_scaler::checks::RULES;
 
+use crate::support::tree::root;
+
 #[test]
 fn each_rule_finds_its_bad_example_and_no_rule_finds_anything_in_the_good_one() {
     for rule in RULES {
@@ -129,8 +131,4 @@ fn text(output: &Output) -> String {
 
 fn example(id: &str, which: &str) -> PathBuf {
     root().join(format!("tests/data/checks/{id}.{which}.yaml"))
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,13 +1,14 @@
 //! The server's file: defaults, examples, and one error that names every problem.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use agent_scaler::config::server::{KEYS, Server, TLS_KEYS};
 use agent_scaler::config::tenants::Tenants;
 use agent_scaler::config::{keys, trigger};
 use agent_scaler::sources::ALL;
+
+use crate::support::tree::{files, root};
 
 #[test]
 fn an_empty_file_is_a_server_with_defaults() {
@@ -117,9 +118,8 @@ fn every_scaled_object_that_we_ship_is_served() {
     let file = "connections: { redis-main: { type: redis, url: \"rediss://redis.data.svc\" } }";
     let server = Server::parse(file, ALL).unwrap();
     let mut checked = 0;
-    for path in yaml_files(Path::new(env!("CARGO_MANIFEST_DIR"))) {
-        let documents: Vec<serde_json::Value> =
-            serde_saphyr::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
+    for (path, text) in ["deploy", "examples"].into_iter().flat_map(|folder| files(folder, "yaml")) {
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
         for object in documents.iter().filter(|object| object["kind"] == "ScaledObject") {
             for scaled in object["spec"]["triggers"].as_array().unwrap() {
                 let metadata = serde_json::from_value(scaled["metadata"].clone()).unwrap();
@@ -157,21 +157,5 @@ fn refused(file: &str) -> String {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
-
-fn yaml_files(root: &Path) -> Vec<std::path::PathBuf> {
-    let (mut folders, mut files) = (vec![root.join("deploy"), root.join("examples")], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            // The charts are templates, and no YAML before they are rendered.
-            if path.is_dir() && !path.ends_with("charts") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                files.push(path);
-            }
-        }
-    }
-    files
+    fs::read_to_string(root().join(path)).unwrap()
 }

@@ -1,10 +1,11 @@
 //! What the documents say is what the program does.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use agent_scaler::engine::decision::LimitedBy;
+
+use crate::support::tree::{files, root};
 
 /// The commands whose output stands in the README between a comment that names them and an end.
 const TABLES: [&str; 2] = ["agent-scaler keys --markdown", "agent-scaler keys --server --markdown"];
@@ -57,20 +58,5 @@ fn with_table(text: &str, command: &str) -> String {
 }
 
 fn all_tests() -> String {
-    let (mut folders, mut text) = (vec![root().join("src"), root().join("tests")], String::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text += &fs::read_to_string(path).unwrap();
-            }
-        }
-    }
-    text
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    ["src", "tests"].into_iter().flat_map(|folder| files(folder, "rs")).map(|(_, text)| text).collect()
 }

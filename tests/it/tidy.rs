@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::tree::{files, root};
+
 /// Modules, and the modules of ours that each may name; `cli` may name all.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("timestamp", &[]),
@@ -134,28 +136,13 @@ fn named(line: &str) -> Vec<&str> {
 
 /// The module of a path below `src`: its first part.
 fn module(path: &Path) -> String {
-    let below = path.strip_prefix(root()).unwrap();
+    let below = path.strip_prefix(root().join("src")).unwrap();
     let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
 fn sources() -> Vec<(PathBuf, String)> {
-    let (mut folders, mut files) = (vec![root()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                files.push((path, text));
-            }
-        }
-    }
+    let files = files("src", "rs");
     assert!(files.len() > 30, "the sources were not found");
     files
 }
@@ -163,7 +150,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// One stack for cryptography and one for HTTP: a feature that brings a second one is a slip.
 #[test]
 fn no_second_cryptography_or_http_library_has_crept_in() {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     for unwanted in ["aws-lc-sys", "native-tls", "openssl-sys"] {
         assert!(!lock.contains(&format!("name = \"{unwanted}\"")), "{unwanted}");
     }

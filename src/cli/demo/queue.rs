@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::engine::signals::{Counters, InFlight, Percentile, Reading};
 use crate::fields::{Fields, Key, Need};
+use crate::sources::named::Named;
 use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Spec};
 use crate::timestamp::Timestamp;
 
@@ -25,30 +26,15 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
     summary: "a queue in memory",
     keys: &[QUEUE_NAME],
     moved: &[],
-    parse: |fields: &mut Fields<'_>| Some(Arc::new(Name(fields.read(&QUEUE_NAME)?))),
-    connection: &ConnectionKind { name: "embedded", summary: "this process", keys: &[], parse: |_| None },
+    parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE_NAME)?))),
+    connection: &ConnectionKind {
+        name: "embedded",
+        summary: "this process",
+        keys: &[],
+        moved: &[],
+        parse: |_| None,
+    },
 }];
-
-#[derive(Debug)]
-struct Name(String);
-
-impl Plan for Name {
-    fn queue(&self) -> String {
-        format!("queue {}", self.0)
-    }
-
-    fn names(&self) -> Vec<&str> {
-        vec![&self.0]
-    }
-
-    fn shows_running(&self) -> bool {
-        true
-    }
-
-    fn commands(&self) -> Vec<String> {
-        vec![]
-    }
-}
 
 /// Tasks that wait and tasks that run.
 #[derive(Debug, Default)]

@@ -12,6 +12,7 @@ use crate::config::server::Server;
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::Answer;
 use crate::fields::{Fields, Key, Need};
+use crate::sources::named::Named;
 use crate::sources::{Client, ConnectionKind, Endpoint, Plan, Spec};
 
 #[tokio::test(start_paused = true)]
@@ -59,37 +60,17 @@ fn named(tasks: &str) -> Trigger {
     trigger::parse(&server, "acme", tasks, &metadata).unwrap()
 }
 
-const KIND: ConnectionKind = ConnectionKind { name: "here", summary: "", keys: &[], parse: |_| None };
+const KIND: ConnectionKind =
+    ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None };
 const TASKS: Key = Key { name: "tasks", need: Need::Required, unit: "tasks", help: "", example: "" };
 static SOURCES: &[Spec] = &[Spec {
     name: "numbers",
     summary: "",
     keys: &[TASKS],
     moved: &[],
-    parse: |fields: &mut Fields<'_>| Some(Arc::new(Number(fields.read(&TASKS)?))),
+    parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&TASKS)?))),
     connection: &KIND,
 }];
-
-#[derive(Debug)]
-struct Number(String);
-
-impl Plan for Number {
-    fn queue(&self) -> String {
-        self.0.clone()
-    }
-
-    fn names(&self) -> Vec<&str> {
-        vec![&self.0]
-    }
-
-    fn shows_running(&self) -> bool {
-        true
-    }
-
-    fn commands(&self) -> Vec<String> {
-        vec![]
-    }
-}
 
 #[derive(Debug)]
 struct Here;
@@ -108,7 +89,7 @@ impl Endpoint for Here {
 #[async_trait]
 impl Client for Here {
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
-        let count = |plan: &Arc<dyn Plan>| plan.queue().parse().ok();
+        let count = |plan: &Arc<dyn Plan>| plan.names()[0].parse().ok();
         let known = Some(crate::engine::signals::InFlight::Known(0));
         plans
             .iter()

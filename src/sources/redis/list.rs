@@ -20,12 +20,6 @@ pub(super) const KEYS: &[Key] = &[LIST_NAME, PROCESSING_LIST_NAME];
 pub(super) const MOVED: &[(&str, &str)] = &[
     ("listLength", "`tasksPerReplica`: tasks that one replica runs at a time"),
     ("activationListLength", "`activationBacklog`"),
-    ("address", super::IN_CONNECTION),
-    ("host", super::IN_CONNECTION),
-    ("port", super::IN_CONNECTION),
-    ("username", super::IN_CONNECTION),
-    ("password", super::IN_CONNECTION),
-    ("databaseIndex", super::IN_CONNECTION),
 ];
 
 const LIST_NAME: Key = Key {

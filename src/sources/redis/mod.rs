@@ -44,5 +44,13 @@ const CONNECTION: ConnectionKind = ConnectionKind {
     name: "redis",
     summary: "a Redis or Valkey server, version 5 or later",
     keys: endpoint::KEYS,
+    moved: &[
+        ("address", IN_CONNECTION),
+        ("host", IN_CONNECTION),
+        ("port", IN_CONNECTION),
+        ("username", IN_CONNECTION),
+        ("password", IN_CONNECTION),
+        ("databaseIndex", IN_CONNECTION),
+    ],
     parse: endpoint::parse,
 };

@@ -26,12 +26,6 @@ pub(super) const MOVED: &[(&str, &str)] = &[
     ("lagCount", "`tasksPerReplica`: tasks that one replica runs at a time"),
     ("streamLength", "`tasksPerReplica`, with a `consumerGroup`: a length says nothing of what is done"),
     ("activationLagCount", "`activationBacklog`"),
-    ("address", super::IN_CONNECTION),
-    ("host", super::IN_CONNECTION),
-    ("port", super::IN_CONNECTION),
-    ("username", super::IN_CONNECTION),
-    ("password", super::IN_CONNECTION),
-    ("databaseIndex", super::IN_CONNECTION),
 ];
 
 const STREAM: Key = Key {

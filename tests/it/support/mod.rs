@@ -5,3 +5,4 @@ pub(crate) mod keda_client;
 pub(crate) mod proxy;
 pub(crate) mod scripted;
 pub(crate) mod servers;
+pub(crate) mod tree;

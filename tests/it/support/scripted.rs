@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use agent_scaler::engine::signals::Reading;
 use agent_scaler::fields::{Fields, Key, Need};
+use agent_scaler::sources::named::Named;
 use agent_scaler::sources::{ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Spec};
 use async_trait::async_trait;
 
@@ -22,13 +23,13 @@ const SCRIPTED: Spec = Spec {
     summary: "what a test says",
     keys: &[QUEUE],
     moved: &[],
-    parse: |fields: &mut Fields<'_>| Some(Arc::new(Name(fields.read(&QUEUE)?))),
+    parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE)?))),
     connection: &KIND,
 };
 
 /// The kind of the script's connection.
 pub(crate) const KIND: ConnectionKind =
-    ConnectionKind { name: "scripted", summary: "a test", keys: &[], parse: |_| None };
+    ConnectionKind { name: "scripted", summary: "a test", keys: &[], moved: &[], parse: |_| None };
 
 /// The sources of this build, and the scripted one.
 pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED];
@@ -67,27 +68,6 @@ impl Script {
 /// The script as a backend.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage(pub(crate) Arc<Script>);
-
-#[derive(Debug)]
-struct Name(String);
-
-impl Plan for Name {
-    fn queue(&self) -> String {
-        format!("queue {}", self.0)
-    }
-
-    fn names(&self) -> Vec<&str> {
-        vec![&self.0]
-    }
-
-    fn shows_running(&self) -> bool {
-        true
-    }
-
-    fn commands(&self) -> Vec<String> {
-        vec![]
-    }
-}
 
 #[async_trait]
 impl Endpoint for Stage {
