@@ -279,3 +279,6 @@ fn delays(tick: Duration) -> ExponentialBackoff {
         .without_max_times()
         .build()
 }
+
+#[cfg(test)]
+mod tests;

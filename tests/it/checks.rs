@@ -132,3 +132,15 @@ fn text(output: &Output) -> String {
 fn example(id: &str, which: &str) -> PathBuf {
     root().join(format!("tests/data/checks/{id}.{which}.yaml"))
 }
+
+/// `agent-scaler keys | head -1` is no error and no panic.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
+        .arg("keys")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,109 @@
+//! The reader's pace, in virtual time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::sources::named::Named;
+use crate::sources::{ConnectionKind, Endpoint};
+
+const TICK: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_is_not_repeated_at_the_pace_of_the_reads_that_wake() {
+    let logins = observed(&[("a", true)], Duration::from_secs(60), Answer::Refuses).await;
+    // At most one each half tick, and the first few that the back-off begins with. Each 200 ms would be 300.
+    assert!((12..=30).contains(&logins), "{logins} logins in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
+    let minute = Duration::from_secs(60);
+    let resting = observed(&[("a", false)], minute, Answer::Reads).await;
+    let waking = observed(&[("a", true)], minute, Answer::Reads).await;
+    assert_eq!(resting, 13, "one at once, and one a tick");
+    assert!((280..=320).contains(&waking), "{waking} reads in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_answers_costs_one_reading_a_tick() {
+    let reads = observed(&[("a", false)], Duration::from_secs(60), Answer::Hangs).await;
+    assert!((6..=13).contains(&reads), "{reads} reads in a minute");
+}
+
+/// How often a backend is asked for these queues (and whether each wakes) within `time`: logins that are
+/// refused, or reads.
+async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let backend = Backend { answer, asked: Arc::clone(&asked) };
+    let kind = &ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None };
+    let item = |(queue, wakes): &(&str, bool)| Item {
+        queue: (*queue).into(),
+        plan: Arc::new(Named((*queue).to_owned())),
+        wakes: *wakes,
+    };
+    let (watchlist, watched) = watch::channel(Watchlist::default());
+    let (batches, mut seen) = mpsc::channel(1);
+    let reader = Reader {
+        connection: Arc::new(Connection { name: "here".into(), kind, endpoint: Arc::new(backend) }),
+        watchlist: watched,
+        batches,
+        clock: Arc::new(SystemClock::start()),
+        metrics: Metrics::register(&mut Registry::default()),
+        tick: TICK,
+    };
+    watchlist.send_replace(queues.iter().map(item).collect());
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(reader.run(shutdown.clone()));
+    let drained = tokio::spawn(async move { while seen.recv().await.is_some() {} });
+    tokio::time::sleep(time + Duration::from_millis(1)).await;
+    shutdown.cancel();
+    running.await.unwrap();
+    drained.await.unwrap();
+    asked.load(Ordering::Relaxed)
+}
+
+/// What the backend does when it is asked.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Refuses,
+    Reads,
+    Hangs,
+}
+
+#[derive(Clone, Debug)]
+struct Backend {
+    answer: Answer,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Endpoint for Backend {
+    fn address(&self) -> String {
+        "here".to_owned()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        match self.answer {
+            Answer::Refuses => {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                Err(ReadError::Denied { endpoint: self.address(), message: "no".to_owned() })
+            }
+            Answer::Reads | Answer::Hangs => Ok(Box::new(self.clone())),
+        }
+    }
+}
+
+#[async_trait]
+impl Client for Backend {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if matches!(self.answer, Answer::Hangs) {
+            std::future::pending::<()>().await;
+        }
+        plans.iter().map(|_| Ok(Reading::default())).collect()
+    }
+}
