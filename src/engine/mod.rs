@@ -3,6 +3,8 @@
 pub mod decision;
 pub mod estimate;
 pub mod hpa;
+pub mod limit;
+pub mod minutes;
 pub mod policy;
 mod rules;
 pub mod signals;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::minutes::Minute;
 use crate::timestamp::Timestamp;
 
 /// What one source saw in one read. `None` means that it cannot know, never zero.
@@ -132,6 +133,68 @@ impl<T> Signal<T> {
             Self::Seen { at, .. } => Some(*at),
             Self::Missing(_) => None,
         }
+    }
+}
+
+/// What the workers of one scope report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workers {
+    /// Tasks that somebody holds a live lease on.
+    pub leases: u64,
+    /// Workers that gave a sign of life lately.
+    pub alive: Vec<Worker>,
+    /// What they did, from the oldest minute that is kept to the present one; minutes without work are absent.
+    pub minutes: Vec<Arc<Minute>>,
+    /// Number of the present minute.
+    pub minute: u64,
+}
+
+/// What one worker says of itself. A worker is one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// What it is about.
+    pub state: WorkerState,
+    /// Tasks it can run at a time.
+    pub slots: u32,
+    /// Tasks it runs.
+    pub running: u32,
+    /// When it took the oldest of them; `None` if it does not say.
+    pub oldest: Option<Timestamp>,
+    /// When one of its tasks last got on; `None` if it does not say.
+    pub progress: Option<Timestamp>,
+    /// Whether it keeps to its share of a limit by itself.
+    pub paces: bool,
+    /// Running tasks that were given out three times or more.
+    pub poison: u32,
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It waits for a task.
+    Idle,
+    /// It runs at least one.
+    Busy,
+    /// It was told to go, and takes no more.
+    Draining,
+}
+
+impl WorkerState {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::Idle, Self::Busy, Self::Draining];
+
+    /// A word for the worker protocol.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// The state of that label.
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.label() == label)
     }
 }
 
