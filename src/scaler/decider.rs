@@ -22,7 +22,7 @@ use crate::engine::signals::{Cause, Quality, Reading, Signal, Signals};
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
 use crate::scaler::reader::{Batch, Item, Reader, Watchlist};
-use crate::sources::ReadError;
+use crate::sources::{ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
@@ -228,6 +228,7 @@ impl Decider {
         let mut woken = false;
         for (name, result) in batch.results {
             let Some(queue) = self.queues.get_mut(&name) else { continue };
+            let Some(result) = of_queue(result) else { continue };
             let same = result.as_ref().is_ok_and(|reading| queue.reading.seen() == Some(reading));
             queue.take(batch.at, result);
             // Reads that wake come several times a second; mostly there is still nothing.
@@ -312,6 +313,14 @@ impl Decider {
             decision: Arc::new(decision),
             error: queue.error.clone(),
         });
+    }
+}
+
+fn of_queue(result: Result<Sighting, ReadError>) -> Option<Result<Reading, ReadError>> {
+    match result {
+        Ok(Sighting::Queue(reading)) => Some(Ok(reading)),
+        Ok(Sighting::Workers(_) | Sighting::Limit(_)) => None,
+        Err(error) => Some(Err(error)),
     }
 }
 

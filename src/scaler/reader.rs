@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::server::Connection;
-use crate::engine::signals::Reading;
-use crate::sources::{Client, Plan, ReadError};
+use crate::sources::{Client, Plan, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
@@ -51,7 +50,7 @@ pub(super) struct Batch {
     /// Whether this was a read for waking, beside those of the tick.
     pub wakes: bool,
     /// One result for each queue.
-    pub results: Vec<(Arc<str>, Result<Reading, ReadError>)>,
+    pub results: Vec<(Arc<str>, Result<Sighting, ReadError>)>,
 }
 
 /// Reads one connection.
@@ -199,7 +198,7 @@ impl Reader {
         Batch { connection: Arc::clone(&self.connection.name), at, wakes, results }
     }
 
-    async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Reading, ReadError>> {
+    async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Sighting, ReadError>> {
         // The client is taken out while it reads: one that a deadline interrupts may have answers of this
         // batch still under way, and must not be asked again.
         let mut client = match state.client.take() {
@@ -233,7 +232,7 @@ impl Reader {
         Batch { connection: Arc::clone(&self.connection.name), at: self.clock.now(), wakes: false, results }
     }
 
-    fn count_errors(&self, results: &[Result<Reading, ReadError>]) {
+    fn count_errors(&self, results: &[Result<Sighting, ReadError>]) {
         for label in ReadError::LABELS {
             let of_this_kind =
                 |result: &&Result<_, ReadError>| result.as_ref().is_err_and(|error| error.label() == label);
@@ -265,7 +264,7 @@ impl Due {
     }
 }
 
-fn loses_connection(result: &Result<Reading, ReadError>) -> bool {
+fn loses_connection(result: &Result<Sighting, ReadError>) -> bool {
     result.as_ref().is_err_and(ReadError::loses_connection)
 }
 

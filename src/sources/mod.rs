@@ -10,10 +10,12 @@ mod redis;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::engine::signals::Reading;
+use crate::engine::limit::{Allowance, LimitSeen};
+use crate::engine::signals::{Reading, Workers};
 use crate::fields::{Fields, Key};
 
 /// Every source in this build, in the order in which `agent-scaler keys` lists them.
@@ -49,12 +51,26 @@ pub struct ConnectionKind {
     pub moved: &'static [(&'static str, &'static str)],
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
+    /// How workers report through it, if they can.
+    pub reports: Option<Reports>,
+}
+
+/// How the worker protocol is read from a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Reports {
+    /// What the workers of a scope report, in minutes of the given length.
+    pub workers: fn(scope: &str, minute: Duration) -> Arc<dyn Plan>,
+    /// What workers last saw of the limit of a scope.
+    pub limit: fn(scope: &str) -> Arc<dyn Plan>,
 }
 
 /// A queue to read: parsed and valid, and not connected to anything.
 pub trait Plan: Any + fmt::Debug + Send + Sync {
     /// Names the queue in full, e.g. `list acme:tasks`. Two plans with one text read the same thing.
     fn queue(&self) -> String;
+
+    /// The queue's name, which workers report under unless they are told another.
+    fn name(&self) -> String;
 
     /// Every name on the backend that a read touches, for the tenants' patterns.
     fn names(&self) -> Vec<&str>;
@@ -86,7 +102,42 @@ pub trait Client: Send {
     ///
     /// The caller sees to the deadline and drops the client after it, or after an error that
     /// [loses the connection](ReadError::loses_connection).
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>>;
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>>;
+
+    /// Tells workers what they may use, where the backend can carry that.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    async fn publish(&mut self, shares: &[Published]) -> Result<(), ReadError> {
+        let _ = shares;
+        Ok(())
+    }
+}
+
+/// What one read saw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sighting {
+    /// A queue.
+    Queue(Reading),
+    /// Workers.
+    Workers(Workers),
+    /// A limit.
+    Limit(LimitSeen),
+}
+
+impl From<Reading> for Sighting {
+    fn from(reading: Reading) -> Self {
+        Self::Queue(reading)
+    }
+}
+
+/// What the workers of one limit may use, by their scope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Scope of the limit.
+    pub limit: String,
+    /// Scope of workers → what they may use.
+    pub allowances: Vec<(String, Allowance)>,
 }
 
 /// Why a queue could not be read. Names the endpoint, never a credential.

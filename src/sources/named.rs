@@ -11,6 +11,10 @@ impl Plan for Named {
         format!("queue {}", self.0)
     }
 
+    fn name(&self) -> String {
+        self.0.clone()
+    }
+
     fn names(&self) -> Vec<&str> {
         vec![&self.0]
     }

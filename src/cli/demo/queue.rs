@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::engine::signals::{Counters, InFlight, Percentile, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::named::Named;
-use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Spec};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
 use crate::timestamp::Timestamp;
 
 const QUEUE_NAME: Key = Key {
@@ -33,6 +33,7 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
         keys: &[],
         moved: &[],
         parse: |_| None,
+        reports: None,
     },
 }];
 
@@ -145,7 +146,7 @@ impl Endpoint for Here {
 
 #[async_trait]
 impl Client for Here {
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
-        plans.iter().map(|_| Ok(self.0.reading())).collect()
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
+        plans.iter().map(|_| Ok(self.0.reading().into())).collect()
     }
 }

@@ -61,7 +61,7 @@ fn named(tasks: &str) -> Trigger {
 }
 
 const KIND: ConnectionKind =
-    ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None };
+    ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None, reports: None };
 const TASKS: Key = Key { name: "tasks", need: Need::Required, unit: "tasks", help: "", example: "" };
 static SOURCES: &[Spec] = &[Spec {
     name: "numbers",
@@ -88,12 +88,13 @@ impl Endpoint for Here {
 
 #[async_trait]
 impl Client for Here {
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
         let count = |plan: &Arc<dyn Plan>| plan.names()[0].parse().ok();
         let known = Some(crate::engine::signals::InFlight::Known(0));
         plans
             .iter()
-            .map(|plan| Ok(Reading { ready: count(plan), in_flight: known, ..Reading::default() }))
+            .map(|plan| Reading { ready: count(plan), in_flight: known, ..Reading::default() })
+            .map(|reading| Ok(Sighting::from(reading)))
             .collect()
     }
 }

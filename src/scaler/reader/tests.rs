@@ -7,6 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::engine::signals::Reading;
 use crate::sources::named::Named;
 use crate::sources::{ConnectionKind, Endpoint};
 
@@ -39,7 +40,8 @@ async fn what_never_answers_costs_one_reading_a_tick() {
 async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
     let asked = Arc::new(AtomicUsize::new(0));
     let backend = Backend { answer, asked: Arc::clone(&asked) };
-    let kind = &ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None };
+    let kind =
+        &ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None, reports: None };
     let item = |(queue, wakes): &(&str, bool)| Item {
         queue: (*queue).into(),
         plan: Arc::new(Named((*queue).to_owned())),
@@ -99,11 +101,11 @@ impl Endpoint for Backend {
 
 #[async_trait]
 impl Client for Backend {
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if matches!(self.answer, Answer::Hangs) {
             std::future::pending::<()>().await;
         }
-        plans.iter().map(|_| Ok(Reading::default())).collect()
+        plans.iter().map(|_| Ok(Sighting::Queue(Reading::default()))).collect()
     }
 }

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::layout::{Layout, Look};
 use super::stream::Uncounted;
 use crate::engine::signals::Reading;
-use crate::sources::{Client, Plan, ReadError};
+use crate::sources::{Client, Plan, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 
 /// Most queues in one pipeline: Redis keeps all its answers in memory until they are sent.
@@ -38,12 +38,16 @@ pub(super) struct RedisClient {
 
 #[async_trait]
 impl Client for RedisClient {
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
         let mut results = Vec::with_capacity(plans.len());
         for batch in plans.chunks(MOST_PLANS) {
             let readings = self.read_batch(batch).await;
             let readings = readings.unwrap_or_else(|fault| vec![Err(fault); batch.len()]);
-            results.extend(readings.into_iter().map(|reading| reading.map_err(|f| f.at(&self.endpoint))));
+            results.extend(
+                readings
+                    .into_iter()
+                    .map(|reading| reading.map(Sighting::from).map_err(|fault| fault.at(&self.endpoint))),
+            );
         }
         results
     }

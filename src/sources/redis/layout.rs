@@ -64,6 +64,13 @@ impl Plan for Layout {
         }
     }
 
+    fn name(&self) -> String {
+        match self {
+            Self::List(list) => list.name(),
+            Self::Stream(stream) => stream.name().to_owned(),
+        }
+    }
+
     fn names(&self) -> Vec<&str> {
         match self {
             Self::List(list) => list.names(),

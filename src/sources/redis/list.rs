@@ -71,6 +71,11 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
 }
 
 impl List {
+    /// The waiting lists, as a trigger names them.
+    pub(super) fn name(&self) -> String {
+        self.waiting.join(",")
+    }
+
     /// Every list that a read touches.
     pub(super) fn names(&self) -> Vec<&str> {
         self.all().map(String::as_str).collect()

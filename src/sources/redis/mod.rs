@@ -53,4 +53,5 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("databaseIndex", IN_CONNECTION),
     ],
     parse: endpoint::parse,
+    reports: None,
 };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use agent_scaler::engine::signals::{Counters, InFlight, Reading};
 use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
-use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Spec};
+use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Sighting, Spec};
 
 use crate::support::servers::Redis;
 
@@ -83,7 +83,12 @@ fn address(port: u16) -> String {
 }
 
 async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
-    tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap()
+    let sightings = tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap();
+    let reading = |sighting| match sighting {
+        Sighting::Queue(reading) => reading,
+        Sighting::Workers(_) | Sighting::Limit(_) => panic!("no queue: {sighting:?}"),
+    };
+    sightings.into_iter().map(|result| result.map(reading)).collect()
 }
 
 /// The reading of the one plan that is read.

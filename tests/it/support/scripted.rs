@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use agent_scaler::engine::signals::Reading;
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
-use agent_scaler::sources::{ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Spec};
+use agent_scaler::sources::{ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
 use async_trait::async_trait;
 
 const QUEUE: Key = Key {
@@ -28,8 +28,14 @@ const SCRIPTED: Spec = Spec {
 };
 
 /// The kind of the script's connection.
-pub(crate) const KIND: ConnectionKind =
-    ConnectionKind { name: "scripted", summary: "a test", keys: &[], moved: &[], parse: |_| None };
+pub(crate) const KIND: ConnectionKind = ConnectionKind {
+    name: "scripted",
+    summary: "a test",
+    keys: &[],
+    moved: &[],
+    parse: |_| None,
+    reports: None,
+};
 
 /// The sources of this build, and the scripted one.
 pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED];
@@ -82,7 +88,7 @@ impl Endpoint for Stage {
 
 #[async_trait]
 impl Client for Stage {
-    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
         let shown: Vec<Option<Shows>> = {
             let queues = self.0.queues.lock().unwrap();
             plans.iter().map(|plan| queues.get(plan.names()[0]).cloned()).collect()
@@ -90,7 +96,7 @@ impl Client for Stage {
         let mut results = Vec::new();
         for shows in shown {
             results.push(match shows {
-                Some(Shows::Reading(reading)) => Ok(reading),
+                Some(Shows::Reading(reading)) => Ok(reading.into()),
                 Some(Shows::Error(error)) => Err(error),
                 None => std::future::pending().await,
             });
