@@ -39,7 +39,7 @@ pub(super) struct UnknownSource {
 }
 
 /// A heading, and the keys under it.
-type Section = (String, &'static [Key]);
+type Section = (String, Vec<&'static Key>);
 
 fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
     let known: Vec<_> =
@@ -49,11 +49,11 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
         let (name, known) = (source.unwrap_or_default().to_owned(), names.join(", "));
         return Err(UnknownSource { name, known }.into());
     }
-    let every = ("Keys of every trigger".to_owned(), keys::ALL);
+    let every = ("Keys of every trigger".to_owned(), keys::ALL.iter().collect());
     let of_sources = known.iter().map(|spec| {
         (
             format!("`source: {}`: {} (connection type {})", spec.name, spec.summary, spec.connection.name),
-            spec.keys,
+            spec.keys.iter().collect(),
         )
     });
     Ok(source.is_none().then_some(every).into_iter().chain(of_sources).collect())
@@ -63,13 +63,19 @@ fn server_tables() -> Vec<Section> {
     let mut kinds: Vec<_> = sources::ALL.iter().map(|spec| spec.connection).collect();
     kinds.sort_by_key(|kind| kind.name);
     kinds.dedup_by_key(|kind| kind.name);
-    let top = ("Top of the server's file".to_owned(), server::KEYS);
-    let tls = ("Under `tls`".to_owned(), server::TLS_KEYS);
-    let connections = kinds
-        .iter()
-        .map(|kind| (format!("`connections.NAME` of `type: {}`: {}", kind.name, kind.summary), kind.keys));
-    let defaults = ("Under `defaults`: for triggers that do not say".to_owned(), keys::DEFAULTABLE);
-    [top, tls].into_iter().chain(connections).chain([defaults]).collect()
+    let table = |heading: &str, keys: &'static [Key]| (heading.to_owned(), keys.iter().collect());
+    let mut tables =
+        vec![table("Top of the server's file", server::KEYS), table("Under `tls`", server::TLS_KEYS)];
+    tables.extend(kinds.iter().map(|kind| {
+        (format!("`connections.NAME` of `type: {}`: {}", kind.name, kind.summary), kind.keys.iter().collect())
+    }));
+    tables.push(("Under `llmLimits.NAME`: a limit that workers share".to_owned(), server::limit_keys()));
+    tables.extend([
+        table("Under `llmLimits.NAME.usePerTask`", server::USE_KEYS),
+        table("Under `tenants.NAMESPACE`: what it may use", server::TENANT_KEYS),
+        table("Under `defaults`: for triggers that do not say", keys::DEFAULTABLE),
+    ]);
+    tables
 }
 
 fn render(sections: &[Section], markdown: bool) -> Result<String, std::fmt::Error> {
@@ -83,7 +89,7 @@ fn render(sections: &[Section], markdown: bool) -> Result<String, std::fmt::Erro
             ContentArrangement::Dynamic
         });
         table.set_header(["key", "meaning", "unit", "default"]);
-        for key in *keys {
+        for key in keys {
             let default = match key.need {
                 Need::Required => "required",
                 Need::Optional => "none",

@@ -47,6 +47,15 @@ pub const MAX_QUEUE_WAIT: Key = Key {
     example: "2m",
 };
 
+/// What is wanted of wait and service together.
+pub const LATENCY_TARGET: Key = Key {
+    name: "latencyTarget",
+    need: Need::Optional,
+    unit: "duration",
+    help: "95 % of tasks are done within it: shortens `maxQueueWait` by what tasks take",
+    example: "10m",
+};
+
 /// Service time until it is measured.
 pub const EXPECTED_TASK_DURATION: Key = Key {
     name: "expectedTaskDuration",
@@ -54,6 +63,15 @@ pub const EXPECTED_TASK_DURATION: Key = Key {
     unit: "duration",
     help: "how long a task runs, until that is measured",
     example: "5m",
+};
+
+/// How long a task may show no progress.
+pub const STUCK_AFTER: Key = Key {
+    name: "stuckAfter",
+    need: Need::Default("1h"),
+    unit: "duration",
+    help: "running tasks without progress for so long weigh one replica together; only where workers report progress",
+    example: "1h",
 };
 
 /// Start-up of a pod.
@@ -110,6 +128,42 @@ pub const ACTIVATION_BACKLOG: Key = Key {
     example: "5",
 };
 
+/// Where workers report.
+pub const WORKERS_CONNECTION: Key = Key {
+    name: "workersConnection",
+    need: Need::Optional,
+    unit: "name",
+    help: "connection that the workers report through; that of `llmLimit` if only that is given",
+    example: "redis-main",
+};
+
+/// The name under which they report.
+pub const WORKER_SCOPE: Key = Key {
+    name: "workerScope",
+    need: Need::Optional,
+    unit: "name",
+    help: "name that the workers report under, if it is not the queue's",
+    example: "acme:tasks",
+};
+
+/// The limit that they share.
+pub const LLM_LIMIT: Key = Key {
+    name: "llmLimit",
+    need: Need::Optional,
+    unit: "name",
+    help: "rate limit that the workers share, which the server's file names",
+    example: "anthropic-prod",
+};
+
+/// Their part of it.
+pub const LLM_WEIGHT: Key = Key {
+    name: "llmWeight",
+    need: Need::Default("1"),
+    unit: "number",
+    help: "their part of it within their namespace, 0.01 to 1000",
+    example: "2.5",
+};
+
 /// Every key above, in the order in which people should read them.
 pub const ALL: &[Key] = &[
     SOURCE,
@@ -117,20 +171,28 @@ pub const ALL: &[Key] = &[
     WORKLOAD,
     TASKS_PER_REPLICA,
     MAX_QUEUE_WAIT,
+    LATENCY_TARGET,
     EXPECTED_TASK_DURATION,
+    STUCK_AFTER,
     POD_STARTUP_TIME,
     NODE_STARTUP_TIME,
     DRAIN_TIME,
     MIN_REPLICA_COUNT,
     MAX_REPLICA_COUNT,
     ACTIVATION_BACKLOG,
+    WORKERS_CONNECTION,
+    WORKER_SCOPE,
+    LLM_LIMIT,
+    LLM_WEIGHT,
 ];
 
 /// Keys that a server's `defaults` may set: those that describe workers, not queues.
 pub const DEFAULTABLE: &[Key] = &[
     TASKS_PER_REPLICA,
     MAX_QUEUE_WAIT,
+    LATENCY_TARGET,
     EXPECTED_TASK_DURATION,
+    STUCK_AFTER,
     POD_STARTUP_TIME,
     NODE_STARTUP_TIME,
     DRAIN_TIME,

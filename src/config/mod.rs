@@ -7,6 +7,9 @@ pub mod keys;
 pub mod server;
 pub mod tenants;
 pub mod trigger;
+pub mod workers;
 
+mod api_key;
+mod numbers;
 mod policy;
 mod yaml;

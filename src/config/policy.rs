@@ -12,7 +12,9 @@ pub(super) fn parse(fields: &mut Fields<'_>, tick: Duration) -> Option<Policy> {
     let workload: Option<WorkloadName> = fields.read(&keys::WORKLOAD);
     let tasks_per_replica: Option<Positive> = fields.read(&keys::TASKS_PER_REPLICA);
     let max_queue_wait: Option<PositiveSpan> = fields.read(&keys::MAX_QUEUE_WAIT);
+    let latency_target: Option<PositiveSpan> = fields.read(&keys::LATENCY_TARGET);
     let expected_task_duration: Option<PositiveSpan> = fields.read(&keys::EXPECTED_TASK_DURATION);
+    let stuck_after: Option<PositiveSpan> = fields.read(&keys::STUCK_AFTER);
     let pod_startup: Option<Span> = fields.read(&keys::POD_STARTUP_TIME);
     let node_startup: Option<Span> = fields.read(&keys::NODE_STARTUP_TIME);
     let drain_time: Option<Span> = fields.read(&keys::DRAIN_TIME);
@@ -25,7 +27,9 @@ pub(super) fn parse(fields: &mut Fields<'_>, tick: Duration) -> Option<Policy> {
         replicas: replicas?,
         tasks_per_replica: tasks_per_replica?.0,
         max_queue_wait: max_queue_wait?.0,
+        latency_target: latency_target.map(|span| span.0),
         expected_task_duration: expected_task_duration.map(|span| span.0),
+        stuck_after: stuck_after?.0,
         start_up: pod_startup?.0 + node_startup?.0,
         drain_time: drain_time?.0,
         activation_backlog: activation_backlog?,

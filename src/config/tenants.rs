@@ -1,9 +1,9 @@
-//! Which namespace may use which connections and queues.
+//! Which namespace may use which connections, queues and limits.
 //!
 //! A trigger is user input, and the scaler holds the credentials: without this, everybody who can write a
 //! ScaledObject could read every queue that the scaler can.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who may use what.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +15,13 @@ pub enum Tenants {
     Closed(BTreeMap<String, Tenant>),
 }
 
-/// What one namespace may use: patterns of queue names, by connection.
+/// What one namespace may use.
 #[derive(Clone, Debug, Default)]
 pub struct Tenant {
-    /// Connection → patterns; `*` stands for any text.
+    /// Connection → patterns of the names of queues and of workers; `*` stands for any text.
     pub connections: BTreeMap<String, Vec<String>>,
+    /// Names of limits that its workers may share.
+    pub llm_limits: BTreeSet<String>,
 }
 
 /// A namespace asked for what it may not use.
@@ -43,10 +45,18 @@ pub enum Forbidden {
         /// For what.
         queue: String,
     },
+    /// The limit, or all of them.
+    #[error("namespace `{namespace}` may not use the LLM limit `{limit}`")]
+    Limit {
+        /// Who asked.
+        namespace: String,
+        /// For what.
+        limit: String,
+    },
 }
 
 impl Tenants {
-    /// Lets `namespace` read `queues` through `connection`, or not.
+    /// Lets `namespace` read `queues`, or what workers of that name report, through `connection`, or not.
     ///
     /// # Errors
     /// When it may not.
@@ -69,6 +79,21 @@ impl Tenants {
                 queue: (*queue).to_owned(),
             }),
         }
+    }
+
+    /// Lets workers of `namespace` share `limit`, or not.
+    ///
+    /// # Errors
+    /// When they may not.
+    pub fn permit_limit(&self, namespace: &str, limit: &str) -> Result<(), Forbidden> {
+        let may = match self {
+            Self::Open => true,
+            Self::Closed(tenants) => {
+                tenants.get(namespace).is_some_and(|tenant| tenant.llm_limits.contains(limit))
+            }
+        };
+        let (namespace, limit) = (namespace.to_owned(), limit.to_owned());
+        if may { Ok(()) } else { Err(Forbidden::Limit { namespace, limit }) }
     }
 }
 
@@ -114,8 +139,7 @@ mod tests {
     #[test]
     fn present_tenants_close_the_server_to_all_others() {
         let patterns = BTreeMap::from([("main".to_owned(), vec!["acme:*".to_owned()])]);
-        let tenants =
-            Tenants::Closed(BTreeMap::from([("acme".to_owned(), Tenant { connections: patterns })]));
+        let tenants = closed(Tenant { connections: patterns, ..Tenant::default() });
         assert_eq!(tenants.permit("acme", "main", &["acme:tasks", "acme:busy"]), Ok(()));
         let refused = |namespace, connection, queues: &[&str]| {
             tenants.permit(namespace, connection, queues).unwrap_err().to_string()
@@ -127,5 +151,23 @@ mod tests {
             "namespace `acme` may not read `zeta:tasks` on the connection `main`"
         );
         assert_eq!(Tenants::Open.permit("zeta", "main", &["x"]), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_server_gives_no_limit_that_it_does_not_name() {
+        let llm_limits = BTreeSet::from(["prod".to_owned()]);
+        let tenants = closed(Tenant { llm_limits, ..Tenant::default() });
+        assert_eq!(tenants.permit_limit("acme", "prod"), Ok(()));
+        for (namespace, limit) in [("acme", "other"), ("zeta", "prod")] {
+            assert_eq!(
+                tenants.permit_limit(namespace, limit).unwrap_err().to_string(),
+                format!("namespace `{namespace}` may not use the LLM limit `{limit}`")
+            );
+        }
+        assert_eq!(Tenants::Open.permit_limit("zeta", "prod"), Ok(()));
+    }
+
+    fn closed(acme: Tenant) -> Tenants {
+        Tenants::Closed(BTreeMap::from([("acme".to_owned(), acme)]))
     }
 }

@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config::server::{Connection, Server};
-use crate::config::{keys, policy};
+use crate::config::workers::{LimitUse, WorkersAt};
+use crate::config::{keys, policy, workers};
 use crate::engine::policy::Policy;
 use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, nearest};
 use crate::sources::{Plan, Spec};
@@ -24,6 +25,10 @@ pub struct Trigger {
     pub plan: Arc<dyn Plan>,
     /// Through which connection.
     pub connection: Arc<Connection>,
+    /// Where its workers report, if they do.
+    pub workers: Option<WorkersAt>,
+    /// The limit that its workers share, if they share one.
+    pub limit: Option<LimitUse>,
 }
 
 /// Tells triggers apart. KEDA sends no index, so two triggers of one ScaledObject differ by their keys only.
@@ -55,10 +60,21 @@ pub enum Refusal {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// The server knows no such limit.
+    #[error("no LLM limit named `{name}`{}", in_brackets(hint.as_ref()))]
+    UnknownLimit {
+        /// The name.
+        name: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
     /// The namespace may not use what it asks for.
     #[error("{0}")]
     Forbidden(#[from] crate::config::tenants::Forbidden),
 }
+
+/// What the problems of a trigger are in.
+pub(super) const SUBJECT: &str = "the trigger metadata";
 
 fn in_brackets(hint: Option<&String>) -> String {
     hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default()
@@ -67,7 +83,7 @@ fn in_brackets(hint: Option<&String>) -> String {
 /// Reads the trigger of ScaledObject `name` in `namespace` out of its metadata.
 ///
 /// # Errors
-/// When the metadata is wrong, names an unknown connection, or one that the namespace may not use.
+/// When the metadata is wrong, names an unknown connection or limit, or one that the namespace may not use.
 pub fn parse(
     server: &Server,
     namespace: &str,
@@ -81,6 +97,7 @@ pub fn parse(
     let source = source(&mut fields, server);
     let connection: Option<String> = fields.read(&keys::CONNECTION);
     let policy = policy::parse(&mut fields, server.tick);
+    let asked = workers::parse(&mut fields, server);
     let plan = source.and_then(|source| (source.parse)(&mut fields));
     if source.is_none() {
         // Nobody can say which of their keys are right, but a key that none of them has is wrong.
@@ -90,16 +107,24 @@ pub fn parse(
     fields.refuse_unknown(keys::KEDAS, &moved);
 
     let problems = fields.finish();
-    Invalid::unless_empty("the trigger metadata", problems)?;
-    let (Some(source), Some(connection), Some(policy), Some(plan)) = (source, connection, policy, plan)
+    Invalid::unless_empty(SUBJECT, problems)?;
+    let (Some(source), Some(connection), Some(policy), Some(asked), Some(plan)) =
+        (source, connection, policy, asked, plan)
     else {
         return Err(unexplained().into());
     };
     let connection = connect(server, source, &connection)?;
+    let (workers, limit) = asked.find(server, source, plan.as_ref())?;
     server.tenants.permit(namespace, &connection.name, &plan.names())?;
+    if let Some(WorkersAt { connection, plan, .. }) = &workers {
+        server.tenants.permit(namespace, &connection.name, &plan.names())?;
+    }
+    if let Some(LimitUse { limit, .. }) = &limit {
+        server.tenants.permit_limit(namespace, &limit.name)?;
+    }
     let fingerprint = Fingerprint::of(source, &values);
     let id = TriggerId { namespace: namespace.into(), name: name.into(), fingerprint };
-    Ok(Trigger { id, policy, source, plan, connection })
+    Ok(Trigger { id, policy, source, plan, connection, workers, limit })
 }
 
 /// The metadata, and the server's defaults for what it leaves out.
@@ -138,16 +163,9 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
     known
 }
 
-/// The named connection, or, in development, one that the trigger describes by a URL.
+/// The connection to the queue.
 fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Connection>, Refusal> {
-    if name.contains("://") {
-        return inline(server, source, name).map_err(Refusal::from);
-    }
-    let Some(connection) = server.connections.get(name) else {
-        let hint = nearest(name, server.connections.keys().map(String::as_str))
-            .or_else(|| Some("name it under `connections` in the server's file".to_owned()));
-        return Err(Refusal::UnknownConnection { name: name.to_owned(), hint });
-    };
+    let connection = connection(server, source, name, &keys::CONNECTION)?;
     if connection.kind.name != source.connection.name {
         let message = format!(
             "`{name}` is a connection of type {}, not {}",
@@ -155,18 +173,35 @@ fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Con
         );
         return Err(one(&keys::CONNECTION, message).into());
     }
-    Ok(Arc::clone(connection))
+    Ok(connection)
 }
 
-fn inline(server: &Server, source: &'static Spec, url: &str) -> Result<Arc<Connection>, Invalid> {
+/// The connection that `key` names, or, in development, one of the source's kind that it describes by a URL.
+pub(super) fn connection(
+    server: &Server,
+    source: &'static Spec,
+    name: &str,
+    key: &Key,
+) -> Result<Arc<Connection>, Refusal> {
+    if name.contains("://") {
+        return inline(server, source, name, key).map_err(Refusal::from);
+    }
+    server.connections.get(name).cloned().ok_or_else(|| {
+        let hint = nearest(name, server.connections.keys().map(String::as_str))
+            .or_else(|| Some("name it under `connections` in the server's file".to_owned()));
+        Refusal::UnknownConnection { name: name.to_owned(), hint }
+    })
+}
+
+fn inline(server: &Server, source: &'static Spec, url: &str, key: &Key) -> Result<Arc<Connection>, Invalid> {
     if !server.allow_inline_connections {
         // The address may hold credentials, so it is not repeated.
-        return Err(one(&keys::CONNECTION, "an address in a trigger is refused: name a connection"));
+        return Err(one(key, "an address in a trigger is refused: name a connection"));
     }
     let values = BTreeMap::from([("url".to_owned(), Value::Text(url.to_owned()))]);
-    let mut fields = Fields::new("metadata.connection", &values);
+    let mut fields = Fields::new(format!("metadata.{}", key.name), &values);
     let endpoint = (source.connection.parse)(&mut fields);
-    Invalid::unless_empty("the trigger metadata", fields.finish())?;
+    Invalid::unless_empty(SUBJECT, fields.finish())?;
     let endpoint = endpoint.ok_or_else(unexplained)?;
     Ok(Arc::new(Connection { name: endpoint.address().into(), kind: source.connection, endpoint }))
 }
@@ -174,10 +209,7 @@ fn inline(server: &Server, source: &'static Spec, url: &str) -> Result<Arc<Conne
 fn one(key: &Key, message: impl Into<String>) -> Invalid {
     let hint = Some(format!("{}, e.g. `{}`", key.help, key.example));
     let path = format!("metadata.{}", key.name);
-    Invalid {
-        subject: "the trigger metadata",
-        problems: vec![Problem { path, message: message.into(), hint }],
-    }
+    Invalid { subject: SUBJECT, problems: vec![Problem { path, message: message.into(), hint }] }
 }
 
 /// A source that parses nothing must say why; one that does not has a bug, and is still not served.

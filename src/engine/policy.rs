@@ -14,8 +14,12 @@ pub struct Policy {
     pub tasks_per_replica: NonZeroU32,
     /// The promise W: 95 % of tasks start within it.
     pub max_queue_wait: Duration,
+    /// 95th percentile of wait and service together that is wanted, if one is.
+    pub latency_target: Option<Duration>,
     /// Service time until it is measured; `None` if the user gave none either.
     pub expected_task_duration: Option<Duration>,
+    /// How long running tasks may show no progress before they weigh one replica together.
+    pub stuck_after: Duration,
     /// Start-up time L, from the decision to a ready replica.
     pub start_up: Duration,
     /// How long a worker may finish tasks after SIGTERM.

@@ -160,7 +160,7 @@ impl Watched {
     /// What is shown of it; `None` before the first evaluation.
     pub fn report(&self) -> Option<Report> {
         let evaluation = self.evaluation()?;
-        let Trigger { id, policy, source, plan: _, connection } = &self.trigger;
+        let Trigger { id, policy, source, plan: _, connection, workers: _, limit: _ } = &self.trigger;
         let Evaluation { signals, decision, error } = evaluation.as_ref();
         Some(Report {
             namespace: Arc::clone(&id.namespace),

@@ -83,7 +83,7 @@ pub(super) fn unknown_metric(name: &str) -> Status {
 pub(super) fn refusal(refusal: &Refusal) -> Status {
     let code = match refusal {
         Refusal::Invalid(_) => Code::InvalidArgument,
-        Refusal::UnknownConnection { .. } => Code::FailedPrecondition,
+        Refusal::UnknownConnection { .. } | Refusal::UnknownLimit { .. } => Code::FailedPrecondition,
         Refusal::Forbidden(_) => Code::PermissionDenied,
     };
     status(code, refusal.to_string())

@@ -18,6 +18,8 @@ fn an_empty_file_is_a_server_with_defaults() {
     assert_eq!(server.tick, Duration::from_secs(5));
     assert_eq!(server.max_triggers, 20_000);
     assert_eq!(server.max_connection_age, Duration::from_secs(300));
+    assert_eq!(server.minute, Duration::from_secs(60));
+    assert!(server.limits.is_empty());
     assert!(server.tls.is_none() && server.admin_token.is_none() && server.connections.is_empty());
     assert!(matches!(server.tenants, Tenants::Open));
 }
@@ -95,8 +97,9 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     let text = read("examples/agent-scaler.yaml");
     let (live, bare) = (Server::parse(&text, ALL).unwrap(), Server::parse("", ALL).unwrap());
     let scalars = |server: &Server| {
-        let Server { listen, admin, tls, tick, max_triggers, max_connection_age, .. } = server.clone();
-        (listen, admin, tls, tick, max_triggers, max_connection_age)
+        let Server { listen, admin, tls, tick, max_triggers, max_connection_age, minute, .. } =
+            server.clone();
+        (listen, admin, tls, tick, max_triggers, max_connection_age, minute)
     };
     assert_eq!(scalars(&live), scalars(&bare));
     assert!(live.connections.is_empty() && live.defaults.is_empty() && live.admin_token.is_none());

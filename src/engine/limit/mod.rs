@@ -1,5 +1,7 @@
 //! One LLM rate-limit budget, which several triggers may share.
 
+pub mod policy;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent_scaler::clock::Clock;
-use agent_scaler::config::server::{Connection, Server};
+use agent_scaler::config::server::{Connection, Limit, Server};
 use agent_scaler::engine::decision::LimitedBy;
 use agent_scaler::engine::signals::{InFlight, Reading};
 use agent_scaler::scaler::Scaler;
@@ -113,8 +113,12 @@ pub(crate) fn server(file: &str, script: &Arc<Script>) -> Server {
     let file = format!("listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{tick}{file}");
     let mut server = Server::parse(&file, SOURCES).unwrap();
     let endpoint = Arc::new(Stage(Arc::clone(script)));
-    let connection = Connection { name: "script".into(), kind: &KIND, endpoint };
-    server.connections.insert("script".to_owned(), Arc::new(connection));
+    let connection = Arc::new(Connection { name: "script".into(), kind: &KIND, endpoint });
+    server.connections.insert("script".to_owned(), Arc::clone(&connection));
+    // A file that has limits names the connection itself, and they know only that one.
+    for limit in server.limits.values_mut().filter(|limit| limit.connection.name == connection.name) {
+        *limit = Arc::new(Limit { connection: Arc::clone(&connection), ..Limit::clone(limit) });
+    }
     server
 }
 

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use agent_scaler::engine::signals::Reading;
+use agent_scaler::engine::limit::LimitSeen;
+use agent_scaler::engine::signals::{Reading, Workers};
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
-use agent_scaler::sources::{ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
+use agent_scaler::sources::{
+    ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Reports, Sighting, Spec,
+};
 use async_trait::async_trait;
 
 const QUEUE: Key = Key {
@@ -27,47 +30,90 @@ const SCRIPTED: Spec = Spec {
     connection: &KIND,
 };
 
-/// The kind of the script's connection.
+/// The kind of the script's connection. One that a server's file names has an empty script of its own, until
+/// the harness gives it the test's.
 pub(crate) const KIND: ConnectionKind = ConnectionKind {
     name: "scripted",
     summary: "a test",
     keys: &[],
     moved: &[],
-    parse: |_| None,
-    reports: None,
+    parse: |_| Some(Arc::new(Stage(Arc::default()))),
+    reports: Some(Reports {
+        workers: |scope, _| Arc::new(Reported { what: "workers of", scope: scope.to_owned() }),
+        limit: |scope| Arc::new(Reported { what: "limit", scope: scope.to_owned() }),
+    }),
 };
+
+/// What workers report under a name.
+#[derive(Debug)]
+struct Reported {
+    what: &'static str,
+    scope: String,
+}
+
+impl Plan for Reported {
+    fn queue(&self) -> String {
+        format!("{} {}", self.what, self.scope)
+    }
+
+    fn name(&self) -> String {
+        self.scope.clone()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        vec![&self.scope]
+    }
+
+    fn shows_running(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
 
 /// The sources of this build, and the scripted one.
 pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED];
 
-/// What every queue of one connection shows.
+/// What everything behind one connection shows.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
-    queues: Mutex<BTreeMap<String, Shows>>,
-}
-
-/// What one queue shows; one that was never named never answers.
-#[derive(Clone, Debug)]
-enum Shows {
-    Reading(Reading),
-    Error(ReadError),
+    /// By the whole name of a plan: `queue jobs`, `workers of jobs`, `limit prod`.
+    shown: Mutex<BTreeMap<String, Result<Sighting, ReadError>>>,
 }
 
 impl Script {
     /// From now on `queue` shows `reading`.
     pub(crate) fn shows(&self, queue: &str, reading: Reading) {
-        self.queues.lock().unwrap().insert(queue.to_owned(), Shows::Reading(reading));
+        self.show(format!("queue {queue}"), Ok(reading.into()));
     }
 
     /// From now on reading `queue` fails, and loses the connection.
     pub(crate) fn breaks(&self, queue: &str) {
         let error = ReadError::Unreachable { endpoint: "script".into(), message: "it is down".into() };
-        self.queues.lock().unwrap().insert(queue.to_owned(), Shows::Error(error));
+        self.show(format!("queue {queue}"), Err(error));
     }
 
     /// From now on reading `queue`, and all that is read with it, hangs.
     pub(crate) fn hangs(&self, queue: &str) {
-        self.queues.lock().unwrap().remove(queue);
+        self.shown.lock().unwrap().remove(&format!("queue {queue}"));
+    }
+
+    fn show(&self, plan: String, sighting: Result<Sighting, ReadError>) {
+        self.shown.lock().unwrap().insert(plan, sighting);
+    }
+
+    /// What `plan` shows; `None` for a queue that was never named, which never answers.
+    fn sighting(&self, plan: &dyn Plan) -> Option<Result<Sighting, ReadError>> {
+        let name = plan.queue();
+        let shown = self.shown.lock().unwrap().get(&name).cloned();
+        // Nobody reports, and nothing is known of any limit.
+        shown.or_else(|| match name.split_once(' ')?.0 {
+            "workers" => Some(Ok(Sighting::Workers(Workers::default()))),
+            "limit" => Some(Ok(Sighting::Limit(LimitSeen::default()))),
+            _ => None,
+        })
     }
 }
 
@@ -89,15 +135,11 @@ impl Endpoint for Stage {
 #[async_trait]
 impl Client for Stage {
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
-        let shown: Vec<Option<Shows>> = {
-            let queues = self.0.queues.lock().unwrap();
-            plans.iter().map(|plan| queues.get(plan.names()[0]).cloned()).collect()
-        };
+        let shown: Vec<_> = plans.iter().map(|plan| self.0.sighting(plan.as_ref())).collect();
         let mut results = Vec::new();
-        for shows in shown {
-            results.push(match shows {
-                Some(Shows::Reading(reading)) => Ok(reading.into()),
-                Some(Shows::Error(error)) => Err(error),
+        for sighting in shown {
+            results.push(match sighting {
+                Some(sighting) => sighting,
                 None => std::future::pending().await,
             });
         }
