@@ -46,7 +46,9 @@ fn estimates(criterion: &mut Criterion) {
 
     group.bench_function("observe", |bencher| bencher.iter(|| observe(&mut throughput)));
     let (policy, queue) = (policy(ReplicaRange::CEILING), seen(queue(40, 12), now));
-    group.bench_function("signals", |bencher| bencher.iter(|| throughput.signals(&policy, queue.clone())));
+    group.bench_function("signals", |bencher| {
+        bencher.iter(|| throughput.signals(&policy, queue.clone(), None, now))
+    });
     group.finish();
 }
 
@@ -62,8 +64,8 @@ struct Case {
 
 impl Case {
     fn decide(&self) -> (Decision, Memory) {
-        let want = want(&self.policy, &self.signals, &self.memory);
-        decide(&self.policy, &self.signals, want, &self.memory, self.now)
+        let want = want(&self.policy, &self.signals, &self.memory, self.now);
+        decide(&self.policy, &self.signals, want, None, &self.memory, self.now)
     }
 }
 
@@ -83,8 +85,8 @@ fn all_rules() -> Case {
     // The running tasks were taken when there was no budget.
     let before = signals(queue(0, 2_400));
     let unbounded = policy(ReplicaRange::CEILING);
-    let wanted = want(&unbounded, &before, &Memory::default());
-    let (_, memory) = decide(&unbounded, &before, wanted, &Memory::default(), Timestamp::default());
+    let wanted = want(&unbounded, &before, &Memory::default(), Timestamp::default());
+    let (_, memory) = decide(&unbounded, &before, wanted, None, &Memory::default(), Timestamp::default());
     let late = Percentile { p95: Duration::from_secs(300), samples: 50 };
     let reading = Reading { waits: Some(late), ceiling: Some(1_000), ..queue(10_000, 600) };
     Case {
@@ -105,8 +107,8 @@ fn unseen() -> Case {
     for tick in 0..120 {
         now = now + TICK;
         let signals = signals_at(hidden(12_000 - 100 * tick), now);
-        let wanted = want(&policy, &signals, &memory);
-        memory = decide(&policy, &signals, wanted, &memory, now).1;
+        let wanted = want(&policy, &signals, &memory, now);
+        memory = decide(&policy, &signals, wanted, None, &memory, now).1;
     }
     let signals = signals_at(hidden(10), now);
     Case { policy, signals, memory, now, speaking: vec![LimitedBy::UnseenTasks] }
@@ -138,7 +140,8 @@ fn signals(queue: Reading) -> Signals {
 
 fn signals_at(queue: Reading, at: Timestamp) -> Signals {
     let service = seen(Duration::from_secs(10), at);
-    Signals { queue: seen(queue, at), service, arrivals: seen(2.0, at) }
+    let arrivals = seen(2.0, at);
+    Signals { queue: seen(queue, at), service, arrivals, workers: None, silent: false, last_ended: None }
 }
 
 fn seen<T>(value: T, at: Timestamp) -> Signal<T> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::limit::Dimension;
+use crate::engine::limit::share::Share;
 use crate::engine::signals::Cause;
 use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
@@ -26,6 +28,8 @@ pub struct Decision {
     pub steps: Vec<Step>,
     /// The demand before any rule; absent while the queue has never been read.
     pub want: Option<Want>,
+    /// What a rate limit leaves to it; absent if it uses none.
+    pub share: Option<Share>,
     /// What becomes of the backlog.
     pub outlook: Outlook,
     /// What another configuration would have given.
@@ -93,6 +97,12 @@ pub enum LimitedBy {
     Promise,
     /// More slots would be of no use to the queue.
     Ceiling,
+    /// Tasks run and none ends.
+    NoProgress,
+    /// The rate limit of the model's provider feeds no more.
+    LlmLimit,
+    /// The provider refuses everything for a while: a quota or a budget is used up.
+    LlmBlocked,
     /// Running tasks hold their replicas.
     RunningTasks,
     /// Tasks that the queue cannot show may be running.
@@ -109,10 +119,13 @@ pub enum LimitedBy {
 
 impl LimitedBy {
     /// Every value, in the order of the rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Demand,
         Self::Promise,
         Self::Ceiling,
+        Self::NoProgress,
+        Self::LlmLimit,
+        Self::LlmBlocked,
         Self::RunningTasks,
         Self::UnseenTasks,
         Self::Activation,
@@ -127,6 +140,9 @@ impl LimitedBy {
             Self::Demand => "demand",
             Self::Promise => "promise",
             Self::Ceiling => "ceiling",
+            Self::NoProgress => "no_progress",
+            Self::LlmLimit => "llm_limit",
+            Self::LlmBlocked => "llm_blocked",
             Self::RunningTasks => "running_tasks",
             Self::UnseenTasks => "unseen_tasks",
             Self::Activation => "activation",
@@ -164,6 +180,8 @@ pub struct Alternative {
 pub enum Change {
     /// Without the rule that limits.
     Without(LimitedBy),
+    /// With twice the rate limit in this dimension.
+    TwiceTheLimit(Dimension),
     /// With this promise.
     MaxQueueWait(Duration),
 }

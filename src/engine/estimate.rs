@@ -1,10 +1,11 @@
 //! Service time and arrival rate out of counters.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::policy::Policy;
-use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals};
+use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals, Workers};
 use crate::timestamp::Timestamp;
 
 /// Minutes that are remembered: long enough for rare tasks, short enough to follow a change.
@@ -115,10 +116,23 @@ impl Throughput {
         (seconds >= 60.0).then(|| added as f64 / seconds)
     }
 
-    /// Everything the engine is told about a trigger with `policy` on this queue.
-    pub fn signals(&self, policy: &Policy, queue: Signal<Reading>) -> Signals {
+    /// Everything the engine is told about a trigger with `policy` on this queue, whose workers report `workers`;
+    /// `None` if it is not known where they report.
+    pub fn signals(
+        &self,
+        policy: &Policy,
+        queue: Signal<Reading>,
+        workers: Option<&Signal<Arc<Workers>>>,
+        now: Timestamp,
+    ) -> Signals {
+        let reported = Reported::of(workers, policy, now);
+        let shows_running = queue.seen().is_some_and(|reading| reading.in_flight.is_some());
+        let queue = reported.put_into(queue);
         let at = self.last.map(|sample| sample.at).unwrap_or_default();
-        let measured = self.service().map(|value| Signal::Seen { value, at, quality: Quality::Measured });
+        // What workers report is net of what a rate limit cost them; what the queue shows is not.
+        let service =
+            reported.fresh.as_ref().and_then(|workers| workers.service()).or_else(|| self.service());
+        let measured = service.map(|value| Signal::Seen { value, at, quality: Quality::Measured });
         let expected = || {
             let value = policy.expected_task_duration?;
             Some(Signal::Seen { value, at, quality: Quality::Estimated })
@@ -128,7 +142,49 @@ impl Throughput {
             || Signal::Missing(Cause::new("not counted for a minute yet")),
             |value| Signal::Seen { value, at, quality: Quality::Measured },
         );
-        Signals { queue, service: measured.or_else(expected).unwrap_or_else(unknown), arrivals }
+        let service = measured.or_else(expected).unwrap_or_else(unknown);
+        let counted = self.last.and_then(|sample| sample.completed).map(|completed| (0, completed));
+        let last_ended = reported.fresh.as_ref().map(|workers| workers.last_ended()).or(counted);
+        let Reported { fresh: workers, last, is_old } = reported;
+        let silent = is_old && last.is_some() && !shows_running;
+        Signals { queue, service, arrivals, workers, silent, last_ended }
+    }
+}
+
+/// What workers report, with what its age makes of it.
+struct Reported {
+    fresh: Option<Arc<Workers>>,
+    last: Option<Arc<Workers>>,
+    /// They could be asked once, and lately could not.
+    is_old: bool,
+}
+
+impl Reported {
+    fn of(workers: Option<&Signal<Arc<Workers>>>, policy: &Policy, now: Timestamp) -> Self {
+        let Some(Signal::Seen { value, at, .. }) = workers else {
+            return Self { fresh: None, last: None, is_old: false };
+        };
+        let is_fresh = now.since(*at) <= policy.fresh_for;
+        let last = Some(Arc::clone(value)).filter(|workers| workers.tell_what_runs());
+        Self { fresh: last.clone().filter(|_| is_fresh), last, is_old: !is_fresh }
+    }
+
+    /// The queue's reading with what the workers know of it.
+    fn put_into(&self, queue: Signal<Reading>) -> Signal<Reading> {
+        let Signal::Seen { mut value, at, quality } = queue else { return queue };
+        let seen = value.in_flight.map(InFlight::tasks);
+        if let Some(workers) = &self.fresh {
+            let running = seen.unwrap_or(0).max(workers.running());
+            value.in_flight = match value.in_flight {
+                Some(InFlight::Estimated(tasks)) if tasks >= running => Some(InFlight::Estimated(running)),
+                Some(_) | None => Some(InFlight::Known(running)),
+            };
+            value.waits = workers.waits().or(value.waits);
+            value.services = workers.durations().or(value.services);
+        } else if let (None, Some(last)) = (seen, &self.last) {
+            value.in_flight = Some(InFlight::Estimated(last.running()));
+        }
+        Signal::Seen { value, at, quality }
     }
 }
 
@@ -210,6 +266,25 @@ mod tests {
             assert_eq!(throughput.arrivals().is_some(), tick >= 12, "tick {tick}");
         }
         assert_eq!(throughput.arrivals(), Some(3.0));
+    }
+
+    #[test]
+    fn workers_tell_what_a_list_cannot_and_their_silence_is_not_idleness() {
+        let policy = crate::engine::testing::policy(|_| {});
+        let list = Signal::Seen {
+            value: Reading { ready: Some(3), ..Reading::default() },
+            at: at(0),
+            quality: Quality::Measured,
+        };
+        let told = |leases, read: Timestamp, now| {
+            let value = Arc::new(Workers { leases, ..Workers::default() });
+            let workers = Signal::Seen { value, at: read, quality: Quality::Measured };
+            let signals = Throughput::default().signals(&policy, list.clone(), Some(&workers), now);
+            (signals.queue.seen().unwrap().in_flight, signals.silent)
+        };
+        assert_eq!(told(7, at(0), at(3)), (Some(InFlight::Known(7)), false));
+        assert_eq!(told(7, at(0), at(4)), (Some(InFlight::Estimated(7)), true));
+        assert_eq!(told(0, at(0), at(3)), (None, false), "nobody reports under this name");
     }
 
     fn at(tick: u64) -> Timestamp {

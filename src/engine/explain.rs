@@ -4,7 +4,9 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use crate::engine::decision::{Answer, Change, Decision, LimitedBy, Outlook, Size, Unknown};
-use crate::engine::want::Want;
+use crate::engine::limit::share::{Bound, Cap, Share};
+use crate::engine::signals::Quality;
+use crate::engine::want::{Odd, Want};
 
 impl Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,7 +20,7 @@ impl Decision {
     /// # Errors
     /// When `f` takes no more.
     pub fn explain(&self, answer: &Answer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answer: _, limited_by, steps, want, outlook, alternatives, read_at } = self;
+        let Self { answer: _, limited_by, steps, want, share, outlook, alternatives, read_at } = self;
         let size = match answer {
             Answer::Unknown(unknown) => return unknown.fmt(f),
             Answer::Held(size) => {
@@ -29,11 +31,15 @@ impl Decision {
         };
         f.write_str(&replicas(size))?;
         if *limited_by != LimitedBy::Demand {
-            write!(f, ", limited by {limited_by}")?;
+            f.write_str(", limited by ")?;
+            self.limit(f)?;
         }
         f.write_str(": ")?;
         if let Some(want) = want {
             sentence(f, want, steps.first().map_or(size.replicas, |step| step.from))?;
+            if let Some(share) = share.as_ref().filter(|_| size.active) {
+                of_share(f, share, want.service, steps.iter().any(|step| step.by == LimitedBy::LlmLimit))?;
+            }
         }
         for alternative in alternatives {
             match alternative.change {
@@ -42,14 +48,69 @@ impl Decision {
                     write!(f, "; without {by} {}", alternative.replicas)?;
                 }
                 Change::Without(_) => {}
+                Change::TwiceTheLimit(dimension) => {
+                    write!(f, "; with twice the {dimension} {}", alternative.replicas)?;
+                }
                 Change::MaxQueueWait(promise) => {
                     let promise = humantime::format_duration(promise);
                     write!(f, "; with maxQueueWait {promise} {}", alternative.replicas)?;
                 }
             }
         }
+        if let Some(excess) = want.and_then(|want| want.out_of_reach) {
+            let excess = rounded(excess);
+            write!(f, "; latencyTarget is out of reach: 5 % of tasks alone run {excess} longer, or more")?;
+        }
         outlook.fmt(f)
     }
+
+    /// What limits, by the name of the limit where it is one.
+    fn limit(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.limited_by, &self.share) {
+            (LimitedBy::LlmLimit, Some(Share { limit, bound: Bound::At(cap), .. })) => {
+                write!(f, "{limit} ({})", cap.dimension)
+            }
+            (LimitedBy::LlmBlocked, Some(Share { limit, blocked: Some(block), .. })) => {
+                write!(f, "{limit} ({} until {})", block.why.label(), block.until)
+            }
+            (limited_by, _) => limited_by.fmt(f),
+        }
+    }
+}
+
+/// What a limit leaves to a trigger: all of it where it is the limit, and only what is wrong where it is not.
+fn of_share(
+    f: &mut fmt::Formatter<'_>,
+    share: &Share,
+    service: Option<Duration>,
+    limits: bool,
+) -> fmt::Result {
+    let Share { limit, blocked: _, bound } = share;
+    let cap = match bound {
+        Bound::At(cap) if limits => cap,
+        Bound::At(_) => return Ok(()),
+        Bound::Open(cause) => return write!(f, "; no cap by {limit}: {cause}"),
+    };
+    let Cap { slots, dimension, amount, per_slot, quality, k, scarce, .. } = cap;
+    let part = amounts(slots * per_slot);
+    write!(f, ", but {part} of {} {dimension} are left to it", amounts(*amount))?;
+    if *k < 1.0 {
+        write!(f, " (the provider admits {:.0} %)", k * 100.0)?;
+    }
+    let about = if *quality == Quality::Estimated { "about " } else { "" };
+    write!(f, ", {about}{} a slot", amounts(*per_slot))?;
+    if let Some(service) = service {
+        write!(f, ": {} tasks/min", amounts(slots * 60.0 / service.as_secs_f64()))?;
+    }
+    if *scarce {
+        f.write_str("; nobody grows beyond their part while so little is left")?;
+    }
+    Ok(())
+}
+
+/// An amount to two figures at least, and without a fraction where it is large.
+fn amounts(amount: f64) -> String {
+    if amount < 9.95 { format!("{amount:.1}") } else { format!("{amount:.0}") }
 }
 
 fn replicas(size: Size) -> String {
@@ -69,7 +130,16 @@ fn sentence(f: &mut fmt::Formatter<'_>, want: &Want, demanded: u32) -> fmt::Resu
         write!(f, ", {} due soon", want.soon)?;
     }
     match want.in_flight {
-        Some(running) => write!(f, " and {running} running want {demanded}"),
+        Some(running) => {
+            write!(f, " and {running} running")?;
+            match want.odd {
+                Odd { stuck: 0, poison: 0 } => {}
+                Odd { stuck, poison: 0 } => write!(f, " ({stuck} stuck)")?,
+                Odd { stuck: 0, poison } => write!(f, " ({poison} poison)")?,
+                Odd { stuck, poison } => write!(f, " ({stuck} stuck, {poison} poison)")?,
+            }
+            write!(f, " want {demanded}")
+        }
         None => write!(f, " want {demanded}; what runs cannot be seen"),
     }
 }
@@ -102,6 +172,9 @@ impl Display for LimitedBy {
             Self::Demand => "demand",
             Self::Promise => "the missed promise (maxQueueWait)",
             Self::Ceiling => "the queue's own ceiling",
+            Self::NoProgress => "tasks that do not end",
+            Self::LlmLimit => "the rate limit",
+            Self::LlmBlocked => "a provider that refuses everything",
             Self::RunningTasks => "running tasks",
             Self::UnseenTasks => "tasks that the queue cannot show",
             Self::Activation => "activationBacklog",
@@ -128,7 +201,9 @@ impl Display for Unknown {
 
 #[cfg(test)]
 mod tests {
+    use crate::engine::limit::{Block, Why};
     use crate::engine::testing::*;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn a_decision_reads_as_one_sentence() {
@@ -148,10 +223,24 @@ mod tests {
         );
         trigger.at(120).sees(queue(0, 0));
         assert_eq!(trigger.decision().to_string(), "0 replicas: nothing waits, nothing runs");
-        trigger.at(140);
+        trigger.at(125).shares(capped(7)).sees(queue(40, 5));
         assert_eq!(
             trigger.decision().to_string(),
-            "0 replicas, the last answer: the queue could not be read since 1970-01-01T00:02:00.000Z"
+            "7 replicas, limited by anthropic-prod (requests/min): 40 waiting and 5 running want 12, but 60 of 60 \
+             requests/min are left to it, 8.6 a slot: 4.7 tasks/min; with twice the requests/min 12; with maxQueueWait \
+             10m 3; backlog gone in 8.6 min"
+        );
+        trigger.at(130).blocked(Block { until: Timestamp::from_millis(3_600_000), why: Why::Quota });
+        trigger.sees(queue(40, 5));
+        assert_eq!(
+            trigger.decision().to_string(),
+            "5 replicas, limited by anthropic-prod (quota until 1970-01-01T01:00:00.000Z): 40 waiting and 5 running \
+             want 12; no cap by anthropic-prod: no limit is known; backlog gone in 3.0 min"
+        );
+        trigger.at(150);
+        assert_eq!(
+            trigger.decision().to_string(),
+            "5 replicas, the last answer: the queue could not be read since 1970-01-01T00:02:10.000Z"
         );
     }
 }

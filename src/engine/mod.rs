@@ -6,6 +6,7 @@ pub mod hpa;
 pub mod limit;
 pub mod minutes;
 pub mod policy;
+pub mod reports;
 mod rules;
 pub mod signals;
 pub mod want;
@@ -14,14 +15,18 @@ mod explain;
 #[cfg(test)]
 mod testing;
 
+use std::time::Duration;
+
 use crate::timestamp::Timestamp;
 
 use decision::{Alternative, Answer, Change, Decision, LimitedBy, Outlook, Size, Step};
+use limit::share::{Bound, Share};
 use policy::Policy;
-use rules::{activation, bounds, ceiling, promise, running, staleness, unseen};
+use rules::{activation, bounds, ceiling, llm_limit, no_progress, promise, running, staleness, unseen};
 use signals::{Reading, Signals};
 use want::Want;
 
+pub use limit::share::share;
 pub use rules::demand::want;
 
 /// What the engine must remember between two decisions about one trigger. It can be lost: a fresh one
@@ -33,16 +38,19 @@ pub struct Memory {
     /// Whether the promise was being missed.
     promise_missed: bool,
     unseen: unseen::Unseen,
+    progress: no_progress::Progress,
 }
 
 /// Decides. Same arguments, same answer: this is the whole contract with replay and with the tests.
 ///
 /// The rules run in the order written here; each either changes the number and says why, or stays silent.
-/// Reading this body and that of `apply_rules` from top to bottom is reading the specification.
+/// Reading this body and that of `apply_rules` from top to bottom is reading the specification. `share` is what
+/// a rate limit leaves to the trigger, `None` if it uses none.
 pub fn decide(
     policy: &Policy,
     signals: &Signals,
     want: Option<Want>,
+    share: Option<&Share>,
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {
@@ -50,51 +58,131 @@ pub fn decide(
     let queue = signals.queue.seen().zip(signals.queue.at());
     let (Some(want), Some((reading, read_at)), None) = (want, queue, &stand_in) else {
         let answer = stand_in.unwrap_or_else(|| staleness::last_or_unknown(memory));
-        return (undecided(signals, want, answer), memory.clone());
+        return (undecided(signals, want, share, answer), memory.clone());
     };
 
     let mut memory = memory.clone();
     memory.promise_missed = want.promise_missed;
+    memory.progress.look(signals, reading, &want, now);
     let shadow = memory.unseen.look(policy, reading, &want, read_at, now);
     if let unseen::Shadow::Unknown(unknown) = shadow {
         let answer = Answer::Unknown(unknown);
-        return (undecided(signals, Some(want), answer), memory);
+        return (undecided(signals, Some(want), share, answer), memory);
     }
 
-    let (size, steps) = apply_rules(policy, reading, &want, &shadow, &memory);
-    memory.last = Some(size);
+    let scene = Scene { policy, signals, reading, want: &want, share, shadow: &shadow, memory: &memory, now };
+    let (size, steps) = scene.apply_rules();
     let decision = Decision {
         answer: Answer::Fresh(size),
         limited_by: steps.last().map_or(LimitedBy::Demand, |step| step.by),
-        outlook: outlook(policy, signals, &want, size),
-        alternatives: alternatives(policy, signals, &shadow, &memory, size, &steps),
+        outlook: scene.outlook(size),
+        alternatives: scene.alternatives(size, &steps),
         steps,
         want: Some(want),
+        share: share.cloned(),
         read_at: signals.queue.at(),
     };
+    memory.last = Some(size);
     (decision, memory)
 }
 
-/// The number, and the rules that made it.
-fn apply_rules(
-    policy: &Policy,
-    reading: &Reading,
-    want: &Want,
-    shadow: &unseen::Shadow,
-    memory: &Memory,
-) -> (Size, Vec<Step>) {
-    let mut draft = Draft { replicas: want.demanded(policy), steps: Vec::new() };
-    // Late tasks first: while the promise is being missed, no part of the backlog may wait for a free slot.
-    draft.apply(promise::catch_up(policy, want, draft.replicas));
-    draft.apply(ceiling::cut(policy, reading, draft.replicas));
-    // Running work outranks what limits growth, because a limit must never kill what it admitted.
-    draft.apply(running::hold(policy, reading, want, memory, draft.replicas));
-    draft.apply(unseen::hold(shadow, draft.replicas));
-    let active = activation::is_active(policy, want, unseen::keeps_active(shadow));
-    draft.apply(activation::sleep(active, draft.replicas));
-    // The user's bounds come last: they are a budget, and outrank everything.
-    draft.apply(bounds::clamp(policy, active, draft.replicas));
-    (Size { replicas: draft.replicas, active }, draft.steps)
+/// The slots that a trigger claims of a limit: its demand after the rules that no limit outranks. `None` while it
+/// is inactive.
+pub fn claimed(policy: &Policy, signals: &Signals, want: &Want) -> Option<f64> {
+    let slots = if want.promise_missed { want.for_every_task(policy) } else { want.slots };
+    let most = f64::from(policy.replicas.max()) * f64::from(policy.tasks_per_replica.get());
+    let ceiling = signals.queue.seen().and_then(|reading| reading.ceiling).map_or(f64::INFINITY, f64::from);
+    let active = activation::is_active(policy, want, signals.silent);
+    active.then(|| slots.min(most).min(ceiling).max(1.0))
+}
+
+/// Everything that the rules look at.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    policy: &'a Policy,
+    signals: &'a Signals,
+    reading: &'a Reading,
+    want: &'a Want,
+    share: Option<&'a Share>,
+    shadow: &'a unseen::Shadow,
+    memory: &'a Memory,
+    now: Timestamp,
+}
+
+impl Scene<'_> {
+    /// The number, and the rules that made it.
+    fn apply_rules(self) -> (Size, Vec<Step>) {
+        let Self { policy, signals, reading, want, share, shadow, memory, now } = self;
+        let mut draft = Draft { replicas: want.demanded(policy), steps: Vec::new() };
+        // Late tasks first: while the promise is being missed, no part of the backlog may wait for a free slot.
+        draft.apply(promise::catch_up(policy, want, draft.replicas));
+        // What more replicas would be of no use to: the queue itself, tasks that never end, the rate limit.
+        draft.apply(ceiling::cut(policy, reading, draft.replicas));
+        draft.apply(no_progress::stop_growth(memory, now, draft.replicas));
+        draft.apply(llm_limit::cut(share, memory, draft.replicas));
+        draft.apply(llm_limit::wait(policy, signals, want, share, memory, now, draft.replicas));
+        // Running work outranks what limits growth, because a limit must never kill what it admitted.
+        draft.apply(running::hold(policy, signals, reading, want, memory, now, draft.replicas));
+        draft.apply(unseen::hold(shadow, draft.replicas));
+        // Who alone could show running tasks is silent: what was active stays so.
+        let was_active = signals.silent && memory.last.is_some_and(|last| last.active);
+        let active = activation::is_active(policy, want, was_active || unseen::keeps_active(shadow));
+        draft.apply(activation::sleep(active, draft.replicas));
+        // The user's bounds come last: they are a budget, and outrank everything.
+        draft.apply(bounds::clamp(policy, active, draft.replicas));
+        (Size { replicas: draft.replicas, active }, draft.steps)
+    }
+
+    /// What becomes of the backlog: it shrinks by what the slots get through, less what arrives.
+    fn outlook(self, size: Size) -> Outlook {
+        let Self { policy, signals, want, share, .. } = self;
+        if want.backlog == 0 {
+            return Outlook::Empty;
+        }
+        let Some(service) = want.service else { return Outlook::NotKnown };
+        let slots = f64::from(size.replicas) * f64::from(policy.tasks_per_replica.get());
+        let fed = match share.map(|share| &share.bound) {
+            Some(Bound::At(cap)) => slots.min(cap.slots),
+            Some(Bound::Open(_)) | None => slots,
+        };
+        let throughput = fed / service.as_secs_f64();
+        let net = throughput - signals.arrivals.seen().copied().unwrap_or(0.0);
+        let seconds = want.backlog as f64 / net;
+        // Slower than a month is as good as never, and no duration can be made of it.
+        if net <= 0.0 || !seconds.is_finite() || seconds > 30.0 * 86_400.0 {
+            return Outlook::Growing;
+        }
+        Outlook::GoneIn(Duration::from_secs_f64(seconds))
+    }
+
+    /// What the last rule cost or saved, and what twice the limit or a looser promise would give.
+    fn alternatives(self, size: Size, steps: &[Step]) -> Vec<Alternative> {
+        const LOOSER: u32 = 5;
+        let mut alternatives = Vec::new();
+        if let Some(step) = steps.last() {
+            alternatives.push(Alternative { change: Change::Without(step.by), replicas: step.from });
+        }
+        if let Some(share) = self.share
+            && let Bound::At(cap) = &share.bound
+            && steps.iter().any(|step| step.by == LimitedBy::LlmLimit)
+        {
+            let twice = limit::share::Cap { replicas: cap.twice, scarce: false, ..cap.clone() };
+            let share = Share { bound: Bound::At(twice), ..share.clone() };
+            let (other, _) = Scene { share: Some(&share), ..self }.apply_rules();
+            let change = Change::TwiceTheLimit(cap.dimension);
+            alternatives.push(Alternative { change, replicas: other.replicas });
+        }
+        let max_queue_wait = self.policy.max_queue_wait * LOOSER;
+        let looser = Policy { max_queue_wait, ..*self.policy };
+        if let Some(want) = want(&looser, self.signals, self.memory, self.now) {
+            let (other, _) = Scene { policy: &looser, want: &want, ..self }.apply_rules();
+            if other.replicas < size.replicas {
+                let change = Change::MaxQueueWait(max_queue_wait);
+                alternatives.push(Alternative { change, replicas: other.replicas });
+            }
+        }
+        alternatives
+    }
 }
 
 /// A number on its way through the rules.
@@ -112,57 +200,14 @@ impl Draft {
     }
 }
 
-fn undecided(signals: &Signals, want: Option<Want>, answer: Answer) -> Decision {
+fn undecided(signals: &Signals, want: Option<Want>, share: Option<&Share>, answer: Answer) -> Decision {
     let limited_by = match answer {
         Answer::Unknown(decision::Unknown::UnseenTasks { .. }) => LimitedBy::UnseenTasks,
         Answer::Unknown(_) | Answer::Held(_) | Answer::Fresh(_) => LimitedBy::Stale,
     };
-    let read_at = signals.queue.at();
+    let (read_at, share) = (signals.queue.at(), share.cloned());
     let (steps, alternatives) = (Vec::new(), Vec::new());
-    Decision { answer, limited_by, steps, want, outlook: Outlook::NotKnown, alternatives, read_at }
-}
-
-/// What becomes of the backlog: it shrinks by what the slots get through, less what arrives.
-fn outlook(policy: &Policy, signals: &Signals, want: &Want, size: Size) -> Outlook {
-    if want.backlog == 0 {
-        return Outlook::Empty;
-    }
-    let Some(service) = want.service else { return Outlook::NotKnown };
-    let slots = f64::from(size.replicas) * f64::from(policy.tasks_per_replica.get());
-    let throughput = slots / service.as_secs_f64();
-    let net = throughput - signals.arrivals.seen().copied().unwrap_or(0.0);
-    let seconds = want.backlog as f64 / net;
-    // Slower than a month is as good as never, and no duration can be made of it.
-    if net <= 0.0 || !seconds.is_finite() || seconds > 30.0 * 86_400.0 {
-        return Outlook::Growing;
-    }
-    Outlook::GoneIn(std::time::Duration::from_secs_f64(seconds))
-}
-
-/// What the last rule cost or saved, and what a looser promise would give.
-fn alternatives(
-    policy: &Policy,
-    signals: &Signals,
-    shadow: &unseen::Shadow,
-    memory: &Memory,
-    size: Size,
-    steps: &[Step],
-) -> Vec<Alternative> {
-    const LOOSER: u32 = 5;
-    let mut alternatives = Vec::new();
-    if let Some(step) = steps.last() {
-        alternatives.push(Alternative { change: Change::Without(step.by), replicas: step.from });
-    }
-    let max_queue_wait = policy.max_queue_wait * LOOSER;
-    let looser = Policy { max_queue_wait, ..*policy };
-    if let (Some(want), Some(reading)) = (want(&looser, signals, memory), signals.queue.seen()) {
-        let (other, _) = apply_rules(&looser, reading, &want, shadow, memory);
-        if other.replicas < size.replicas {
-            let change = Change::MaxQueueWait(max_queue_wait);
-            alternatives.push(Alternative { change, replicas: other.replicas });
-        }
-    }
-    alternatives
+    Decision { answer, limited_by, steps, want, share, outlook: Outlook::NotKnown, alternatives, read_at }
 }
 
 #[cfg(test)]

@@ -34,12 +34,23 @@ impl Policy {
     /// How long tasks that the queue cannot show are taken to run, if the user does not say: 10 min.
     pub const UNSEEN_FOR: Duration = Duration::from_secs(600);
 
+    /// The least promise that a latency target makes: nothing starts sooner than it is looked for.
+    const LEAST_PROMISE: Duration = Duration::from_secs(5);
+
+    /// The promise W that holds: what a latency target leaves to wait, min(W, target − S95), at least 5 s.
+    ///
+    /// `service` is the 95th percentile of the service time; while it is not known the target says nothing.
+    pub fn promise(&self, service: Option<Duration>) -> Duration {
+        let left = self.latency_target.zip(service).map(|(target, p95)| target.saturating_sub(p95));
+        left.map_or(self.max_queue_wait, |left| left.max(Self::LEAST_PROMISE).min(self.max_queue_wait))
+    }
+
     /// Time left to start the backlog once replicas are ready: T = max(W − L, W/4).
     ///
     /// A quarter of the promise remains even where the start-up alone breaks it: asking for ever more
     /// replicas would not bring the first one sooner.
-    pub fn time_to_start(&self) -> Duration {
-        self.max_queue_wait.saturating_sub(self.start_up).max(self.max_queue_wait / 4)
+    pub fn time_to_start(&self, promise: Duration) -> Duration {
+        promise.saturating_sub(self.start_up).max(promise / 4)
     }
 
     /// How long running tasks that the queue cannot show are taken to go on.

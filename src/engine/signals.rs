@@ -207,4 +207,10 @@ pub struct Signals {
     pub service: Signal<Duration>,
     /// New tasks per second; for explanation only, it decides nothing.
     pub arrivals: Signal<f64>,
+    /// What workers report, as of their last reading that is fresh.
+    pub workers: Option<Arc<Workers>>,
+    /// Whether workers who alone can tell what runs could not be asked lately.
+    pub silent: bool,
+    /// Something that changes whenever a task ends; `None` if that is not known.
+    pub last_ended: Option<(u64, u64)>,
 }

@@ -1,11 +1,15 @@
 //! Timelines for the tests of the rules: a trigger that is told what it sees, and asked what it wants.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::decision::{Answer, Decision, LimitedBy, Size};
+use crate::engine::limit::share::{Bound, Cap, Share};
+use crate::engine::limit::{Allowance, Block, Dimension};
 use crate::engine::policy::{Policy, ReplicaRange, Workload};
-use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals};
+use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{Memory, decide, want};
 use crate::timestamp::Timestamp;
@@ -14,6 +18,7 @@ use crate::timestamp::Timestamp;
 pub(crate) struct Trigger {
     policy: Policy,
     signals: Signals,
+    share: Option<Share>,
     memory: Memory,
     now: Timestamp,
     decision: Option<Decision>,
@@ -24,6 +29,7 @@ impl Trigger {
         Self {
             policy: policy(change),
             signals: signals(Signal::Missing(Cause::new("not read yet")), None),
+            share: None,
             memory: Memory::default(),
             now: Timestamp::default(),
             decision: None,
@@ -46,13 +52,39 @@ impl Trigger {
         self
     }
 
+    /// From now on a limit leaves it this.
+    pub(crate) fn shares(&mut self, cap: Cap) -> &mut Self {
+        self.share = Some(Share { limit: "anthropic-prod".into(), blocked: None, bound: Bound::At(cap) });
+        self
+    }
+
+    /// From now on the provider refuses everything.
+    pub(crate) fn blocked(&mut self, block: Block) -> &mut Self {
+        let bound = Bound::Open(Cause::new("no limit is known"));
+        self.share = Some(Share { limit: "anthropic-prod".into(), blocked: Some(block), bound });
+        self
+    }
+
+    /// From now on tasks are known to have ended at this mark.
+    pub(crate) fn ends(&mut self, mark: (u64, u64)) -> &mut Self {
+        self.signals.last_ended = Some(mark);
+        self
+    }
+
+    /// From now on workers report this.
+    pub(crate) fn hears(&mut self, workers: Workers) -> &mut Self {
+        self.signals.workers = Some(Arc::new(workers));
+        self
+    }
+
     fn decide(&mut self) -> &mut Self {
         if self.policy.expected_task_duration.is_some() && self.signals.service.seen().is_none() {
             let value = self.policy.expected_task_duration.unwrap_or_default();
             self.signals.service = Signal::Seen { value, at: self.now, quality: Quality::Estimated };
         }
-        let wanted = want(&self.policy, &self.signals, &self.memory);
-        let (decision, memory) = decide(&self.policy, &self.signals, wanted, &self.memory, self.now);
+        let Self { policy, signals, memory, now, .. } = &*self;
+        let wanted = want(policy, signals, memory, *now);
+        let (decision, memory) = decide(policy, signals, wanted, self.share.as_ref(), memory, *now);
         self.memory = memory;
         self.decision = Some(decision);
         self
@@ -133,7 +165,8 @@ pub(crate) fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
 /// The demand for one reading.
 pub(crate) fn wanted(policy: &Policy, reading: Reading, service: Option<Duration>) -> Want {
     let seen = Signal::Seen { value: reading, at: Timestamp::default(), quality: Quality::Measured };
-    want(policy, &signals(seen, service), &Memory::default()).expect("the queue was read")
+    want(policy, &signals(seen, service), &Memory::default(), Timestamp::default())
+        .expect("the queue was read")
 }
 
 pub(crate) fn signals(queue: Signal<Reading>, service: Option<Duration>) -> Signals {
@@ -141,7 +174,26 @@ pub(crate) fn signals(queue: Signal<Reading>, service: Option<Duration>) -> Sign
         || Signal::Missing(Cause::new("not measured")),
         |value| Signal::Seen { value, at: Timestamp::default(), quality: Quality::Measured },
     );
-    Signals { queue, service, arrivals: Signal::Missing(Cause::new("not measured")) }
+    let arrivals = Signal::Missing(Cause::new("not measured"));
+    Signals { queue, service, arrivals, workers: None, silent: false, last_ended: None }
+}
+
+/// A limit of 60 requests a minute that feeds so many replicas, and twice as many if it were twice as large.
+pub(crate) fn capped(replicas: u32) -> Cap {
+    Cap {
+        replicas,
+        fair: replicas,
+        slots: f64::from(replicas),
+        dimension: Dimension::RequestsPerMinute,
+        amount: 60.0,
+        room: 60.0,
+        per_slot: 60.0 / f64::from(replicas),
+        quality: Quality::Measured,
+        k: 1.0,
+        twice: replicas * 2,
+        scarce: false,
+        allowance: Allowance { slots: f64::from(replicas), rates: BTreeMap::new() },
+    }
 }
 
 /// A queue that shows everything.

@@ -16,6 +16,12 @@ pub struct Want {
     pub soon: u64,
     /// Running tasks F; `None` where the queue cannot show them.
     pub in_flight: Option<u64>,
+    /// Running tasks that are stuck or poison: each kind weighs one replica.
+    pub odd: Odd,
+    /// The promise W that holds.
+    pub promise: Duration,
+    /// By how much tasks alone take longer than the latency target: no number of replicas meets it.
+    pub out_of_reach: Option<Duration>,
     /// Time T left to start the backlog once replicas are ready.
     pub time_to_start: Duration,
     /// Service time S, measured or expected; `None` while it is not known.
@@ -26,6 +32,26 @@ pub struct Want {
     pub promise_missed: bool,
     /// The demand: F + d·(Q + D(L)).
     pub slots: f64,
+}
+
+/// Running tasks that do not do what tasks should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Odd {
+    /// Their worker reports progress, and they have none.
+    pub stuck: u64,
+    /// They were given out three times or more.
+    pub poison: u64,
+}
+
+impl Odd {
+    /// Slots that `running` tasks weigh, these among them: the stuck ones one replica together, and the poison.
+    pub fn weigh(self, policy: &Policy, running: u64) -> u64 {
+        let Self { stuck, poison } = self;
+        let replica = u64::from(policy.tasks_per_replica.get());
+        let stuck = stuck.min(running);
+        let poison = poison.min(running - stuck);
+        running - stuck - poison + stuck.min(replica) + poison.min(replica)
+    }
 }
 
 impl Want {
@@ -40,7 +66,7 @@ impl Want {
     }
 
     /// Replicas for `slots` slots, `tasks_per_replica` to each.
-    fn replicas(policy: &Policy, slots: f64) -> u32 {
+    pub(super) fn replicas(policy: &Policy, slots: f64) -> u32 {
         // Bounded first, so that the conversion is exact.
         let replicas = (slots / f64::from(policy.tasks_per_replica.get()) - ROUNDING).ceil();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to u32's range")]
@@ -53,8 +79,8 @@ impl Want {
         Self::replicas(policy, self.slots)
     }
 
-    /// Replicas with which no task would have to wait for another: one slot a task.
-    pub fn for_every_task(&self, policy: &Policy) -> u32 {
-        Self::replicas(policy, self.running() as f64 + self.waiting() as f64)
+    /// Slots with which no task would have to wait for another.
+    pub fn for_every_task(&self, policy: &Policy) -> f64 {
+        self.odd.weigh(policy, self.running()) as f64 + self.waiting() as f64
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::trigger::{Trigger, TriggerId};
 use crate::engine::decision::Decision;
+use crate::engine::limit::share::LimitState;
 use crate::engine::signals::Signals;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
@@ -45,6 +46,8 @@ pub struct Evaluation {
     pub signals: Arc<Signals>,
     /// What followed.
     pub decision: Arc<Decision>,
+    /// The rate limit that it shares, if it shares one.
+    pub limit: Option<Arc<LimitState>>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
 }
@@ -161,7 +164,7 @@ impl Watched {
     pub fn report(&self) -> Option<Report> {
         let evaluation = self.evaluation()?;
         let Trigger { id, policy, source, plan: _, connection, workers: _, limit: _ } = &self.trigger;
-        let Evaluation { signals, decision, error } = evaluation.as_ref();
+        let Evaluation { signals, decision, limit, error } = evaluation.as_ref();
         Some(Report {
             namespace: Arc::clone(&id.namespace),
             name: Arc::clone(&id.name),
@@ -172,6 +175,7 @@ impl Watched {
             policy: *policy,
             signals: Arc::clone(signals),
             decision: Arc::clone(decision),
+            limit: limit.clone(),
             error: error.clone(),
         })
     }

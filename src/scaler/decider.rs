@@ -1,7 +1,11 @@
 //! The one task that decides. It owns every memory, so nothing is locked and nothing is shared.
 
+mod limits;
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,16 +19,21 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::server::Connection;
 use crate::config::trigger::TriggerId;
+use crate::config::workers::LimitUse;
 use crate::engine::decision::Decision;
 use crate::engine::estimate::Throughput;
+use crate::engine::limit::share::Share;
 use crate::engine::policy::Policy;
-use crate::engine::signals::{Cause, Quality, Reading, Signal, Signals};
+use crate::engine::signals::Signals;
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
-use crate::scaler::reader::{Batch, Item, Reader, Watchlist};
-use crate::sources::{ReadError, Sighting};
+use crate::scaler::reader::{Batch, Item, Reader, Shares, Watchlist};
+use crate::sources::Plan;
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
+
+use limits::Shared;
+use places::Place;
 
 /// Triggers decided in one go, a few microseconds each. After them RPCs have their turn.
 const BETWEEN_YIELDS: usize = 64;
@@ -35,17 +44,25 @@ const BEGUN_AT_A_TIME: usize = 4_096;
 /// Batches that may wait for the decider; a reader that is further ahead waits itself.
 const BATCHES_AHEAD: usize = 16;
 
-/// The engine, as the decider calls it: want, then decide.
-pub(super) type Engine = fn(&Policy, &Signals, &Memory, Timestamp) -> (Decision, Memory);
+/// The engine, as the decider calls it: want, then decide; what a limit leaves was divided before.
+pub(super) type Engine = fn(&Policy, &Signals, Option<&Share>, &Memory, Timestamp) -> (Decision, Memory);
 
 /// The real engine.
 pub(super) fn engine(
     policy: &Policy,
     signals: &Signals,
+    share: Option<&Share>,
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {
-    decide(policy, signals, want(policy, signals, memory), memory, now)
+    decide(policy, signals, want(policy, signals, memory, now), share, memory, now)
+}
+
+/// How long a tick is, and the workers' minute.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) tick: Duration,
+    pub(super) minute: Duration,
 }
 
 /// Decides about every trigger on the board.
@@ -53,11 +70,12 @@ pub(super) struct Decider {
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    tick: Duration,
+    pace: Pace,
     engine: Engine,
     triggers: BTreeMap<TriggerId, Member>,
-    queues: BTreeMap<Arc<str>, Queue>,
-    readers: BTreeMap<Arc<str>, watch::Sender<Watchlist>>,
+    places: BTreeMap<Arc<str>, Place>,
+    limits: BTreeMap<Arc<str>, Shared>,
+    readers: BTreeMap<Arc<str>, Orders>,
     batches: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -65,22 +83,26 @@ pub(super) struct Decider {
     heartbeat: Arc<AtomicU64>,
 }
 
+/// What a reader is told.
+struct Orders {
+    watchlist: watch::Sender<Watchlist>,
+    shares: watch::Sender<Shares>,
+}
+
 /// One trigger, and what is remembered of it.
 struct Member {
     watched: Arc<Watched>,
     memory: Memory,
     queue: Arc<str>,
+    /// Where its workers report.
+    workers: Option<Arc<str>>,
+    /// Name of its limit, and where that is read.
+    limit: Option<(Arc<str>, Arc<str>)>,
+    /// What the limit leaves to it, as of the last division.
+    share: Option<Share>,
     decided_at: Timestamp,
     /// Whether the reader was last told that somebody waits for the first task.
     listed_as_waking: bool,
-}
-
-/// One queue, which several triggers may watch.
-struct Queue {
-    reading: Signal<Reading>,
-    error: Option<Arc<str>>,
-    throughput: Throughput,
-    triggers: BTreeSet<TriggerId>,
 }
 
 impl Decider {
@@ -88,7 +110,7 @@ impl Decider {
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-        tick: Duration,
+        pace: Pace,
         engine: Engine,
         tasks: (TaskTracker, CancellationToken),
     ) -> Self {
@@ -98,10 +120,11 @@ impl Decider {
             board,
             clock,
             metrics,
-            tick,
+            pace,
             engine,
             triggers: BTreeMap::new(),
-            queues: BTreeMap::new(),
+            places: BTreeMap::new(),
+            limits: BTreeMap::new(),
             readers: BTreeMap::new(),
             batches: mpsc::channel(BATCHES_AHEAD),
             tasks,
@@ -117,7 +140,7 @@ impl Decider {
 
     /// Decides until shutdown.
     pub(super) async fn run(mut self, mut begins: mpsc::Receiver<Arc<Watched>>) {
-        let mut tick = interval(self.tick);
+        let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();
         let mut begun = Vec::new();
@@ -140,33 +163,58 @@ impl Decider {
     fn begin(&mut self, begun: impl Iterator<Item = Arc<Watched>>) {
         let mut changed = BTreeSet::new();
         for watched in begun {
-            let trigger = &watched.trigger;
-            let connection = &trigger.connection;
-            let queue: Arc<str> = format!("{} {}", connection.name, trigger.plan.queue()).into();
-            self.read_from(connection);
-            changed.insert(Arc::clone(&connection.name));
-            let id = trigger.id.clone();
+            let id = watched.trigger.id.clone();
+            changed.insert(Arc::clone(&watched.trigger.connection.name));
             if self.triggers.get(&id).is_some_and(|member| Arc::ptr_eq(&member.watched, &watched)) {
                 // Known, and listened to from now on: the watchlist says whether its first task is waited for.
                 continue;
             }
-            self.queues.entry(Arc::clone(&queue)).or_insert_with(Queue::unread).triggers.insert(id.clone());
-            let (memory, decided_at) = (Memory::default(), self.clock.now());
-            let member = Member { watched, memory, queue, decided_at, listed_as_waking: false };
+            let member = self.join(watched);
+            let connection = |key| Some(Arc::clone(&self.places.get(key)?.connection.name));
+            changed.extend(member.places().filter_map(connection));
             self.triggers.insert(id.clone(), member);
-            // Another trigger may have had this queue read already.
-            self.decide_if_read(&id);
+            // Other triggers may have had all of this read already.
+            if self.is_answered(&id) {
+                self.divide_limits_of(slice::from_ref(&id));
+                self.decide(&id);
+            }
         }
         for connection in changed {
             self.publish_watchlist(&connection);
         }
     }
 
-    fn decide_if_read(&mut self, id: &TriggerId) {
-        let read = self.triggers.get(id).and_then(|member| self.queues.get(&member.queue));
-        if read.is_some_and(|queue| queue.reading.seen().is_some()) {
-            self.decide(id);
-        }
+    /// A new member, all of whose places are read from now on.
+    fn join(&mut self, watched: Arc<Watched>) -> Member {
+        let trigger = &watched.trigger;
+        let id = &trigger.id;
+        let queue = self.watch(&trigger.connection, &trigger.plan, id);
+        let workers = trigger.workers.as_ref().map(|at| self.watch(&at.connection, &at.plan, id));
+        let limit = trigger.limit.as_ref().map(|LimitUse { limit, .. }| {
+            let shared = self.limits.entry(Arc::clone(&limit.name));
+            shared.or_insert_with(|| Shared::new(Arc::clone(limit))).triggers.insert(id.clone());
+            (Arc::clone(&limit.name), self.watch(&limit.connection, &limit.plan, id))
+        });
+        let decided_at = self.clock.now();
+        let (memory, share) = (Memory::default(), None);
+        Member { watched, memory, queue, workers, limit, share, decided_at, listed_as_waking: false }
+    }
+
+    /// Has a place read for a trigger, and says which.
+    fn watch(&mut self, connection: &Arc<Connection>, plan: &Arc<dyn Plan>, id: &TriggerId) -> Arc<str> {
+        self.read_from(connection);
+        let key = places::key(connection, plan.as_ref());
+        let place = self.places.entry(Arc::clone(&key)).or_insert_with(|| Place::unread(connection, plan));
+        place.triggers.insert(id.clone());
+        key
+    }
+
+    /// Whether all that is read for a trigger has been answered once, well or not: a decision on half of it would
+    /// ask for replicas that the other half does not allow.
+    fn is_answered(&self, id: &TriggerId) -> bool {
+        self.triggers.get(id).is_some_and(|member| {
+            member.places().all(|key| self.places.get(key).is_some_and(|place| place.is_answered))
+        })
     }
 
     /// Starts the reader of a connection, unless there is one.
@@ -174,38 +222,39 @@ impl Decider {
         if self.readers.contains_key(&connection.name) {
             return;
         }
-        let (sender, watchlist) = watch::channel(Watchlist::default());
+        let (watchlist, watched) = watch::channel(Watchlist::default());
+        let (shares, published) = watch::channel(Shares::default());
         let reader = Reader {
             connection: Arc::clone(connection),
-            watchlist,
+            watchlist: watched,
+            shares: published,
             batches: self.batches.0.clone(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
-            tick: self.tick,
+            tick: self.pace.tick,
         };
         self.tasks.spawn(reader.run(self.shutdown.clone()));
-        self.readers.insert(Arc::clone(&connection.name), sender);
+        self.readers.insert(Arc::clone(&connection.name), Orders { watchlist, shares });
     }
 
     /// Tells a reader what to read, if that has changed.
     fn publish_watchlist(&mut self, connection: &Arc<str>) {
         let Some(reader) = self.readers.get(connection) else { return };
-        let mut items: BTreeMap<&Arc<str>, Item> = BTreeMap::new();
+        let mut waking: BTreeSet<&Arc<str>> = BTreeSet::new();
         for member in self.triggers.values_mut() {
-            let wakes = member.wakes();
-            let trigger = &member.watched.trigger;
-            if trigger.connection.name != *connection {
-                continue;
+            if member.watched.trigger.connection.name == *connection {
+                member.listed_as_waking = member.wakes();
+                if member.listed_as_waking {
+                    waking.insert(&member.queue);
+                }
             }
-            let item = items.entry(&member.queue).or_insert_with(|| Item {
-                queue: Arc::clone(&member.queue),
-                plan: Arc::clone(&trigger.plan),
-                wakes: false,
-            });
-            item.wakes |= wakes;
-            member.listed_as_waking = wakes;
         }
-        let watchlist: Watchlist = items.into_values().collect();
+        let here = self.places.iter().filter(|(_, place)| place.connection.name == *connection);
+        let item = |(key, place): (&Arc<str>, &Place)| {
+            let (queue, plan) = (Arc::clone(key), Arc::clone(&place.plan));
+            Item { queue, plan, wakes: waking.contains(key) }
+        };
+        let watchlist: Watchlist = here.map(item).collect();
         let same = |old: &Watchlist| {
             old.len() == watchlist.len()
                 && old
@@ -213,7 +262,7 @@ impl Decider {
                     .zip(watchlist.iter())
                     .all(|(old, new)| (&old.queue, old.wakes) == (&new.queue, new.wakes))
         };
-        reader.send_if_modified(|old| {
+        reader.watchlist.send_if_modified(|old| {
             let changed = !same(old);
             if changed {
                 *old = Arc::clone(&watchlist);
@@ -224,29 +273,30 @@ impl Decider {
 
     /// Takes in what a batch saw, and decides about the triggers that it concerns.
     async fn take(&mut self, batch: Batch) {
-        let mut decided = 0;
-        let mut woken = false;
-        for (name, result) in batch.results {
-            let Some(queue) = self.queues.get_mut(&name) else { continue };
-            let Some(result) = of_queue(result) else { continue };
-            let same = result.as_ref().is_ok_and(|reading| queue.reading.seen() == Some(reading));
-            queue.take(batch.at, result);
+        let mut concerned = BTreeSet::new();
+        for (key, result) in batch.results {
+            let Some(place) = self.places.get_mut(&key) else { continue };
+            let changed = place.take(batch.at, result);
             // Reads that wake come several times a second; mostly there is still nothing.
-            if batch.wakes && same {
-                continue;
-            }
-            woken |= batch.wakes;
-            for id in queue.triggers.clone() {
-                self.decide(&id);
-                decided += 1;
-                if decided % BETWEEN_YIELDS == 0 {
-                    yield_now().await;
-                }
+            if changed || !batch.wakes {
+                concerned.extend(place.triggers.iter().cloned());
             }
         }
+        let woken = batch.wakes && !concerned.is_empty();
+        self.decide_politely(concerned.into_iter().collect()).await;
         // Active triggers need no more waking, and inactive ones do not wait for the next look around.
         if woken {
             self.publish_watchlist(&batch.connection);
+        }
+    }
+
+    /// Decides about many triggers, and lets others have their turn between. Limits are divided first, with the
+    /// news of all.
+    async fn decide_politely(&mut self, triggers: Vec<TriggerId>) {
+        self.divide_limits_of(&triggers);
+        for some in triggers.chunks(BETWEEN_YIELDS) {
+            some.iter().for_each(|id| self.decide(id));
+            yield_now().await;
         }
     }
 
@@ -257,18 +307,10 @@ impl Decider {
         for id in self.board.forget_unasked(now) {
             changed.extend(self.forget(&id));
         }
-        let silent: Vec<TriggerId> = self
-            .triggers
-            .iter()
-            .filter(|(_, member)| now.since(member.decided_at) >= self.tick)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for (count, id) in silent.iter().enumerate() {
-            self.decide(id);
-            if count % BETWEEN_YIELDS == BETWEEN_YIELDS - 1 {
-                yield_now().await;
-            }
-        }
+        let silent =
+            self.triggers.iter().filter(|(_, member)| now.since(member.decided_at) >= self.pace.tick);
+        let silent = silent.map(|(id, _)| id.clone()).collect();
+        self.decide_politely(silent).await;
         // Streams come and go without a word.
         let turned = self.triggers.values().filter(|member| member.wakes() != member.listed_as_waking);
         changed.extend(turned.map(|member| Arc::clone(&member.watched.trigger.connection.name)));
@@ -278,49 +320,58 @@ impl Decider {
         self.heartbeat.store(self.clock.now().as_millis(), Ordering::Relaxed);
     }
 
-    /// Forgets a trigger, and says on which connection.
-    fn forget(&mut self, id: &TriggerId) -> Option<Arc<str>> {
-        let member = self.triggers.remove(id)?;
+    /// Forgets a trigger, and says on which connections it was read.
+    fn forget(&mut self, id: &TriggerId) -> BTreeSet<Arc<str>> {
+        let mut connections = BTreeSet::new();
+        let Some(member) = self.triggers.remove(id) else { return connections };
         tracing::info!(trigger = %id, "Nobody asks for this trigger; it is forgotten.");
-        if let Some(queue) = self.queues.get_mut(&member.queue) {
-            queue.triggers.remove(id);
-            if queue.triggers.is_empty() {
-                self.queues.remove(&member.queue);
+        for key in member.places() {
+            let Some(place) = self.places.get_mut(key) else { continue };
+            connections.insert(Arc::clone(&place.connection.name));
+            place.triggers.remove(id);
+            if place.triggers.is_empty() {
+                self.places.remove(key);
             }
         }
-        Some(Arc::clone(&member.watched.trigger.connection.name))
+        self.leave_limit(&member, id);
+        connections
+    }
+
+    /// What the engine is told about a trigger.
+    fn signals(&self, member: &Member, now: Timestamp) -> Option<Signals> {
+        let place = self.places.get(&member.queue)?;
+        let workers = member.workers.as_ref().and_then(|key| self.places.get(key)?.workers());
+        let policy = &member.watched.trigger.policy;
+        let nothing = Throughput::default();
+        Some(place.throughput().unwrap_or(&nothing).signals(policy, place.reading(), workers, now))
     }
 
     fn decide(&mut self, id: &TriggerId) {
-        let Some(member) = self.triggers.get_mut(id) else { return };
-        let Some(queue) = self.queues.get(&member.queue) else { return };
         let now = self.clock.now();
+        let Some(member) = self.triggers.get(id) else { return };
+        let queue = self.places.get(&member.queue);
+        if queue.is_some_and(|place| place.is_answered) && !self.is_answered(id) {
+            return;
+        }
+        let Some(signals) = self.signals(member, now) else { return };
+        let error = queue.and_then(|place| place.error.clone());
+        let limit = member.limit.as_ref().and_then(|(name, _)| self.limits.get(name)?.state.clone());
         let policy = &member.watched.trigger.policy;
-        let signals = queue.throughput.signals(policy, queue.reading.clone());
-        let engine = self.engine;
+        let (engine, share) = (self.engine, member.share.as_ref());
         // A bug in a rule must cost one trigger, which then goes stale, and not all of them.
-        let decided = catch_unwind(AssertUnwindSafe(|| engine(policy, &signals, &member.memory, now)));
+        let decided = catch_unwind(AssertUnwindSafe(|| engine(policy, &signals, share, &member.memory, now)));
         let Ok((decision, memory)) = decided else {
             tracing::error!(trigger = %id, "Deciding panicked; the trigger goes stale.");
             self.metrics.decision_panics.inc();
             return;
         };
         log_change(id, member.watched.evaluation().as_deref(), &decision);
-        member.memory = memory;
-        member.decided_at = now;
-        member.watched.publish(Evaluation {
-            signals: Arc::new(signals),
-            decision: Arc::new(decision),
-            error: queue.error.clone(),
-        });
-    }
-}
-
-fn of_queue(result: Result<Sighting, ReadError>) -> Option<Result<Reading, ReadError>> {
-    match result {
-        Ok(Sighting::Queue(reading)) => Some(Ok(reading)),
-        Ok(Sighting::Workers(_) | Sighting::Limit(_)) => None,
-        Err(error) => Some(Err(error)),
+        let (signals, decision) = (Arc::new(signals), Arc::new(decision));
+        member.watched.publish(Evaluation { signals, decision, limit, error });
+        if let Some(member) = self.triggers.get_mut(id) {
+            member.memory = memory;
+            member.decided_at = now;
+        }
     }
 }
 
@@ -333,40 +384,17 @@ fn log_change(id: &TriggerId, last: Option<&Evaluation>, decision: &Decision) {
 }
 
 impl Member {
+    /// Everything that is read for it.
+    fn places(&self) -> impl Iterator<Item = &Arc<str>> {
+        let limit = self.limit.as_ref().map(|(_, key)| key);
+        [Some(&self.queue), self.workers.as_ref(), limit].into_iter().flatten()
+    }
+
     /// Whether somebody waits for this trigger's first task.
     fn wakes(&self) -> bool {
         let active =
             self.watched.evaluation().and_then(|last| last.decision.size()).is_some_and(|size| size.active);
         !active && self.watched.has_listeners()
-    }
-}
-
-impl Queue {
-    fn unread() -> Self {
-        Self {
-            reading: Signal::Missing(Cause::new("no answer yet")),
-            error: None,
-            throughput: Throughput::default(),
-            triggers: BTreeSet::new(),
-        }
-    }
-
-    /// A failed read leaves the last good reading, which grows old.
-    fn take(&mut self, at: Timestamp, result: Result<Reading, ReadError>) {
-        match result {
-            Ok(reading) => {
-                self.throughput.observe(at, &reading);
-                self.reading = Signal::Seen { value: reading, at, quality: Quality::Measured };
-                self.error = None;
-            }
-            Err(error) => {
-                let text: Arc<str> = error.to_string().into();
-                if self.reading.seen().is_none() {
-                    self.reading = Signal::Missing(Cause::new(Arc::clone(&text)));
-                }
-                self.error = Some(text);
-            }
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::config::trigger::Trigger;
 use crate::scaler::board::{Board, Full, Watched};
-use crate::scaler::decider::{self, Decider};
+use crate::scaler::decider::{self, Decider, Pace};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
@@ -40,7 +40,7 @@ impl Observer {
             Arc::clone(&board),
             Arc::clone(&clock),
             metrics,
-            server.tick,
+            Pace { tick: server.tick, minute: server.minute },
             decider::engine,
             (tasks.clone(), shutdown),
         );

@@ -2,7 +2,7 @@
 //!
 //! Deadline, pace, back-off and metrics are here, once for all sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::server::Connection;
-use crate::sources::{Client, Plan, ReadError, Sighting};
+use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
@@ -28,6 +28,9 @@ const BATCH: usize = 1_000;
 
 /// The queues to read through one connection.
 pub(super) type Watchlist = Arc<[Item]>;
+
+/// What workers may use, by the scope of their limit.
+pub(super) type Shares = BTreeMap<String, Published>;
 
 /// One queue to read.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub(super) struct Batch {
 pub(super) struct Reader {
     pub(super) connection: Arc<Connection>,
     pub(super) watchlist: watch::Receiver<Watchlist>,
+    /// What workers may use, to be written once a tick.
+    pub(super) shares: watch::Receiver<Shares>,
     pub(super) batches: mpsc::Sender<Batch>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
@@ -74,6 +79,8 @@ struct State {
     pause: Option<Pause>,
     /// How the last batch failed, if it did.
     failing: Option<&'static str>,
+    /// How shares could last not be published, if they could not.
+    not_published: Option<&'static str>,
     next_wake: Instant,
 }
 
@@ -100,6 +107,7 @@ impl Reader {
             delays: delays(self.tick),
             pause: None,
             failing: None,
+            not_published: None,
             next_wake: Instant::now(),
         };
         loop {
@@ -148,6 +156,9 @@ impl Reader {
             if !self.send(batch).await {
                 return false;
             }
+        }
+        if matches!(due, Due::All) {
+            self.publish_shares(deadline, state).await;
         }
         match due {
             Due::All => state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect(),
@@ -211,6 +222,28 @@ impl Reader {
         let results = client.read(plans).await;
         state.client = Some(client);
         results
+    }
+
+    /// Tells workers what they may use. What cannot be written is written with the next tick: workers keep the
+    /// last that they saw.
+    async fn publish_shares(&self, deadline: Instant, state: &mut State) {
+        let shares: Vec<Published> = self.shares.borrow().values().cloned().collect();
+        let Some(mut client) = state.client.take_if(|_| !shares.is_empty()) else { return };
+        let result = timeout_at(deadline, client.publish(&shares)).await;
+        let error = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(ReadError::Deadline { endpoint: self.connection.endpoint.address() }),
+        };
+        if error.as_ref().is_none_or(|error| !error.loses_connection()) {
+            state.client = Some(client);
+        }
+        let failing = error.as_ref().map(ReadError::label);
+        if let Some(error) = error.filter(|_| failing != state.not_published) {
+            let connection = &self.connection.name;
+            tracing::warn!(%connection, %error, "Shares could not be published.");
+        }
+        state.not_published = failing;
     }
 
     /// An outage repeats itself with every batch: what is worth a line is its beginning, its end, another reason.

@@ -1,6 +1,7 @@
 //! What happened, for people and machines: logs, metrics, and the pages of the admin port.
 
 pub mod admin;
+pub mod limits;
 pub mod metrics;
 pub mod report;
 pub mod shown;

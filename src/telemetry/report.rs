@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::decision::{Answer, Decision, Outlook};
+use crate::engine::limit::share::LimitState;
 use crate::engine::policy::Policy;
 use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals};
+use crate::telemetry::limits::ShownLimit;
 use crate::telemetry::shown::{Seen, Shown, ShownAlternative, ShownStep, State, Terms};
 use crate::timestamp::Timestamp;
 
@@ -31,6 +33,8 @@ pub struct Report {
     pub signals: Arc<Signals>,
     /// What followed from it.
     pub decision: Arc<Decision>,
+    /// The rate limit that it shares, if it shares one.
+    pub limit: Option<Arc<LimitState>>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
 }
@@ -73,9 +77,11 @@ impl Report {
             policy: _,
             signals: _,
             decision,
+            limit,
             error,
         } = self;
-        let Decision { answer: _, limited_by, steps, want, outlook, alternatives, read_at: _ } = &**decision;
+        let Decision { answer: _, limited_by, steps, want, share, outlook, alternatives, read_at: _ } =
+            &**decision;
         let (state, size) = match self.answer(now) {
             Answer::Fresh(size) => (State::Fresh, Some(size)),
             Answer::Held(size) => (State::Held, Some(size)),
@@ -97,6 +103,7 @@ impl Report {
             error: error.as_ref().map(ToString::to_string),
             seen: self.seen(),
             terms: want.as_ref().map(Terms::from),
+            limit: share.as_ref().zip(limit.as_ref()).map(|(share, state)| ShownLimit::of(share, state, now)),
             steps: steps.iter().map(ShownStep::from).collect(),
             alternatives: alternatives.iter().map(ShownAlternative::from).collect(),
             backlog_gone_in_seconds: match outlook {

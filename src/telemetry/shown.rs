@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::decision::{Alternative, Change, Step};
 use crate::engine::want::Want;
+use crate::telemetry::limits::ShownLimit;
 
 /// One trigger as `/decisions` shows it. Programs read it: fields are added, and not renamed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct Shown {
     pub seen: Vec<Seen>,
     /// What the demand was made of.
     pub terms: Option<Terms>,
+    /// What its rate limit leaves to it; null if it uses none.
+    pub limit: Option<ShownLimit>,
     /// The rules that changed the number, in order.
     pub steps: Vec<ShownStep>,
     /// What another configuration would have given.
@@ -83,6 +86,12 @@ pub struct Terms {
     pub due_soon: u64,
     /// F, tasks; null where the queue cannot show them.
     pub in_flight: Option<u64>,
+    /// Running tasks that are stuck.
+    pub stuck: u64,
+    /// Running tasks that were given out three times or more.
+    pub poison: u64,
+    /// W.
+    pub promise_seconds: f64,
     /// S.
     pub service_seconds: Option<f64>,
     /// T.
@@ -97,11 +106,26 @@ pub struct Terms {
 
 impl From<&Want> for Terms {
     fn from(want: &Want) -> Self {
-        let Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots } = *want;
+        let Want {
+            backlog,
+            soon,
+            in_flight,
+            odd,
+            promise,
+            out_of_reach: _,
+            time_to_start,
+            service,
+            part,
+            promise_missed,
+            slots,
+        } = *want;
         Self {
             backlog,
             due_soon: soon,
             in_flight,
+            stuck: odd.stuck,
+            poison: odd.poison,
+            promise_seconds: promise.as_secs_f64(),
             service_seconds: service.map(|service| service.as_secs_f64()),
             time_to_start_seconds: time_to_start.as_secs_f64(),
             part,
@@ -143,6 +167,7 @@ impl From<&Alternative> for ShownAlternative {
         let Alternative { change, replicas } = *alternative;
         let change = match change {
             Change::Without(by) => format!("without {}", by.label()),
+            Change::TwiceTheLimit(dimension) => format!("twice the {dimension}"),
             Change::MaxQueueWait(promise) => format!("maxQueueWait {}", humantime::format_duration(promise)),
         };
         Self { change, replicas }
@@ -167,6 +192,7 @@ impl fmt::Display for Shown {
             let (time, part, slots) = (short(*time_to_start_seconds), short(*part), short(*slots));
             writeln!(f, "  terms: T {time} s, d {part}, want {slots} slots")?;
         }
+        self.limit.iter().try_for_each(|limit| write!(f, "{limit}"))?;
         for ShownStep { by, from, to } in &self.steps {
             writeln!(f, "  {from} → {to}: {by}")?;
         }

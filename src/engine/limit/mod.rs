@@ -1,6 +1,12 @@
 //! One LLM rate-limit budget, which several triggers may share.
 
 pub mod policy;
+pub mod share;
+
+mod admission;
+mod amounts;
+mod consumption;
+mod filling;
 
 use std::collections::BTreeMap;
 use std::fmt;

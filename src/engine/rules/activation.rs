@@ -5,6 +5,8 @@ use crate::engine::policy::Policy;
 use crate::engine::want::Want;
 
 /// Whether there is anything to do: enough waits to wake a workload, or something runs.
+///
+/// `unseen` says that something may run that nobody can show now.
 pub(in crate::engine) fn is_active(policy: &Policy, want: &Want, unseen: bool) -> bool {
     want.waiting() > policy.activation_backlog || want.running() > 0 || unseen
 }

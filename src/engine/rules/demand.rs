@@ -3,8 +3,9 @@
 use crate::engine::Memory;
 use crate::engine::policy::{Policy, Workload};
 use crate::engine::rules::promise;
-use crate::engine::signals::{InFlight, Reading, Signals};
-use crate::engine::want::Want;
+use crate::engine::signals::{InFlight, Percentile, Reading, Signals};
+use crate::engine::want::{Odd, Want};
+use crate::timestamp::Timestamp;
 
 /// One trigger's demand in slots; `None` while the queue has never been read, or does not say what waits.
 ///
@@ -12,14 +13,16 @@ use crate::engine::want::Want;
 /// T/S tasks in time, so a backlog needs a slot for every T/S of its tasks. While S is not known each task
 /// has a slot of its own, which is KEDA's best static law, (Q + F)/c. No term has an arrival rate: a batch
 /// is backlog and arrivals at once, and would count twice.
-pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want> {
+pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp) -> Option<Want> {
     let reading = signals.queue.seen()?;
     let Reading { ready, due, soon, in_flight, .. } = reading;
     // Who cannot tell what waits has not said that nothing does.
     let backlog = (*ready)?.saturating_add(due.unwrap_or(0));
     let soon = soon.unwrap_or(0);
     let in_flight = in_flight.map(InFlight::tasks);
-    let time_to_start = policy.time_to_start();
+    let p95 = reading.services.and_then(Percentile::known);
+    let promise = policy.promise(p95);
+    let time_to_start = policy.time_to_start(promise);
     let service = signals.service.seen().copied();
     let part = match (policy.workload, service) {
         // A job runs one task and ends, so no slot is ever free again.
@@ -28,9 +31,24 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory) -> Option<Want>
             (service.as_secs_f64() / time_to_start.as_secs_f64()).min(1.0)
         }
     };
-    let slots = in_flight.unwrap_or(0) as f64 + part * (backlog.saturating_add(soon)) as f64;
-    let promise_missed = promise::is_missed(policy, reading, memory);
-    Some(Want { backlog, soon, in_flight, time_to_start, service, part, promise_missed, slots })
+    let odd = signals.workers.as_ref().map_or_else(Odd::default, |workers| Odd {
+        stuck: workers.stuck(policy.stuck_after, now),
+        poison: workers.poison(),
+    });
+    let held = odd.weigh(policy, in_flight.unwrap_or(0));
+    Some(Want {
+        backlog,
+        soon,
+        in_flight,
+        odd,
+        promise,
+        out_of_reach: policy.latency_target.zip(p95).and_then(|(target, p95)| p95.checked_sub(target)),
+        time_to_start,
+        service,
+        part,
+        promise_missed: promise::is_missed(promise, reading, memory),
+        slots: held as f64 + part * (backlog.saturating_add(soon)) as f64,
+    })
 }
 
 #[cfg(test)]
@@ -59,7 +77,7 @@ mod tests {
             policy.max_queue_wait = seconds(60);
             policy.start_up = seconds(300);
         });
-        assert_eq!(policy.time_to_start(), seconds(15));
+        assert_eq!(policy.time_to_start(seconds(60)), seconds(15));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! While tasks wait longer than promised, the whole backlog gets slots.
 
+use std::time::Duration;
+
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::policy::Policy;
@@ -9,8 +11,7 @@ use crate::engine::want::Want;
 /// Whether the promise is being missed: from a 95th percentile of the wait above W until one below W/2.
 ///
 /// Without samples the last verdict stands, because silence is no proof that all is well.
-pub(in crate::engine) fn is_missed(policy: &Policy, reading: &Reading, memory: &Memory) -> bool {
-    let promise = policy.max_queue_wait;
+pub(in crate::engine) fn is_missed(promise: Duration, reading: &Reading, memory: &Memory) -> bool {
     match reading.waits.and_then(Percentile::known) {
         Some(p95) if memory.promise_missed => p95 >= promise / 2,
         Some(p95) => p95 > promise,
@@ -20,7 +21,7 @@ pub(in crate::engine) fn is_missed(policy: &Policy, reading: &Reading, memory: &
 
 /// Raises the number to a slot for each task while the promise is being missed.
 pub(in crate::engine) fn catch_up(policy: &Policy, want: &Want, replicas: u32) -> Option<Step> {
-    let all = want.for_every_task(policy);
+    let all = Want::replicas(policy, want.for_every_task(policy));
     (want.promise_missed && all > replicas).then_some(Step {
         by: LimitedBy::Promise,
         from: replicas,

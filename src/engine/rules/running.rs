@@ -3,8 +3,9 @@
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::policy::{Policy, Workload};
-use crate::engine::signals::{Percentile, Reading};
+use crate::engine::signals::{Percentile, Reading, Signals};
 use crate::engine::want::Want;
+use crate::timestamp::Timestamp;
 
 /// Raises the number to the floor under running work.
 ///
@@ -13,18 +14,45 @@ use crate::engine::want::Want;
 /// and so has no floor: its demand starts at the careful end instead.
 pub(in crate::engine) fn hold(
     policy: &Policy,
+    signals: &Signals,
     reading: &Reading,
     want: &Want,
     memory: &Memory,
+    now: Timestamp,
     replicas: u32,
 ) -> Option<Step> {
     // Nobody scales Jobs in.
     if policy.workload == Workload::Job || finishes_in_time(policy, reading) {
         return None;
     }
-    let busy = u32::try_from(want.running()).unwrap_or(u32::MAX);
-    let floor = busy.min(memory.last.map_or(0, |last| last.replicas));
+    let floor = busy(policy, signals, want, memory, now);
     (floor > replicas).then_some(Step { by: LimitedBy::RunningTasks, from: replicas, to: floor })
+}
+
+/// Replicas that are busy: as workers report, else as many as may be.
+///
+/// While those who alone can tell what runs are silent, every replica may be.
+pub(in crate::engine) fn busy(
+    policy: &Policy,
+    signals: &Signals,
+    want: &Want,
+    memory: &Memory,
+    now: Timestamp,
+) -> u32 {
+    let last = memory.last.map_or(0, |last| last.replicas);
+    if signals.silent {
+        return last;
+    }
+    let reported = signals.workers.as_ref().filter(|workers| workers.tell_what_runs());
+    let reported = reported.and_then(|workers| workers.busy_replicas(policy.stuck_after, now));
+    // A broker that knows of more than the workers do is believed: they may have only just taken it.
+    let running = signals.workers.as_ref().map_or(0, |workers| workers.running());
+    let taken = want.running().saturating_sub(running);
+    let taken = u32::try_from(taken).unwrap_or(u32::MAX).min(last);
+    match reported {
+        Some(busy) => busy.max(taken),
+        None => u32::try_from(want.running()).unwrap_or(u32::MAX).min(last),
+    }
 }
 
 /// Whether a worker that is told to go finishes 95 % of its tasks; unknown is no.
@@ -37,8 +65,9 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::engine::decision::LimitedBy::{Demand, RunningTasks};
-    use crate::engine::signals::{Percentile, Reading};
+    use crate::engine::signals::{Percentile, Reading, Worker, WorkerState, Workers};
     use crate::engine::testing::*;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn running_tasks_hold_their_replicas_when_the_queue_runs_dry() {
@@ -62,6 +91,28 @@ mod tests {
         trigger.at(120).sees(Reading { services: served(300), ..queue(0, 12) }).wants(3).limited_by(Demand);
     }
 
+    #[test]
+    fn busy_replicas_are_those_that_workers_report_and_draining_ones_hold_nothing() {
+        let mut trigger = Trigger::with(|policy| policy.tasks_per_replica = four());
+        trigger.at(0).sees(queue(40, 0)).wants(10);
+        let busy = |count| vec![worker(WorkerState::Busy, 1); count];
+        let workers =
+            |alive: Vec<Worker>| Workers { leases: alive.len() as u64, alive, ..Workers::default() };
+        trigger.at(60).hears(workers(busy(6))).sees(queue(0, 6)).wants(6).limited_by(RunningTasks);
+        let leaving = [busy(2), vec![worker(WorkerState::Draining, 1); 4]].concat();
+        trigger.at(65).hears(workers(leaving)).sees(queue(0, 6)).wants(2).limited_by(Demand);
+    }
+
+    #[test]
+    fn stuck_tasks_weigh_one_replica_together() {
+        let mut trigger = Trigger::with(|policy| policy.tasks_per_replica = four());
+        trigger.at(0).sees(queue(40, 0)).wants(10);
+        let stuck = Worker { progress: Some(Timestamp::default()), ..worker(WorkerState::Busy, 4) };
+        let workers = Workers { alive: vec![stuck; 5], leases: 20, ..Workers::default() };
+        trigger.at(3_600).hears(workers.clone()).sees(queue(0, 20)).wants(5);
+        trigger.at(3_605).sees(queue(0, 20)).wants(1).limited_by(Demand).active();
+    }
+
     proptest! {
         #[test]
         fn no_replica_that_may_be_busy_is_given_up(loads in prop::collection::vec((0..200_u64, 0..200_u64), 2..40)) {
@@ -75,5 +126,9 @@ mod tests {
                 before = Some(replicas);
             }
         }
+    }
+
+    fn worker(state: WorkerState, running: u32) -> Worker {
+        Worker { state, slots: 4, running, oldest: None, progress: None, paces: true, poison: 0 }
     }
 }

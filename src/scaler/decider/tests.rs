@@ -11,9 +11,10 @@ use crate::clock::SystemClock;
 use crate::config::server::Server;
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::Answer;
+use crate::engine::signals::Reading;
 use crate::fields::{Fields, Key, Need};
 use crate::sources::named::Named;
-use crate::sources::{Client, ConnectionKind, Endpoint, Plan, Spec};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the_others_alone() {
@@ -26,7 +27,7 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
         Arc::clone(&board),
         Arc::clone(&clock),
         metrics.clone(),
-        Duration::from_secs(5),
+        Pace { tick: Duration::from_secs(5), minute: Duration::from_secs(60) },
         unlucky,
         (tasks.clone(), shutdown.clone()),
     );
@@ -43,9 +44,15 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
 }
 
 /// An engine with a bug that one number brings out.
-fn unlucky(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
+fn unlucky(
+    policy: &Policy,
+    signals: &Signals,
+    share: Option<&Share>,
+    memory: &Memory,
+    now: Timestamp,
+) -> (Decision, Memory) {
     assert_ne!(signals.queue.seen().and_then(|reading| reading.ready), Some(13), "a bug");
-    engine(policy, signals, memory, now)
+    engine(policy, signals, share, memory, now)
 }
 
 /// A trigger on a queue of as many tasks as its name says.

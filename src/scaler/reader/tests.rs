@@ -25,7 +25,8 @@ async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
     let minute = Duration::from_secs(60);
     let resting = observed(&[("a", false)], minute, Answer::Reads).await;
     let waking = observed(&[("a", true)], minute, Answer::Reads).await;
-    assert_eq!(resting, 13, "one at once, and one a tick");
+    // The first tick and the first queue come at once, in either order.
+    assert!((13..=14).contains(&resting), "{resting}: one at once, and one a tick");
     assert!((280..=320).contains(&waking), "{waking} reads in a minute");
 }
 
@@ -52,6 +53,7 @@ async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> us
     let reader = Reader {
         connection: Arc::new(Connection { name: "here".into(), kind, endpoint: Arc::new(backend) }),
         watchlist: watched,
+        shares: watch::channel(Shares::default()).1,
         batches,
         clock: Arc::new(SystemClock::start()),
         metrics: Metrics::register(&mut Registry::default()),

@@ -1,0 +1,209 @@
+//! k, the part of a limit that the provider really admits: a fold over the minutes that workers keep.
+//!
+//! Every process that reads the same minutes computes the same k, so nothing of it has to be stored or shared.
+
+use std::collections::BTreeMap;
+
+use crate::engine::limit::Dimension;
+use crate::engine::minutes::Minute;
+
+/// Fewest calls of a minute that say anything about the share of refusals among them.
+const ENOUGH_CALLS: u64 = 20;
+
+/// Share of refusals that is too much where workers pace themselves: they should earn next to none.
+const TOO_MANY_PACED: f64 = 0.03;
+
+/// The same where they do not: a bursty load shows 9 % at a third of the limit, and needs no cap for it.
+const TOO_MANY_UNPACED: f64 = 0.20;
+
+/// Part of the threshold below which k may grow again.
+const FEW: f64 = 0.25;
+
+/// The most that one minute takes away, as a factor.
+const STEEPEST: f64 = 0.7;
+
+/// The least k: a provider that admits less is out of order, not out of room.
+const LEAST: f64 = 0.25;
+
+/// Growth a minute where k has not been too much, and near to where it was.
+const GROWTH: f64 = 0.06;
+const CAREFUL_GROWTH: f64 = 0.01;
+
+/// Part of the k that was too much up to which it grows fast.
+const NEAR: f64 = 0.9;
+
+/// How workers behave toward the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manners {
+    /// They keep to their share by themselves.
+    Paced,
+    /// They call when they like, and are refused now and then.
+    Unpaced,
+}
+
+impl Manners {
+    const fn too_many(self) -> f64 {
+        match self {
+            Self::Paced => TOO_MANY_PACED,
+            Self::Unpaced => TOO_MANY_UNPACED,
+        }
+    }
+
+    /// Part η of a limit that is planned for: pacing workers can use all of it.
+    pub(super) const fn usable(self) -> f64 {
+        match self {
+            Self::Paced => 1.0,
+            Self::Unpaced => 0.92,
+        }
+    }
+}
+
+/// One minute of a limit, all workers together, and what is left to them of each dimension.
+#[derive(Clone, Debug)]
+pub(super) struct Past<'a> {
+    pub(super) minute: &'a Minute,
+    /// The limit less the use by others, by dimension.
+    pub(super) available: BTreeMap<Dimension, f64>,
+}
+
+/// k after each complete minute, by its number. `present` is the minute that has not ended.
+pub(super) fn fold(past: &BTreeMap<u64, Past<'_>>, present: u64, manners: Manners) -> BTreeMap<u64, f64> {
+    let mut admission = Admission { k: 1.0, too_much: None };
+    let first = past.keys().next().copied().unwrap_or(present);
+    (first..present)
+        .map(|number| {
+            admission = admission.after(past.get(&number), manners);
+            (number, admission.k)
+        })
+        .collect()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    k: f64,
+    /// The last k that earned too many refusals.
+    too_much: Option<f64>,
+}
+
+impl Admission {
+    /// A minute without work is a minute without refusals.
+    fn after(self, past: Option<&Past<'_>>, manners: Manners) -> Self {
+        let Self { k, too_much } = self;
+        let (used, refused) = past.map_or((0, 0), |past| (past.minute.used.requests, past.minute.refused));
+        let calls = used.saturating_add(refused);
+        let share = refused as f64 / calls.max(1) as f64;
+        if let Some(past) = past
+            && calls >= ENOUGH_CALLS
+            && share > manners.too_many()
+        {
+            let admitted = past.admitted() / manners.usable();
+            return Self { k: admitted.clamp(STEEPEST * k, k).max(LEAST), too_much: Some(k) };
+        }
+        if share >= FEW * manners.too_many() {
+            return self;
+        }
+        // What was too much and is no longer says nothing about what is ahead.
+        let too_much = too_much.filter(|too_much| k <= *too_much);
+        let near = too_much.map_or(1.0, |too_much| NEAR * too_much);
+        let grown = (k + CAREFUL_GROWTH).max((k + GROWTH).min(near));
+        Self { k: grown.min(1.0), too_much }
+    }
+}
+
+impl Past<'_> {
+    /// Part of what was available that was used, in the fullest dimension.
+    fn admitted(&self) -> f64 {
+        self.available
+            .iter()
+            .filter_map(|(dimension, available)| {
+                Some(self.minute.used.of(*dimension)? as f64 / available).filter(|part| part.is_finite())
+            })
+            .fold(0.0, f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::minutes::Used;
+
+    #[test]
+    fn a_provider_that_loses_sixty_percent_is_found_in_three_minutes_and_found_again_within_fifteen() {
+        let capacity = |minute: u64| if (5..25).contains(&minute) { 24.0 } else { 60.0 };
+        let k = provider(capacity, 60, Manners::Paced);
+        assert!(k[..5].iter().all(|(k, _)| *k == 1.0), "{k:?}");
+        assert!(k[8].0 <= 0.42, "{k:?}");
+        let settled = &k[9..25];
+        let refused: f64 = settled.iter().map(|(_, refused)| refused).sum::<f64>() / settled.len() as f64;
+        assert!(refused <= 0.03, "{refused:.3} refused once settled: {settled:?}");
+        assert!(k[40].0 >= 0.95, "{k:?}");
+    }
+
+    #[test]
+    fn a_bursty_load_at_a_third_of_the_limit_is_not_capped() {
+        let minutes: Vec<Minute> = (0..30).map(|number| minute(number, 20, 2)).collect();
+        assert_eq!(last(&minutes, Manners::Unpaced), 1.0);
+        assert!(last(&minutes, Manners::Paced) < 1.0, "pacing workers should earn none");
+    }
+
+    #[test]
+    fn nineteen_calls_say_nothing() {
+        assert_eq!(last(&[minute(0, 0, 19)], Manners::Paced), 1.0);
+        assert_eq!(last(&[minute(0, 0, 20)], Manners::Paced), 0.7);
+    }
+
+    #[test]
+    fn a_dead_provider_leaves_a_quarter_to_try_with() {
+        let minutes: Vec<Minute> = (0..10).map(|number| minute(number, 0, 50)).collect();
+        assert_eq!(last(&minutes, Manners::Paced), LEAST);
+    }
+
+    proptest! {
+        #[test]
+        fn k_stays_within_its_bounds_and_falls_by_at_most_three_tenths(
+            seeds in prop::collection::vec((0..200_u64, 0..200_u64), 1..30),
+        ) {
+            let minutes: Vec<Minute> =
+                (0_u64..).zip(seeds).map(|(number, (used, refused))| minute(number, used, refused)).collect();
+            let mut before = 1.0;
+            for k in folded(&minutes, Manners::Paced).into_values() {
+                prop_assert!((LEAST..=1.0).contains(&k) && k >= before * STEEPEST - 1e-9, "{before} {k}");
+                before = k;
+            }
+        }
+    }
+
+    /// Workers that want all of a limit of 60 a minute and pace themselves to k of it, minute by minute: k and
+    /// the share of refusals.
+    fn provider(capacity: impl Fn(u64) -> f64, minutes: u64, manners: Manners) -> Vec<(f64, f64)> {
+        let mut past: Vec<Minute> = Vec::new();
+        let mut seen = Vec::new();
+        for number in 0..minutes {
+            let kept = past.len().saturating_sub(30);
+            let k = last(&past[kept..], manners);
+            let (asked, admitted) = (60.0 * k, (60.0 * k).min(capacity(number)));
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 60")]
+            past.push(minute(number, admitted.round() as u64, (asked - admitted).round() as u64));
+            seen.push((k, (asked - admitted) / asked));
+        }
+        seen
+    }
+
+    fn last(minutes: &[Minute], manners: Manners) -> f64 {
+        folded(minutes, manners).into_values().last().unwrap_or(1.0)
+    }
+
+    fn folded(minutes: &[Minute], manners: Manners) -> BTreeMap<u64, f64> {
+        let available = BTreeMap::from([(Dimension::RequestsPerMinute, 60.0)]);
+        let past = |minute| Past { minute, available: available.clone() };
+        let present = minutes.last().map_or(0, |minute| minute.number + 1);
+        fold(&minutes.iter().map(|minute| (minute.number, past(minute))).collect(), present, manners)
+    }
+
+    fn minute(number: u64, requests: u64, refused: u64) -> Minute {
+        let used = Used { requests, ..Used::default() };
+        Minute { number, used, refused, ..Minute::default() }
+    }
+}

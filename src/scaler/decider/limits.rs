@@ -1,0 +1,156 @@
+//! Limits in use: who shares each, and what it leaves to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::config::server::Limit;
+use crate::config::trigger::TriggerId;
+use crate::engine::limit::Allowance;
+use crate::engine::limit::share::{Bound, Claim, LimitSignals, LimitState, Share, share};
+use crate::engine::signals::{Signal, Signals, Workers};
+use crate::engine::want::Want;
+use crate::engine::{claimed, want};
+use crate::sources::Published;
+use crate::timestamp::Timestamp;
+
+use super::places::{self, Place};
+use super::{Decider, Member};
+
+/// Minutes for which workers keep what they did, and so for which it may be relied on when they cannot be asked.
+const MINUTES_KEPT: u32 = 30;
+
+/// One limit, and the triggers that share it.
+pub(super) struct Shared {
+    pub(super) limit: Arc<Limit>,
+    pub(super) triggers: BTreeSet<TriggerId>,
+    /// As of the last evaluation.
+    pub(super) state: Option<Arc<LimitState>>,
+}
+
+impl Shared {
+    pub(super) const fn new(limit: Arc<Limit>) -> Self {
+        Self { limit, triggers: BTreeSet::new(), state: None }
+    }
+}
+
+/// A trigger of a limit, and everything that its claim is made of.
+struct Claimant {
+    id: TriggerId,
+    signals: Signals,
+    want: Option<Want>,
+}
+
+impl Decider {
+    /// Divides the limits of some triggers anew.
+    pub(super) fn divide_limits_of(&mut self, triggers: &[TriggerId]) {
+        if self.limits.is_empty() {
+            return;
+        }
+        let limit = |id| Some(Arc::clone(&self.triggers.get(id)?.limit.as_ref()?.0));
+        let limits: BTreeSet<Arc<str>> = triggers.iter().filter_map(limit).collect();
+        let now = self.clock.now();
+        limits.iter().for_each(|name| self.divide(name, now));
+    }
+
+    /// Takes a trigger that is forgotten from those that share its limit.
+    pub(super) fn leave_limit(&mut self, member: &Member, id: &TriggerId) {
+        let Some((name, _)) = &member.limit else { return };
+        let Some(shared) = self.limits.get_mut(name) else { return };
+        shared.triggers.remove(id);
+        if shared.triggers.is_empty() {
+            self.limits.remove(name);
+        }
+    }
+
+    /// What the workers of a trigger reported last, for as long as they would keep it themselves.
+    fn kept(&self, member: &Member, now: Timestamp) -> Option<&Workers> {
+        let Signal::Seen { value, at, .. } = self.places.get(member.workers.as_ref()?)?.workers()? else {
+            return None;
+        };
+        (now.since(*at) <= self.pace.minute * MINUTES_KEPT).then_some(value.as_ref())
+    }
+
+    /// Divides a limit anew among all its triggers.
+    fn divide(&mut self, name: &Arc<str>, now: Timestamp) {
+        let Some(shared) = self.limits.get(name) else { return };
+        let limit = Arc::clone(&shared.limit);
+        let claimants: Vec<Claimant> =
+            shared.triggers.iter().filter_map(|id| self.claimant(id, now)).collect();
+        let claims: Vec<Claim<'_>> = claimants.iter().filter_map(|of| self.claim(of, &limit, now)).collect();
+        let seen = self.places.get(&places::key(&limit.connection, limit.plan.as_ref()));
+        let Some(seen) = seen.map(Place::limit) else { return };
+        let signals = LimitSignals { seen, minute: self.pace.minute };
+        let (shares, state) = share(name, &limit.policy, &signals, &claims, now);
+        if limit.publish_shares {
+            let allowances = allowances(&claims, &shares);
+            self.publish(&limit, allowances);
+        }
+        for (claimant, share) in claimants.iter().zip(shares) {
+            if let Some(member) = self.triggers.get_mut(&claimant.id) {
+                log_change(&claimant.id, member.share.as_ref(), &share);
+                member.share = Some(share);
+            }
+        }
+        if let Some(shared) = self.limits.get_mut(name) {
+            shared.state = Some(Arc::new(state));
+        }
+    }
+
+    fn claimant(&self, id: &TriggerId, now: Timestamp) -> Option<Claimant> {
+        let member = self.triggers.get(id)?;
+        let signals = self.signals(member, now)?;
+        let want = want(&member.watched.trigger.policy, &signals, &member.memory, now);
+        Some(Claimant { id: id.clone(), signals, want })
+    }
+
+    fn claim<'a>(&'a self, claimant: &'a Claimant, limit: &Limit, now: Timestamp) -> Option<Claim<'a>> {
+        let member = self.triggers.get(&claimant.id)?;
+        let trigger = &member.watched.trigger;
+        let namespace: &str = &trigger.id.namespace;
+        let want = claimant.want.as_ref();
+        Some(Claim {
+            slots: want.and_then(|want| claimed(&trigger.policy, &claimant.signals, want)),
+            tasks_per_replica: trigger.policy.tasks_per_replica,
+            namespace,
+            namespace_weight: limit.weight_of(namespace),
+            weight: trigger.limit.as_ref().map_or(1.0, |limit| limit.weight),
+            scope: trigger.workers.as_ref().map_or("", |workers| &workers.scope),
+            workers: self.kept(member, now),
+            service: claimant.signals.service.seen().copied(),
+        })
+    }
+
+    /// Tells the reader of a limit's connection what its workers may use.
+    fn publish(&mut self, limit: &Limit, allowances: BTreeMap<String, Allowance>) {
+        let Some(reader) = self.readers.get(&limit.connection.name) else { return };
+        let published =
+            Published { limit: limit.scope.to_string(), allowances: allowances.into_iter().collect() };
+        reader.shares.send_modify(|shares| {
+            shares.insert(published.limit.clone(), published);
+        });
+    }
+}
+
+/// What the limiters of each scope may use: two triggers on one scope share their workers, and so their amounts.
+fn allowances(claims: &[Claim<'_>], shares: &[Share]) -> BTreeMap<String, Allowance> {
+    let mut allowances: BTreeMap<String, Allowance> = BTreeMap::new();
+    for (claim, share) in claims.iter().zip(shares) {
+        if let Bound::At(cap) = &share.bound {
+            let sum = allowances.entry(claim.scope.to_owned()).or_default();
+            sum.slots += cap.allowance.slots;
+            for (dimension, rate) in &cap.allowance.rates {
+                *sum.rates.entry(*dimension).or_default() += rate;
+            }
+        }
+    }
+    allowances
+}
+
+/// An active trigger without a cap although it names a limit is worth a line, once.
+fn log_change(id: &TriggerId, last: Option<&Share>, share: &Share) {
+    if let Bound::Open(cause) = &share.bound
+        && last.is_none_or(|last| last.bound != share.bound)
+    {
+        tracing::info!(trigger = %id, limit = %share.limit, %cause, "No cap by this limit.");
+    }
+}

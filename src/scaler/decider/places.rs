@@ -1,0 +1,138 @@
+//! What is read, and what was last seen of it: queues, workers and limits, each once for all triggers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::server::Connection;
+use crate::config::trigger::TriggerId;
+use crate::engine::estimate::Throughput;
+use crate::engine::limit::LimitSeen;
+use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
+use crate::sources::{Plan, ReadError, Sighting};
+use crate::timestamp::Timestamp;
+
+/// Names a place: the connection and what is read through it.
+pub(super) fn key(connection: &Connection, plan: &dyn Plan) -> Arc<str> {
+    format!("{} {}", connection.name, plan.queue()).into()
+}
+
+/// One thing that is read, for one or several triggers.
+pub(super) struct Place {
+    pub(super) connection: Arc<Connection>,
+    pub(super) plan: Arc<dyn Plan>,
+    pub(super) triggers: BTreeSet<TriggerId>,
+    /// Whether a read has ended, well or not.
+    pub(super) is_answered: bool,
+    /// Why the last read failed, if it did.
+    pub(super) error: Option<Arc<str>>,
+    pub(super) seen: Seen,
+}
+
+/// What was last seen.
+pub(super) enum Seen {
+    /// Nothing yet.
+    Nothing,
+    /// A queue, and what it got through.
+    Queue(Signal<Reading>, Box<Throughput>),
+    /// Workers.
+    Workers(Signal<Arc<Workers>>),
+    /// A limit.
+    Limit(Signal<LimitSeen>),
+}
+
+impl Place {
+    pub(super) fn unread(connection: &Arc<Connection>, plan: &Arc<dyn Plan>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            plan: Arc::clone(plan),
+            triggers: BTreeSet::new(),
+            is_answered: false,
+            error: None,
+            seen: Seen::Nothing,
+        }
+    }
+
+    /// Takes in the result of a read, and says whether it was other than the one before. A failed read leaves
+    /// what was last seen, which grows old.
+    pub(super) fn take(&mut self, at: Timestamp, result: Result<Sighting, ReadError>) -> bool {
+        self.is_answered = true;
+        match result {
+            Ok(sighting) => {
+                self.error = None;
+                self.seen.take(at, sighting)
+            }
+            Err(error) => {
+                let text: Arc<str> = error.to_string().into();
+                let changed = self.error.as_ref() != Some(&text);
+                self.error = Some(text);
+                changed
+            }
+        }
+    }
+
+    /// The reading of a queue, or why there is none.
+    pub(super) fn reading(&self) -> Signal<Reading> {
+        match &self.seen {
+            Seen::Queue(reading, _) => reading.clone(),
+            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) => Signal::Missing(self.cause()),
+        }
+    }
+
+    /// What the queue got through.
+    pub(super) fn throughput(&self) -> Option<&Throughput> {
+        match &self.seen {
+            Seen::Queue(_, throughput) => Some(throughput),
+            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) => None,
+        }
+    }
+
+    /// What workers report.
+    pub(super) const fn workers(&self) -> Option<&Signal<Arc<Workers>>> {
+        match &self.seen {
+            Seen::Workers(workers) => Some(workers),
+            Seen::Nothing | Seen::Queue(..) | Seen::Limit(_) => None,
+        }
+    }
+
+    /// What workers last saw of a limit.
+    pub(super) fn limit(&self) -> Signal<LimitSeen> {
+        match &self.seen {
+            Seen::Limit(seen) => seen.clone(),
+            Seen::Nothing | Seen::Queue(..) | Seen::Workers(_) => Signal::Missing(self.cause()),
+        }
+    }
+
+    fn cause(&self) -> Cause {
+        self.error.as_ref().map_or_else(|| Cause::new("no answer yet"), |error| Cause::new(Arc::clone(error)))
+    }
+}
+
+impl Seen {
+    fn take(&mut self, at: Timestamp, sighting: Sighting) -> bool {
+        fn seen<T>(value: T, at: Timestamp) -> Signal<T> {
+            Signal::Seen { value, at, quality: Quality::Measured }
+        }
+        match (&mut *self, sighting) {
+            (Self::Queue(last, throughput), Sighting::Queue(reading)) => {
+                let changed = last.seen() != Some(&reading);
+                throughput.observe(at, &reading);
+                *last = seen(reading, at);
+                changed
+            }
+            (_, Sighting::Queue(reading)) => {
+                let mut throughput = Box::<Throughput>::default();
+                throughput.observe(at, &reading);
+                *self = Self::Queue(seen(reading, at), throughput);
+                true
+            }
+            (_, Sighting::Workers(workers)) => {
+                *self = Self::Workers(seen(Arc::new(workers), at));
+                true
+            }
+            (_, Sighting::Limit(limit)) => {
+                *self = Self::Limit(seen(limit, at));
+                true
+            }
+        }
+    }
+}
