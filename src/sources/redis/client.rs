@@ -1,7 +1,6 @@
 //! One open connection: a batch of queues is one pipeline, and one more for a hundred streams without a lag.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,13 +8,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 
 use super::answer;
-use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::layout::{Layout, Look};
+use super::memory::Memory;
 use super::stream::Uncounted;
-use crate::engine::signals::Reading;
-use crate::sources::{Client, Plan, ReadError, Sighting};
+use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::timestamp::Timestamp;
+use crate::workers::{keys, share};
 
 /// Most queues in one pipeline: Redis keeps all its answers in memory until they are sent.
 const MOST_PLANS: usize = 1_000;
@@ -24,16 +23,11 @@ const MOST_PLANS: usize = 1_000;
 /// a stream, and are gone before the next pipeline.
 const MOST_UNCOUNTED: usize = 100;
 
-/// Most streams whose position is remembered: as many as a server has triggers. Beyond it all are
-/// forgotten, which costs the age of the oldest entry in one reading.
-const MOST_POSITIONS: usize = 20_000;
-
 /// An open connection to Redis.
 pub(super) struct RedisClient {
     endpoint: String,
     connection: MultiplexedConnection,
-    /// Streams that had unread entries when they were last read, and the entry after which these lie.
-    unread_after: HashMap<Layout, EntryId>,
+    memory: Memory,
 }
 
 #[async_trait]
@@ -44,23 +38,25 @@ impl Client for RedisClient {
             let readings = self.read_batch(batch).await;
             let readings = readings.unwrap_or_else(|fault| vec![Err(fault); batch.len()]);
             results.extend(
-                readings
-                    .into_iter()
-                    .map(|reading| reading.map(Sighting::from).map_err(|fault| fault.at(&self.endpoint))),
+                readings.into_iter().map(|reading| reading.map_err(|fault| fault.at(&self.endpoint))),
             );
         }
         results
     }
+
+    async fn publish(&mut self, shares: &[Published]) -> Result<(), ReadError> {
+        self.write_shares(shares).await.map_err(|fault| fault.at(&self.endpoint))
+    }
 }
 
 impl RedisClient {
-    /// Reads through `connection`, which is logged in.
-    pub(super) fn new(endpoint: String, connection: MultiplexedConnection) -> Self {
-        Self { endpoint, connection, unread_after: HashMap::new() }
+    /// Reads through `connection`, which is logged in, and on which Redis has told the time.
+    pub(super) fn new(endpoint: String, connection: MultiplexedConnection, now: Timestamp) -> Self {
+        Self { endpoint, connection, memory: Memory::new(now) }
     }
 
     /// One result for each plan, or one fault for all of them.
-    async fn read_batch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<Result<Reading, Fault>>, Fault> {
+    async fn read_batch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<Result<Sighting, Fault>>, Fault> {
         let (looks, now) = self.look(plans).await?;
         let mut uncounted: Vec<&Uncounted> = Vec::new();
         for look in &looks {
@@ -77,8 +73,11 @@ impl RedisClient {
         }
         let mut counted = counted.into_iter();
         let readings = looks.into_iter().map(|look| match look? {
-            Look::Complete { reading, unread_after: _ } => Ok(reading),
-            Look::Uncounted(_) => counted.next().unwrap_or_else(|| Err(Fault::nonsense("XRANGE"))),
+            Look::Complete { reading, unread_after: _ } => Ok(reading.into()),
+            Look::Reported(sighting) => Ok(sighting),
+            Look::Uncounted(_) => {
+                counted.next().unwrap_or_else(|| Err(Fault::nonsense("XRANGE"))).map(Sighting::from)
+            }
         });
         Ok(readings.collect())
     }
@@ -95,32 +94,51 @@ impl RedisClient {
         for plan in plans {
             let layout = (plan.as_ref() as &dyn Any).downcast_ref::<Layout>();
             let first = pipeline.len();
-            if let Some(layout) = layout {
-                layout.ask(self.unread_after.get(layout).copied(), &mut pipeline);
-            }
-            asked.push((layout, first..pipeline.len()));
+            let question = layout.map(|layout| (layout, layout.ask(&self.memory, &mut pipeline)));
+            asked.push((question, first..pipeline.len()));
         }
         let answers = self.send(pipeline).await?;
         let now = time(answers.first().unwrap_or(&Value::Nil))?;
-        let looks = asked.into_iter().map(|(layout, range)| {
-            let layout = layout.ok_or_else(|| Fault::Unexpected("the queue is none of Redis".to_owned()))?;
-            let look = layout.look(answers.get(range).unwrap_or_default(), now);
-            self.remember(layout, look.as_ref().ok());
-            look
+        self.memory.tell(now);
+        let looks = asked.into_iter().map(|(question, range)| {
+            let (layout, asked) =
+                question.ok_or_else(|| Fault::Unexpected("the queue is none of Redis".to_owned()))?;
+            layout.look(asked.as_ref(), answers.get(range).unwrap_or_default(), &mut self.memory, now)
         });
         Ok((looks.collect(), now))
     }
 
-    /// Remembers where the unread entries of a stream begin, for the next read.
-    fn remember(&mut self, layout: &Layout, look: Option<&Look>) {
-        let Some(Look::Complete { unread_after: Some(id), .. }) = look else {
-            self.unread_after.remove(layout);
-            return;
-        };
-        if self.unread_after.len() >= MOST_POSITIONS {
-            self.unread_after.clear();
+    /// Writes what every limit allows, one transaction for all: whoever reads sees the old or the new.
+    async fn write_shares(&mut self, shares: &[Published]) -> Result<(), Fault> {
+        if shares.is_empty() {
+            return Ok(());
         }
-        self.unread_after.insert(layout.clone(), *id);
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("MULTI");
+        for Published { limit, allowances } in shares {
+            let key = keys::share(limit);
+            pipeline.cmd("DEL").arg(&key);
+            if allowances.is_empty() {
+                continue;
+            }
+            let write = pipeline.cmd("HSET").arg(&key);
+            for (scope, allowance) in allowances {
+                write.arg(scope).arg(share::written(allowance));
+            }
+            pipeline.cmd("EXPIRE").arg(&key).arg(share::KEPT.as_secs());
+        }
+        pipeline.cmd("EXEC");
+        // One that fails within the transaction is an answer within the last answer.
+        let mut answers = self.send(pipeline).await?;
+        if let Some(Value::Array(executed)) = answers.pop_if(|answer| matches!(answer, Value::Array(_))) {
+            answers.extend(executed);
+        }
+        for answer in &answers {
+            if let Value::ServerError(error) = answer {
+                return Err(Fault::of_share(error));
+            }
+        }
+        Ok(())
     }
 
     /// One answer for each command, errors of single commands among them.

@@ -215,8 +215,8 @@ impl Endpoint for RedisEndpoint {
     }
 
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
-        let connection = opening::open(self).await.map_err(|fault| fault.at(&self.address()))?;
-        Ok(Box::new(RedisClient::new(self.address(), connection)))
+        let (connection, now) = opening::open(self).await.map_err(|fault| fault.at(&self.address()))?;
+        Ok(Box::new(RedisClient::new(self.address(), connection, now)))
     }
 }
 

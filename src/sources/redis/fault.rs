@@ -3,10 +3,17 @@
 use redis::{ErrorKind, RedisError, ServerError};
 
 use crate::sources::ReadError;
+use crate::workers::reader::Unreadable;
 
 /// The least rights with which a user can read every kind of queue, as `ACL SETUSER` takes them. The keys
 /// come on top: `~acme:*`.
 pub(super) const RIGHTS: &str = "-@all +select +time +llen +xlen +xinfo|groups +xrange";
+
+/// What comes on top of these for a user that reads what workers report: `~agent-scaler:*`.
+pub(super) const RIGHTS_FOR_REPORTS: &str = "+zcount +hscan";
+
+/// What comes on top of these for a user that tells workers what they may use: `~agent-scaler:share:*`.
+pub(super) const RIGHTS_FOR_SHARES: &str = "+multi +exec +del +hset +expire";
 
 /// How Redis begins to say that it takes no more connections.
 const TOO_MANY_CLIENTS: &str = "max number of clients";
@@ -52,6 +59,20 @@ impl Fault {
                 Self::Unexpected(message) => Self::Unexpected(format!("reading `{key}`: {message}")),
                 other @ (Self::Lost(_) | Self::Denied(_)) => other,
             },
+        }
+    }
+
+    /// What Redis said instead of taking what workers may use.
+    pub(super) fn of_share(error: &ServerError) -> Self {
+        if error.code() == "NOPERM" {
+            return Self::Denied(format!(
+                "publishing shares: {}; the user needs `{RIGHTS_FOR_SHARES} ~agent-scaler:share:*` on top",
+                shortened(error.details())
+            ));
+        }
+        match Self::said(error) {
+            Self::Unexpected(message) => Self::Unexpected(format!("publishing shares: {message}")),
+            other @ (Self::Lost(_) | Self::Denied(_)) => other,
         }
     }
 
@@ -113,6 +134,30 @@ impl Fault {
         let untrusted = message.starts_with("invalid peer certificate");
         let hint = if untrusted { "; `ca` names the authority to trust" } else { "" };
         Self::Lost(format!("{message}{hint}"))
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Refused { key, kind, error } => match error.code() {
+                "WRONGTYPE" => Self::Unexpected(format!(
+                    "`{key}` holds another type than a {kind}, where workers should report: delete the key"
+                )),
+                "NOPERM" => Self::Denied(format!(
+                    "reading `{key}`: {}; the user needs `{RIGHTS_FOR_REPORTS} ~agent-scaler:*` on top",
+                    shortened(error.details())
+                )),
+                _ => Self::about(&key, kind, &error),
+            },
+            Unreadable::Nonsense { key } => Self::nonsense(&format!("a question about `{key}`")),
+            Unreadable::TooMany { key, most } => Self::Unexpected(format!(
+                "`{key}` has more than {most} fields: remove those that nobody writes any more"
+            )),
+            Unreadable::ClockWentBack => {
+                Self::Unexpected("its clock went back: what is live is not known in this read".to_owned())
+            }
+        }
     }
 }
 

@@ -1,27 +1,35 @@
-//! The kinds of queues in Redis, behind one pair of questions: what to ask, and what the answers mean.
+//! What lies in Redis, behind one pair of questions: what to ask, and what the answers mean.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::list::List;
+use super::memory::Memory;
 use super::stream::{Stream, Uncounted};
 use crate::engine::signals::Reading;
-use crate::sources::Plan;
+use crate::sources::{Plan, Sighting};
 use crate::timestamp::Timestamp;
+use crate::workers::reader::{Asked, LimitScope, Scope};
 
-/// How tasks lie in Redis.
+/// How tasks, and reports about them, lie in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Layout {
     /// In lists.
     List(List),
     /// In a stream.
     Stream(Stream),
+    /// No tasks: what workers report.
+    Workers(Scope),
+    /// No tasks: what workers saw of a limit.
+    Limit(LimitScope),
 }
 
-/// What the first answers about a queue told.
+/// What the first answers told.
 #[derive(Debug, PartialEq)]
 pub(super) enum Look {
     /// Everything.
@@ -31,29 +39,65 @@ pub(super) enum Look {
         /// The entry of a stream after which unread ones lie, if there are any.
         unread_after: Option<EntryId>,
     },
+    /// What workers report.
+    Reported(Sighting),
     /// Not how many entries are unread: they have to be counted.
     Uncounted(Uncounted),
 }
 
 impl Layout {
-    /// Adds the commands of one read; `unread_after` is what the read before told.
-    pub(super) fn ask(&self, unread_after: Option<EntryId>, pipeline: &mut Pipeline) {
+    /// Adds the commands of one read; `memory` is what the reads before told. Of workers, the answers can only
+    /// be read by what was asked.
+    pub(super) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Option<Asked> {
         match self {
             Self::List(list) => list.ask(pipeline),
-            Self::Stream(stream) => stream.ask(unread_after, pipeline),
+            Self::Stream(stream) => stream.ask(memory.unread_after(self), pipeline),
+            Self::Workers(scope) => return Some(scope.ask(&memory.minutes, memory.now(), pipeline)),
+            Self::Limit(limit) => limit.ask(pipeline),
         }
+        None
     }
 
     /// Reads the answers to those commands, which Redis gave at `now`.
     ///
     /// # Errors
     /// When Redis refuses, or an answer makes no sense.
-    pub(super) fn look(&self, answers: &[Value], now: Timestamp) -> Result<Look, Fault> {
+    pub(super) fn look(
+        &self,
+        asked: Option<&Asked>,
+        answers: &[Value],
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> Result<Look, Fault> {
         match self {
             Self::List(list) => Ok(Look::Complete { reading: list.read(answers)?, unread_after: None }),
-            Self::Stream(stream) => stream.look(answers, now),
+            Self::Stream(stream) => {
+                let look = stream.look(answers, now);
+                let begins = match &look {
+                    Ok(Look::Complete { unread_after, .. }) => *unread_after,
+                    Ok(Look::Reported(_) | Look::Uncounted(_)) | Err(_) => None,
+                };
+                memory.begins(self, begins);
+                look
+            }
+            Self::Workers(scope) => {
+                let asked = asked.ok_or_else(|| Fault::nonsense("HSCAN"))?;
+                let workers = scope.read(asked, answers, &mut memory.minutes, now)?;
+                Ok(Look::Reported(Sighting::Workers(workers)))
+            }
+            Self::Limit(limit) => Ok(Look::Reported(Sighting::Limit(limit.read(answers, now)?))),
         }
     }
+}
+
+/// What the workers of `scope` report, in minutes of this length.
+pub(super) fn workers(scope: &str, minute: Duration) -> Arc<dyn Plan> {
+    Arc::new(Layout::Workers(Scope::new(scope, minute)))
+}
+
+/// What workers saw of the limit of `scope`.
+pub(super) fn limit(scope: &str) -> Arc<dyn Plan> {
+    Arc::new(Layout::Limit(LimitScope::new(scope)))
 }
 
 impl Plan for Layout {
@@ -61,6 +105,8 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.to_string(),
             Self::Stream(stream) => stream.to_string(),
+            Self::Workers(scope) => format!("workers of {}", quoted(scope.name())),
+            Self::Limit(limit) => format!("limit {}", quoted(limit.name())),
         }
     }
 
@@ -68,6 +114,8 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.name(),
             Self::Stream(stream) => stream.name().to_owned(),
+            Self::Workers(scope) => scope.name().to_owned(),
+            Self::Limit(limit) => limit.name().to_owned(),
         }
     }
 
@@ -75,13 +123,16 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.names(),
             Self::Stream(stream) => vec![stream.name()],
+            Self::Workers(scope) => vec![scope.name()],
+            Self::Limit(limit) => vec![limit.name()],
         }
     }
 
     fn shows_running(&self) -> bool {
         match self {
             Self::List(list) => list.shows_running(),
-            Self::Stream(_) => true,
+            Self::Stream(_) | Self::Workers(_) => true,
+            Self::Limit(_) => false,
         }
     }
 
@@ -90,10 +141,18 @@ impl Plan for Layout {
     fn commands(&self) -> Vec<String> {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("TIME");
-        self.ask(None, &mut pipeline);
+        if !matches!(self, Self::Workers(_)) {
+            self.ask(&Memory::new(Timestamp::default()), &mut pipeline);
+        }
         let mut commands: Vec<String> = pipeline.cmd_iter().map(words).collect();
-        if let Self::Stream(stream) = self {
-            commands.push(format!("XRANGE {} ID + COUNT 1, or 101 where Redis knows no lag", stream.name()));
+        match self {
+            Self::Stream(stream) => {
+                let stream = stream.name();
+                commands.push(format!("XRANGE {stream} ID + COUNT 1, or 101 where Redis knows no lag"));
+            }
+            // They depend on the time, and on what is known already.
+            Self::Workers(scope) => commands.extend(scope.commands()),
+            Self::List(_) | Self::Limit(_) => {}
         }
         commands
     }

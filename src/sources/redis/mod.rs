@@ -1,7 +1,7 @@
-//! Redis: lists and streams, all of a connection read in one pipeline.
+//! Redis: lists, streams, and what workers report; all of a connection read in one pipeline.
 //!
 //! A kind of queue is a variant of [`layout::Layout`]: it says which commands it needs and reads their
-//! answers. The connection, the pipeline and the words for what goes wrong are shared.
+//! answers. Reports are two more. The connection, the pipeline and the words for what goes wrong are shared.
 
 mod answer;
 mod client;
@@ -11,10 +11,11 @@ mod fault;
 mod group;
 mod layout;
 mod list;
+mod memory;
 mod opening;
 mod stream;
 
-use crate::sources::{ConnectionKind, Spec};
+use crate::sources::{ConnectionKind, Reports, Spec};
 
 /// Tasks in one or several lists.
 pub(super) const LIST: Spec = Spec {
@@ -53,5 +54,5 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("databaseIndex", IN_CONNECTION),
     ],
     parse: endpoint::parse,
-    reports: None,
+    reports: Some(Reports { workers: layout::workers, limit: layout::limit }),
 };

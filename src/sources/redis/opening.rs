@@ -16,6 +16,7 @@ use super::client;
 use super::endpoint::{Identity, Location, RedisEndpoint, TlsFiles};
 use super::fault::Fault;
 use crate::secret::{Revealed, Secret};
+use crate::timestamp::Timestamp;
 
 /// What the files held when a connection was opened.
 struct Contents {
@@ -23,11 +24,11 @@ struct Contents {
     certificates: Option<TlsCertificates>,
 }
 
-/// A connection on which we are logged in, and on which Redis has answered once.
+/// A connection on which we are logged in, and the time that Redis told on it.
 ///
 /// # Errors
 /// When a file cannot be read, the server cannot be reached, or it does not let us in.
-pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<MultiplexedConnection, Fault> {
+pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<(MultiplexedConnection, Timestamp), Fault> {
     let files = endpoint.clone();
     let Contents { password, certificates } = tokio::task::spawn_blocking(move || read_files(&files))
         .await
@@ -38,8 +39,8 @@ pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<MultiplexedConnecti
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .map_err(|error| Fault::of_connection(&error))?;
-    log_in(endpoint, password.as_ref(), &mut connection).await?;
-    Ok(connection)
+    let now = log_in(endpoint, password.as_ref(), &mut connection).await?;
+    Ok((connection, now))
 }
 
 fn server(location: &Location, certificates: Option<TlsCertificates>) -> RedisResult<redis::Client> {
@@ -68,7 +69,7 @@ async fn log_in(
     endpoint: &RedisEndpoint,
     password: Option<&Revealed>,
     connection: &mut MultiplexedConnection,
-) -> Result<(), Fault> {
+) -> Result<Timestamp, Fault> {
     if let Some(password) = password {
         let mut auth = cmd("AUTH");
         auth.arg(endpoint.login.as_ref().and_then(|login| login.username.as_ref())).arg(password.expose());
@@ -78,7 +79,7 @@ async fn log_in(
     if database != 0 {
         accepted("SELECT", ask(cmd("SELECT").arg(database), connection).await?, Fault::said)?;
     }
-    client::time(&ask(&cmd("TIME"), connection).await?).map(drop)
+    client::time(&ask(&cmd("TIME"), connection).await?)
 }
 
 async fn ask(command: &Cmd, connection: &mut MultiplexedConnection) -> Result<Value, Fault> {
