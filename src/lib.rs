@@ -1,12 +1,13 @@
 //! A KEDA external scaler for AI-agent workers.
 //!
-//! Reading order: [`engine`] decides and touches nothing; [`workers`] is how workers report, and [`sources`]
-//! say what they see; [`config`] turns what users wrote into values; [`scaler`] owns time and the connections
-//! between them; [`telemetry`] shows what happened; [`cli`] starts it all.
+//! Reading order: [`engine`] decides and touches nothing; [`workers`] is how workers report, [`providers`] read
+//! what an LLM provider says, and [`sources`] say what they see; [`config`] turns what users wrote into values;
+//! [`scaler`] owns time and the connections between them; [`telemetry`] shows what happened; [`cli`] starts it all.
 
 pub mod timestamp;
 
 pub mod engine;
+pub mod providers;
 pub mod workers;
 
 pub mod fields;

@@ -1,0 +1,219 @@
+//! LLM providers: what an answer says of the limits it counts against, why it is none, and what it used.
+//!
+//! One file a provider. Nothing here waits or sends: a worker hands over what it received.
+
+mod anthropic;
+mod azure_openai;
+mod groq;
+mod headroom;
+mod mistral;
+mod openai;
+mod refusal;
+mod times;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::engine::limit::Block;
+use crate::engine::limit::Dimension;
+use crate::engine::limit::Headroom;
+use crate::engine::limit::LimitSeen;
+use crate::engine::limit::Why;
+use crate::engine::minutes::Used;
+use crate::timestamp::Timestamp;
+
+/// How long a spent budget blocks if nobody says when there will be a new one. A provider says so for some of
+/// them only; an hour costs little if the end is months away, and little if somebody pays at once.
+const BUDGET_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// A provider whose answers are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Provider {
+    /// Anthropic's own API; its models on other clouds send no such headers.
+    Anthropic,
+    /// OpenAI's own API.
+    OpenAi,
+    /// OpenAI's models in Azure.
+    AzureOpenAi,
+    /// Groq.
+    Groq,
+    /// Mistral's own API.
+    Mistral,
+}
+
+impl Provider {
+    /// Every value.
+    pub const ALL: [Self; 5] = [Self::Anthropic, Self::OpenAi, Self::AzureOpenAi, Self::Groq, Self::Mistral];
+
+    /// The word by which settings name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+            Self::AzureOpenAi => "azure-openai",
+            Self::Groq => "groq",
+            Self::Mistral => "mistral",
+        }
+    }
+
+    /// Everything that a response says of the limits it counts against.
+    ///
+    /// A dimension of which neither the limit nor the rest is known is absent; so is a block whose end nobody
+    /// can tell, as after a 429 without `retry-after`: how long to wait then is the worker's own affair.
+    pub fn said(self, response: &Response<'_>) -> Said {
+        let headroom = self.headroom(response);
+        let refusal = refusal::of(self, response, &headroom);
+        let blocked = refusal.and_then(|refusal| self.block(refusal, response, &headroom));
+        Said { seen: LimitSeen { headroom, blocked, used_today: BTreeMap::new() }, refusal }
+    }
+
+    /// How long the provider asks to wait; `None` if it does not say, or only that it need not be long.
+    pub fn retry_after(self, response: &Response<'_>) -> Option<Duration> {
+        let asked = times::retry_after(response);
+        match self {
+            Self::AzureOpenAi => asked.max(azure_openai::renewal(response)),
+            Self::Anthropic | Self::OpenAi | Self::Groq | Self::Mistral => asked,
+        }
+    }
+
+    /// What a success used of its limits: one request, and the tokens that count against the limit.
+    ///
+    /// `body` is the whole answer, or all events of a stream. `None` if it does not name both kinds of tokens,
+    /// as a stream of OpenAI's that was not asked to (`stream_options.include_usage`).
+    pub fn usage(self, body: &str) -> Option<Used> {
+        let reported = usage::Reported::read(body)?;
+        match self {
+            Self::Anthropic => anthropic::usage(&reported),
+            Self::Groq => groq::usage(&reported),
+            Self::OpenAi | Self::AzureOpenAi | Self::Mistral => openai::usage(&reported),
+        }
+    }
+
+    fn headroom(self, response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
+        match self {
+            Self::Anthropic => anthropic::headroom(response),
+            Self::OpenAi => openai::headroom(response),
+            Self::AzureOpenAi => azure_openai::headroom(response),
+            Self::Groq => groq::headroom(response),
+            Self::Mistral => mistral::headroom(response),
+        }
+    }
+
+    fn block(
+        self,
+        refusal: Refusal,
+        response: &Response<'_>,
+        headroom: &BTreeMap<Dimension, Headroom>,
+    ) -> Option<Block> {
+        let asked = || Some(response.at + self.retry_after(response)?);
+        let why = refusal.why()?;
+        let until = match refusal {
+            Refusal::Rate | Refusal::Overload => asked()?,
+            // A day that is used up ends when the provider says; beside a budget in money, `retry-after` is
+            // a habit of the provider's software and means nothing.
+            Refusal::Spend | Refusal::Quota => refusal::regained(response)
+                .or_else(|| {
+                    let day = refusal::day_used_up(headroom)?;
+                    asked().or(day.reset)
+                })
+                .filter(|until| *until > response.at)
+                .unwrap_or(response.at + BUDGET_PAUSE),
+            Refusal::Other => return None,
+        };
+        Some(Block { until, why })
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl FromStr for Provider {
+    type Err = UnknownProvider;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProvider> {
+        let found = Self::ALL.into_iter().find(|provider| provider.label() == text);
+        found.ok_or_else(|| UnknownProvider { name: text.to_owned() })
+    }
+}
+
+/// A name that is no provider's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no provider is named `{name}`: use anthropic, openai, azure-openai, groq or mistral")]
+pub struct UnknownProvider {
+    /// What was given.
+    pub name: String,
+}
+
+/// One response of a provider.
+#[derive(Clone, Copy)]
+pub struct Response<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The value of a header, by its name in lower case.
+    pub headers: &'a dyn Fn(&str) -> Option<&'a str>,
+    /// The body. That of a success is not looked at, so it may be left out.
+    pub body: &'a str,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+impl<'a> Response<'a> {
+    fn header(&self, name: &str) -> Option<&'a str> {
+        (self.headers)(name).map(str::trim).filter(|value| !value.is_empty())
+    }
+}
+
+impl fmt::Debug for Response<'_> {
+    /// Without headers and body, which hold what users wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers: _, body: _, at } = self;
+        f.debug_struct("Response").field("status", status).field("at", at).finish_non_exhaustive()
+    }
+}
+
+/// What one response says of the limits it counts against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Limits, what is left of them, and until when everything is refused. Daily use is not said by any
+    /// provider: `used_today` is empty.
+    pub seen: LimitSeen,
+    /// Why it is no success; `None` if it is one.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a response is no success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much at once: worth a retry, after the time that the provider asks for.
+    Rate,
+    /// The budget in money is used up: not worth a retry before the block ends.
+    Spend,
+    /// A budget for a day or a month is used up, or the plan has none: not worth a retry before the block ends.
+    Quota,
+    /// The provider is overloaded: worth a retry.
+    Overload,
+    /// Anything else. It says nothing of limits: whether to try again depends on the status.
+    Other,
+}
+
+impl Refusal {
+    /// The reason of a block; `None` if there is no reason to block anything.
+    pub const fn why(self) -> Option<Why> {
+        match self {
+            Self::Rate => Some(Why::Rate),
+            Self::Spend => Some(Why::Spend),
+            Self::Quota => Some(Why::Quota),
+            Self::Overload => Some(Why::Overload),
+            Self::Other => None,
+        }
+    }
+}
