@@ -1,0 +1,122 @@
+//! What the stub is told at its start.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use agent_scaler::engine::limit::Dimension;
+use clap::{Parser, ValueEnum};
+
+use crate::conditions::Command;
+
+/// A stand-in for an LLM provider that counts exactly what it admits.
+///
+/// Every API key is an account with buckets of its own. An amount that is not given is not limited.
+/// Tokens that a request may generate (its `max_tokens`, else what it will) are taken when it is admitted, and
+/// what it did not generate comes back at its end. A refused request costs nothing.
+#[derive(Debug, Parser)]
+#[command(name = "llm-stub")]
+pub(crate) struct Settings {
+    /// Address to listen on; port 0 chooses a free one.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8400")]
+    pub(crate) listen: SocketAddr,
+
+    /// Requests a minute.
+    #[arg(long, env = "REQUESTS_PER_MINUTE")]
+    requests_per_minute: Option<u64>,
+
+    /// Input tokens a minute.
+    #[arg(long, env = "INPUT_TOKENS_PER_MINUTE")]
+    input_tokens_per_minute: Option<u64>,
+
+    /// Output tokens a minute.
+    #[arg(long, env = "OUTPUT_TOKENS_PER_MINUTE")]
+    output_tokens_per_minute: Option<u64>,
+
+    /// Input and output tokens a minute.
+    #[arg(long, env = "TOKENS_PER_MINUTE")]
+    tokens_per_minute: Option<u64>,
+
+    /// Requests a day; a day has 1,440 of its minutes.
+    #[arg(long, env = "REQUESTS_PER_DAY")]
+    requests_per_day: Option<u64>,
+
+    /// Requests at a time.
+    #[arg(long, env = "CONCURRENCY")]
+    pub(crate) concurrency: Option<u64>,
+
+    /// How much may come at once, as a part of a minute's amount; a request at least.
+    #[arg(long, env = "BURST", default_value_t = 1.0, value_parser = positive)]
+    pub(crate) burst: f64,
+
+    /// Length of its minute, so that a test need not last for hours. Headers name real times.
+    #[arg(long, env = "MINUTE", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) minute: Duration,
+
+    /// Whose headers and errors to send; by default those of the endpoint that is called.
+    #[arg(long, env = "PROVIDER_HEADERS")]
+    pub(crate) provider_headers: Option<Style>,
+
+    /// Time to the first token.
+    #[arg(long, env = "FIRST_TOKEN", default_value = "200ms", value_parser = humantime::parse_duration)]
+    pub(crate) first_token: Duration,
+
+    /// Tokens generated a second.
+    #[arg(long, env = "TOKENS_PER_SECOND", default_value_t = 80.0, value_parser = positive)]
+    pub(crate) tokens_per_second: f64,
+
+    /// How far latency varies, as a part of itself: 0.2 is from 80 to 120 per cent.
+    #[arg(long, env = "JITTER", default_value_t = 0.0, value_parser = part)]
+    pub(crate) jitter: f64,
+
+    /// Seed of its dice.
+    #[arg(long, env = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// A command to begin with, as `POST /control` takes it; may be repeated.
+    #[arg(long = "control", value_name = "JSON", value_parser = Command::read)]
+    pub(crate) commands: Vec<Command>,
+}
+
+impl Settings {
+    /// Amounts by dimension, without concurrency.
+    pub(crate) fn amounts(&self) -> BTreeMap<Dimension, u64> {
+        let amounts = [
+            (Dimension::RequestsPerMinute, self.requests_per_minute),
+            (Dimension::InputTokensPerMinute, self.input_tokens_per_minute),
+            (Dimension::OutputTokensPerMinute, self.output_tokens_per_minute),
+            (Dimension::TokensPerMinute, self.tokens_per_minute),
+            (Dimension::RequestsPerDay, self.requests_per_day),
+        ];
+        amounts.into_iter().filter_map(|(dimension, amount)| Some((dimension, amount?))).collect()
+    }
+}
+
+/// Whose headers and errors are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Style {
+    /// `anthropic-ratelimit-…`.
+    Anthropic,
+    /// `x-ratelimit-…`, resets as Go durations.
+    #[value(name = "openai")]
+    OpenAi,
+    /// The same with resets in whole seconds and renewal periods.
+    #[value(name = "azure-openai")]
+    AzureOpenAi,
+    /// The same with requests by the day.
+    Groq,
+    /// Headers that name their window.
+    Mistral,
+    /// No rate-limit headers, and no `retry-after`; errors are those of the endpoint.
+    None,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("must be from 0 to 1".to_owned()) }
+}

@@ -1,0 +1,226 @@
+//! The provider as a whole: who calls, whether it is admitted, how long it takes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_scaler::clock::{Clock, SystemClock};
+use agent_scaler::engine::minutes::Used;
+use agent_scaler::timestamp::Timestamp;
+use tokio::time::Instant;
+
+use crate::account::{Account, Limits, Refused, Shown};
+use crate::conditions::{Command, Conditions, Down};
+use crate::counts::Counts;
+use crate::script::Turn;
+use crate::settings::Settings;
+
+/// All accounts, and what they have in common.
+pub(crate) struct Stub {
+    pub(crate) settings: Settings,
+    limits: Limits,
+    clock: SystemClock,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    accounts: BTreeMap<String, Account>,
+    /// Conditions of accounts that have not called yet.
+    future: Conditions,
+    dice: fastrand::Rng,
+    calls: u64,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The API key.
+    pub(crate) account: String,
+    /// The worker's name.
+    pub(crate) agent: Option<String>,
+}
+
+/// What becomes of a call.
+pub(crate) enum Verdict {
+    Admitted(Running),
+    Refused(Refused),
+    Down(Down),
+}
+
+/// An admitted call. If it is dropped before its end, the client has gone away.
+pub(crate) struct Running {
+    stub: Arc<Stub>,
+    caller: Caller,
+    most: Used,
+    output: u64,
+    /// A number of its own, for ids.
+    pub(crate) number: u64,
+    /// Until the first token.
+    pub(crate) first: Duration,
+    /// From the first token to the last.
+    pub(crate) rest: Duration,
+}
+
+impl Stub {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+        let limits = Limits {
+            amounts: settings.amounts(),
+            concurrency: settings.concurrency,
+            burst: settings.burst,
+            minute: settings.minute,
+        };
+        let mut future = Conditions::default();
+        for command in settings.commands.iter().filter(|command| command.account.is_none()) {
+            future.begin(command, Duration::ZERO);
+        }
+        let state = State {
+            accounts: BTreeMap::new(),
+            future,
+            dice: fastrand::Rng::with_seed(settings.seed),
+            calls: 0,
+        };
+        let stub = Self {
+            limits,
+            clock: SystemClock::start(),
+            started: Instant::now(),
+            state: Mutex::new(state),
+            settings,
+        };
+        for command in stub.settings.commands.iter().filter(|command| command.account.is_some()) {
+            stub.obey(command);
+        }
+        Arc::new(stub)
+    }
+
+    /// Admits a call or not, and counts it.
+    pub(crate) fn admit(self: &Arc<Self>, caller: &Caller, turn: &Turn) -> Verdict {
+        let (now, minute) = (self.now(), self.minute());
+        let mut guard = self.lock();
+        let State { accounts, future, dice, calls } = &mut *guard;
+        let account = self.account(accounts, future, &caller.account, now);
+        account.advance(now);
+        let agent = caller.agent.as_deref();
+        if let Some(outage) = account.conditions.outage().filter(|outage| dice.f64() < outage.part) {
+            account.counts.count(minute, agent, |tally| tally.failed += 1);
+            account.counts.because(outage.answer.label());
+            return Verdict::Down(outage.answer);
+        }
+        let most = Used { requests: 1, input_tokens: turn.input_tokens, output_tokens: turn.most_output };
+        if let Err(refused) = account.admit(most, now) {
+            account.counts.count(minute, agent, |tally| tally.refused += 1);
+            account.counts.because(refused.label());
+            return Verdict::Refused(refused);
+        }
+        account.counts.count(minute, agent, |tally| {
+            tally.admitted += 1;
+            tally.input_tokens += turn.input_tokens;
+        });
+        *calls += 1;
+        let (first, rest) = self.latency(turn, account.conditions.slow_down(), dice);
+        let (stub, caller, output, number) = (self.clone(), caller.clone(), turn.output_tokens, *calls);
+        Verdict::Admitted(Running { stub, caller, most, output, number, first, rest })
+    }
+
+    /// What headers say of an account.
+    pub(crate) fn shown(&self, account: &str) -> (Vec<Shown>, Timestamp) {
+        let now = self.now();
+        let mut guard = self.lock();
+        let State { accounts, future, .. } = &mut *guard;
+        (self.account(accounts, future, account, now).shown(now), self.clock.now())
+    }
+
+    /// Obeys a command.
+    pub(crate) fn obey(&self, command: &Command) {
+        let now = self.now();
+        let mut guard = self.lock();
+        let State { accounts, future, .. } = &mut *guard;
+        if let Some(name) = &command.account {
+            self.account(accounts, future, name, now).obey(command, now);
+        } else {
+            future.end(now);
+            future.begin(command, now);
+            accounts.values_mut().for_each(|account| account.obey(command, now));
+        }
+    }
+
+    /// What every account did.
+    pub(crate) fn counts(&self) -> BTreeMap<String, Counts> {
+        let guard = self.lock();
+        guard.accounts.iter().map(|(name, account)| (name.clone(), account.counts.clone())).collect()
+    }
+
+    fn account<'a>(
+        &self,
+        accounts: &'a mut BTreeMap<String, Account>,
+        future: &mut Conditions,
+        name: &str,
+        now: Duration,
+    ) -> &'a mut Account {
+        future.end(now);
+        accounts.entry(name.to_owned()).or_insert_with(|| Account::new(&self.limits, *future, now))
+    }
+
+    /// Until the first token, and from there to the last.
+    fn latency(&self, turn: &Turn, slow_down: f64, dice: &mut fastrand::Rng) -> (Duration, Duration) {
+        let Settings { first_token, tokens_per_second, jitter, .. } = &self.settings;
+        if let Some(think) = turn.think {
+            let first = think.min(*first_token);
+            return (first.mul_f64(slow_down), (think - first).mul_f64(slow_down));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "tokens are far below 2^53")]
+        let generating = Duration::from_secs_f64(turn.output_tokens as f64 / tokens_per_second);
+        let factor = slow_down * (1.0 + jitter * (2.0 * dice.f64() - 1.0));
+        (first_token.mul_f64(factor), generating.mul_f64(factor))
+    }
+
+    /// Time since the start.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Number of the present minute since the Unix epoch.
+    fn minute(&self) -> u64 {
+        let length = u64::try_from(self.settings.minute.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.clock.now().as_millis() / length
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a call that generated `output`, or was abandoned.
+    fn settle(&self, caller: &Caller, most: Used, output: Option<u64>) {
+        let (now, minute) = (self.now(), self.minute());
+        let mut guard = self.lock();
+        let Some(account) = guard.accounts.get_mut(&caller.account) else { return };
+        account.settle(most, output.unwrap_or(0), now);
+        match output {
+            Some(output) => {
+                account.counts.count(minute, caller.agent.as_deref(), |tally| tally.output_tokens += output);
+            }
+            None => account.counts.abandoned += 1,
+        }
+    }
+}
+
+impl Running {
+    /// Ends it well.
+    pub(crate) fn finish(mut self) {
+        self.settle(Some(self.output));
+    }
+
+    fn settle(&mut self, output: Option<u64>) {
+        self.stub.settle(&self.caller, self.most, output);
+        // `Drop` must not settle it again.
+        self.most = Used::default();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.most != Used::default() {
+            self.settle(None);
+        }
+    }
+}
