@@ -198,6 +198,7 @@ pub const DEFAULTABLE: &[Key] = &[
     DRAIN_TIME,
     MAX_REPLICA_COUNT,
     ACTIVATION_BACKLOG,
+    WORKERS_CONNECTION,
 ];
 
 /// Keys of the trigger block that are KEDA's own; they arrive with ours.

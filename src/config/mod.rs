@@ -9,7 +9,7 @@ pub mod tenants;
 pub mod trigger;
 pub mod workers;
 
-mod api_key;
+mod credential;
 mod numbers;
 mod policy;
 mod yaml;

@@ -41,7 +41,7 @@ impl FromStr for Weight {
 }
 
 fn finite(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if number.is_finite() { Ok(number) } else { Err("must be a finite number".to_owned()) }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::numbers::{Scope, Weight};
 use crate::config::server::{Connection, Limit, NoReports, Server};
 use crate::config::trigger::{self, Refusal};
-use crate::config::{api_key, keys};
+use crate::config::{credential, keys};
 use crate::fields::{Fields, Invalid, Problem, nearest};
 use crate::sources::{Plan, Spec};
 
@@ -47,13 +47,13 @@ pub(super) fn parse(fields: &mut Fields<'_>, server: &Server) -> Option<Asked> {
     let weight: Option<Weight> = fields.read(&keys::LLM_WEIGHT);
     if let Some(name) = &limit
         && !server.limits.contains_key(name)
-        && api_key::is_likely(name)
+        && credential::is_likely(name)
     {
         let hint =
             "the name of a limit under `llmLimits` in the server's file; the key stays with the workers";
         fields.problem_at(
             keys::LLM_LIMIT.name,
-            "looks like an API key, and is not repeated here",
+            "looks like an API key, which is not repeated here",
             Some(hint.to_owned()),
         );
     }

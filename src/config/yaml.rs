@@ -76,10 +76,10 @@ impl Walk {
         found.map_err(|message| self.problem(path, message, None)).ok()
     }
 
-    /// A list of texts.
-    pub(super) fn texts(&mut self, node: Node, path: &str) -> Vec<String> {
+    /// A list of texts, such as `example`.
+    pub(super) fn texts(&mut self, node: Node, path: &str, example: &str) -> Vec<String> {
         let Node::Array(items) = node else {
-            self.problem(path, "must be a list", Some("e.g. `[\"acme:*\"]`"));
+            self.problem(path, "must be a list", Some(&format!("e.g. `{example}`")));
             return Vec::new();
         };
         let texts: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();

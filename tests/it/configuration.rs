@@ -1,13 +1,17 @@
 //! The server's file: defaults, examples, and one error that names every problem.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use agent_scaler::config::server::{KEYS, Server, TLS_KEYS};
+use agent_scaler::config::server::{KEYS, Server, TLS_KEYS, limit_keys};
 use agent_scaler::config::tenants::Tenants;
 use agent_scaler::config::{keys, trigger};
+use agent_scaler::engine::limit::Dimension;
+use agent_scaler::engine::limit::policy::{LimitPolicy, UsePerTask};
 use agent_scaler::sources::ALL;
 
+use crate::support::scripted::SOURCES;
 use crate::support::tree::{files, root};
 
 #[test]
@@ -138,6 +142,135 @@ fn every_scaled_object_that_we_ship_is_served() {
 #[test]
 fn the_server_file_that_we_deploy_is_accepted() {
     Server::parse(&read("deploy/manifests/agent-scaler.yaml"), ALL).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// The design's own example, and three connections of a test.
+const LIMITS: &str = "\
+connections: { main: { type: scripted }, mute: { type: mute } }
+llmLimits:
+  anthropic-prod:
+    workersConnection: main
+    scope: anthropic/prod/sonnet
+    requestsPerMinute: 4000
+    inputTokensPerMinute: 2000000
+    outputTokensPerMinute: 4e5
+    concurrency: 50
+    usePerTask: { requests: 12, inputTokens: 60000, outputTokens: 4000 }
+    weights: { acme: 3, zeta: 0.5 }
+    publishShares: true
+  by-headers: { workersConnection: main, scope: openai }
+tenants:
+  acme: { connections: { main: [\"acme:*\"] }, llmLimits: [anthropic-prod] }
+  zeta: { connections: { main: [\"*\"] } }
+";
+
+#[test]
+fn a_limit_is_what_its_file_says_and_nothing_more() {
+    let server = Server::parse(LIMITS, SOURCES).unwrap();
+    let limit = &server.limits["anthropic-prod"];
+    assert_eq!((&*limit.name, &*limit.connection.name), ("anthropic-prod", "main"));
+    assert_eq!(
+        (&*limit.scope, limit.plan.queue().as_str()),
+        ("anthropic/prod/sonnet", "limit anthropic/prod/sonnet")
+    );
+    let amounts = [
+        (Dimension::RequestsPerMinute, 4_000.0),
+        (Dimension::InputTokensPerMinute, 2_000_000.0),
+        (Dimension::OutputTokensPerMinute, 400_000.0),
+        (Dimension::Concurrency, 50.0),
+    ];
+    let use_per_task =
+        UsePerTask { requests: Some(12.0), input_tokens: Some(60_000.0), output_tokens: Some(4_000.0) };
+    assert_eq!(limit.policy, LimitPolicy { amounts: amounts.into(), use_per_task });
+    assert_eq!(["acme", "zeta", "other"].map(|namespace| limit.weight_of(namespace)), [3.0, 0.5, 1.0]);
+    assert!(limit.publish_shares);
+
+    let bare = &server.limits["by-headers"];
+    assert_eq!(bare.policy, LimitPolicy::default());
+    assert!(bare.weights.is_empty() && !bare.publish_shares);
+}
+
+#[test]
+fn every_amount_is_known_by_its_own_key() {
+    for dimension in Dimension::ALL {
+        let key = limit_keys().into_iter().find(|key| key.name == camel_case(dimension)).unwrap();
+        let file = format!("{ONE_LIMIT}    {}: {}\n", key.name, key.example);
+        let server = Server::parse(&file, SOURCES).unwrap();
+        let amounts = BTreeMap::from([(dimension, key.example.parse().unwrap())]);
+        assert_eq!(server.limits["prod"].policy.amounts, amounts, "{}", key.name);
+    }
+}
+
+const ONE_LIMIT: &str = "\
+connections: { main: { type: scripted } }
+llmLimits:
+  prod:
+    workersConnection: main
+    scope: prod
+";
+
+/// `input_tokens_day` → `inputTokensPerDay`.
+fn camel_case(dimension: Dimension) -> String {
+    let mut words = dimension.label().split('_').filter(|word| *word != "day");
+    let first = words.next().unwrap().to_owned();
+    let name = words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..]);
+    let period = if dimension.is_daily() { "PerDay" } else { "PerMinute" };
+    if dimension == Dimension::Concurrency { name } else { name + period }
+}
+
+#[test]
+fn one_error_names_everything_that_is_wrong_with_limits() {
+    let file = "connections: { main: { type: scripted }, again: { type: scripted }, mute: { type: mute } }\n\
+        llmLimits:\n  \
+          a: { workersConnection: mian, scope: a, requestsPerMinute: 0, tokensPerDay: -1, concurrency: many }\n  \
+          b: { workersConnection: mute, scope: b, requestPerMinute: 5, publishShares: maybe }\n  \
+          c: {}\n  \
+          d: { workersConnection: main, scope: d, usePerTask: { requests: 0, tokens: 5 }, weights: { acme: 0 } }\n  \
+          e: { workersConnection: again, scope: d }\n  \
+          f: { workersConnection: main, scope: f, usePerTask: 5, weights: [acme] }\n\
+        llmLimit: {}\n\
+        protocolMinute: 2m\n\
+        tenants: { acme: { llmLimits: [g] }, zeta: { llmLimits: d } }\n\
+        defaults: { workersConnection: mute, latencyTarget: soon, stuckAfter: 0 }";
+    let text = Server::parse(file, SOURCES).unwrap_err().to_string();
+    for line in [
+        "llmLimits.a.workersConnection: no connection named `mian` (hint: did you mean `main`?)",
+        "llmLimits.a.requestsPerMinute: `0`: leave it out if it is not known",
+        "llmLimits.a.tokensPerDay: `-1`: must be positive",
+        "llmLimits.a.concurrency: `many`: not a number",
+        "llmLimits.b.workersConnection: workers cannot report through `mute`, a connection of type mute (hint: ",
+        "llmLimits.b.requestPerMinute: unknown key (hint: did you mean `requestsPerMinute`?)",
+        "llmLimits.b.publishShares: `maybe`: ",
+        "llmLimits.c.workersConnection: is required",
+        "llmLimits.c.scope: is required",
+        "llmLimits.d.usePerTask.requests: `0`: leave it out if it is not known",
+        "llmLimits.d.usePerTask.tokens: unknown key",
+        "llmLimits.d.weights.acme: `0`: must be within 0.01 to 1000",
+        "llmLimits.e.scope: `d` is also the scope of `d` there (hint: one limit that several triggers name)",
+        "llmLimits.f.usePerTask: must be a map of keys to values",
+        "llmLimits.f.weights: must be a map of keys to values",
+        "llmLimit: unknown key (hint: did you mean `llmLimits`?)",
+        "protocolMinute: must be within 1s to 1m",
+        "tenants.acme.llmLimits: no LLM limit named `g`",
+        "tenants.zeta.llmLimits: must be a list",
+        "defaults.workersConnection: workers cannot report through `mute`, a connection of type mute",
+        "defaults.latencyTarget: `soon`: ",
+        "defaults.stuckAfter: `0`: shorter than a second",
+    ] {
+        assert!(text.contains(line), "{line}\nis not in\n{text}");
+    }
+    assert!(text.starts_with("22 problems in the server's file:"), "{text}");
+}
+
+#[test]
+fn the_workers_minute_is_a_minute_unless_a_test_says_otherwise() {
+    for (text, seconds) in [("1s", 1), ("1m", 60), ("6s", 6)] {
+        let server = Server::parse(&format!("protocolMinute: {text}"), SOURCES).unwrap();
+        assert_eq!(server.minute, Duration::from_secs(seconds));
+    }
+    for text in ["999ms", "61s"] {
+        assert!(Server::parse(&format!("protocolMinute: {text}"), SOURCES).is_err(), "{text}");
+    }
 }
 
 /// YAML that is commented out begins with `#` and no single space; prose has one.

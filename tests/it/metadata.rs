@@ -6,6 +6,8 @@ use agent_scaler::config::server::Server;
 use agent_scaler::config::trigger::{self, Refusal, Trigger};
 use agent_scaler::sources::ALL;
 
+use crate::support::scripted::SOURCES;
+
 const LIST: [(&str, &str); 3] = [("source", "redis"), ("connection", "main"), ("listName", "jobs")];
 
 #[test]
@@ -122,6 +124,125 @@ fn the_servers_defaults_hold_where_a_trigger_says_nothing() {
     let server = Server::parse(file, ALL).unwrap();
     let trigger = parse(&server, &[&LIST[..], &[("maxQueueWait", "1m")]].concat()).unwrap();
     assert_eq!((trigger.policy.tasks_per_replica.get(), trigger.policy.max_queue_wait.as_secs()), (4, 60));
+}
+
+const WITH_LIMITS: &str = "\
+connections:
+  main: { type: scripted }
+  other: { type: scripted }
+  mute: { type: mute }
+llmLimits:
+  anthropic-prod: { workersConnection: main, scope: prod, requestsPerMinute: 60 }
+";
+
+const SCRIPTED: [(&str, &str); 3] = [("source", "scripted"), ("connection", "main"), ("queueName", "jobs")];
+
+/// Connection and scope of the workers; name, and part, of the limit.
+type Workers = (Option<(String, String)>, Option<(String, f64)>);
+
+fn workers(file: &str, keys: &[(&str, &str)]) -> Result<Workers, String> {
+    let server = Server::parse(file, SOURCES).unwrap();
+    let trigger = parse(&server, &[&SCRIPTED[..], keys].concat()).map_err(|error| error.to_string())?;
+    let workers = trigger.workers.map(|workers| {
+        assert_eq!(workers.plan.queue(), format!("workers of {}", workers.scope));
+        (workers.connection.name.to_string(), workers.scope.to_string())
+    });
+    Ok((workers, trigger.limit.map(|used| (used.limit.name.to_string(), used.weight))))
+}
+
+#[test]
+fn workers_report_where_the_trigger_says_or_else_where_the_limit_does() {
+    let limited = |weight| Some(("anthropic-prod".to_owned(), weight));
+    let at = |connection: &str, scope: &str| Some((connection.to_owned(), scope.to_owned()));
+    let (limit, other) = (("llmLimit", "anthropic-prod"), ("workersConnection", "other"));
+    for (keys, expected) in [
+        (&[][..], (None, None)),
+        (&[other], (at("other", "jobs"), None)),
+        (&[other, ("workerScope", "acme:agents")], (at("other", "acme:agents"), None)),
+        (&[limit], (at("main", "jobs"), limited(1.0))),
+        (&[limit, other], (at("other", "jobs"), limited(1.0))),
+        (&[limit, ("workerScope", "s"), ("llmWeight", "2.5")], (at("main", "s"), limited(2.5))),
+    ] {
+        assert_eq!(workers(WITH_LIMITS, keys), Ok(expected), "{keys:?}");
+    }
+}
+
+#[test]
+fn a_default_says_where_workers_report_unless_the_trigger_does() {
+    let file = format!("{WITH_LIMITS}defaults: {{ workersConnection: other }}\n");
+    let connection = |keys: &[(&str, &str)]| workers(&file, keys).unwrap().0.unwrap().0;
+    assert_eq!(connection(&[]), "other");
+    assert_eq!(connection(&[("llmLimit", "anthropic-prod")]), "other");
+    assert_eq!(connection(&[("workersConnection", "main")]), "main");
+}
+
+#[test]
+fn keys_of_workers_are_checked_and_those_without_effect_are_refused() {
+    let keys = [("llmWeight", "0"), ("workerScope", ""), ("latencyTarget", "0"), ("stuckAfter", "0.5s")];
+    let text = workers(WITH_LIMITS, &keys).unwrap_err();
+    for line in [
+        "metadata.llmWeight: `0`: must be within 0.01 to 1000",
+        "metadata.llmWeight: says nothing without `llmLimit`",
+        "metadata.workerScope: ``: an empty name",
+        "metadata.workerScope: says nothing without `workersConnection` or `llmLimit`",
+        "metadata.latencyTarget: `0`: shorter than a second",
+        "metadata.stuckAfter: `0.5s`: ",
+    ] {
+        assert!(text.contains(line), "{line}\nis not in\n{text}");
+    }
+    let text = workers(WITH_LIMITS, &[("workersConnection", "mute")]).unwrap_err();
+    assert!(text.contains("metadata.workersConnection: workers cannot report through `mute`"), "{text}");
+    assert!(text.contains("(hint: name a connection of type ") && text.ends_with("scripted)"), "{text}");
+}
+
+#[test]
+fn a_limit_or_a_connection_that_does_not_exist_is_unknown() {
+    assert_eq!(
+        workers(WITH_LIMITS, &[("llmLimit", "antropic-prod")]).unwrap_err(),
+        "no LLM limit named `antropic-prod` (hint: did you mean `anthropic-prod`?)"
+    );
+    assert_eq!(
+        workers(WITH_LIMITS, &[("llmLimit", "gemini")]).unwrap_err(),
+        "no LLM limit named `gemini` (hint: name it under `llmLimits` in the server's file)"
+    );
+    assert_eq!(
+        workers(WITH_LIMITS, &[("workersConnection", "oter")]).unwrap_err(),
+        "no connection named `oter` (hint: did you mean `other`?)"
+    );
+}
+
+#[test]
+fn an_api_key_in_place_of_a_limit_is_refused_without_repeating_it() {
+    for key in ["sk-ant-hunter2", "q7Zk2mXw9LtB4vNcR8sYh3JdPf6GaEuT", "https://:hunter2@10.0.0.1"] {
+        assert_eq!(
+            workers(WITH_LIMITS, &[("llmLimit", key)]).unwrap_err(),
+            "1 problem in the trigger metadata:\n  metadata.llmLimit: looks like an API key, which is not repeated \
+             here (hint: the name of a limit under `llmLimits` in the server's file; the key stays with the workers)"
+        );
+    }
+    let text = workers(WITH_LIMITS, &[("workersConnection", "redis://:hunter2@10.0.0.1")]).unwrap_err();
+    assert!(text.contains("metadata.workersConnection: an address in a trigger is refused"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_closed_tenant_gets_the_limits_and_the_workers_that_it_was_given() {
+    let closed = |acme: &str| format!("{WITH_LIMITS}tenants: {{ acme: {{ {acme} }} }}\n");
+    let limit = ("llmLimit", "anthropic-prod");
+    let both = closed("connections: { main: [\"jobs\"] }, llmLimits: [anthropic-prod]");
+    assert!(workers(&both, &[limit]).is_ok());
+    assert_eq!(
+        workers(&closed("connections: { main: [\"jobs\"] }"), &[limit]).unwrap_err(),
+        "namespace `acme` may not use the LLM limit `anthropic-prod`"
+    );
+    assert_eq!(
+        workers(&both, &[limit, ("workerScope", "zeta:tasks")]).unwrap_err(),
+        "namespace `acme` may not read `zeta:tasks` on the connection `main`"
+    );
+    assert_eq!(
+        workers(&both, &[limit, ("workersConnection", "other")]).unwrap_err(),
+        "namespace `acme` may not use the connection `other`"
+    );
 }
 
 fn refused(keys: &[(&str, &str)]) -> String {

@@ -44,7 +44,7 @@ pub(super) fn tenants(
         let mut tenant = Tenant::default();
         for (name, patterns) in walk.section(&mut map, CONNECTIONS.name, &format!("{path}.connections")) {
             let at = format!("{path}.connections.{name}");
-            let patterns = walk.texts(patterns, &at);
+            let patterns = walk.texts(patterns, &at, "[\"acme:*\"]");
             if !connections.contains_key(&name) {
                 let hint = nearest(&name, connections.keys().map(String::as_str));
                 walk.problem(&at, "no connection of that name", hint.as_deref());
@@ -69,7 +69,7 @@ fn limits(
     path: &str,
     limits: &BTreeMap<String, Arc<Limit>>,
 ) -> BTreeSet<String> {
-    let names = walk.texts(node, path);
+    let names = walk.texts(node, path, LLM_LIMITS.example);
     for name in names.iter().filter(|name| !limits.contains_key(*name)) {
         let hint = nearest(name, limits.keys().map(String::as_str));
         walk.problem(path, format!("no LLM limit named `{name}`"), hint.as_deref());

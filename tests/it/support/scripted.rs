@@ -44,6 +44,10 @@ pub(crate) const KIND: ConnectionKind = ConnectionKind {
     }),
 };
 
+/// A kind of connection that workers cannot report through.
+const MUTE: ConnectionKind = ConnectionKind { name: "mute", reports: None, ..KIND };
+const MUTED: Spec = Spec { name: "muted", connection: &MUTE, ..SCRIPTED };
+
 /// What workers report under a name.
 #[derive(Debug)]
 struct Reported {
@@ -73,8 +77,8 @@ impl Plan for Reported {
     }
 }
 
-/// The sources of this build, and the scripted one.
-pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED];
+/// The sources of this build, the scripted one, and the same without workers.
+pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED, MUTED];
 
 /// What everything behind one connection shows.
 #[derive(Debug, Default)]

@@ -33,14 +33,15 @@ const RANDOM: usize = 20;
 /// Changes between letters and digits in it that no name has: one with a version, a date and a region has five.
 const BREAKS: usize = 6;
 
-/// Whether `text` looks like an API key rather than like a name.
+/// Whether `text` looks like an API key, or like an address that may hold one, rather than like a name.
 ///
 /// It errs on the side of a key: a name that looks like one is refused without being repeated, and no more.
 pub(super) fn is_likely(text: &str) -> bool {
     let begins_like_one = PREFIXES
         .iter()
         .any(|prefix| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)));
-    begins_like_one || text.split(['.', '/', ':', '_', ' ']).any(is_random)
+    // An address may hold a credential.
+    begins_like_one || text.contains("://") || text.split(['.', '/', ':', '_', ' ']).any(is_random)
 }
 
 /// Whether letters and digits are mixed as nobody mixes them in a name. Dashes are left out, as in a UUID.
@@ -67,6 +68,7 @@ mod tests {
             "AIzaSyA",
             "AKIAIOSFODNN7EXAMPLE",
             "Bearer abc",
+            "https://user:word@host",
             "0f8fad5b-d9cb-469f-a165-70867728950e",
             "9f86d081884c7d659a2feaa0c55ad015",
             "q7Zk2mXw9LtB4vNcR8sYh3JdPf6GaEuT",
