@@ -7,6 +7,7 @@ mod hpa;
 mod job;
 mod promise;
 mod scale_in;
+mod workers;
 
 use crate::config::trigger::Trigger;
 use crate::manifest::{Pods, Scaled, Written};
@@ -15,7 +16,11 @@ use crate::manifest::{Pods, Scaled, Written};
 pub const RULES: &[Rule] = &[
     promise::BOUNDS_DIFFER,
     promise::PROMISE_SHORTER_THAN_START,
+    promise::LATENCY_SHORTER_THAN_TASK,
     promise::UNSEEN_TASKS,
+    workers::STUCK_SHORTER_THAN_TASK,
+    workers::SCOPE_NOT_NAMED,
+    workers::LIMIT_WITHOUT_DRAIN,
     scale_in::GRACE_SHORTER_THAN_DRAIN,
     scale_in::GRACE_SHORTER_THAN_TASK,
     scale_in::COOLDOWN_UNDERCUTS_WINDOW,

@@ -20,6 +20,12 @@ pub(super) const PROMISE_SHORTER_THAN_START: Rule = Rule {
     check: promise_shorter_than_start,
 };
 
+pub(super) const LATENCY_SHORTER_THAN_TASK: Rule = Rule {
+    id: "latency-shorter-than-task",
+    summary: "a task alone takes longer than latencyTarget",
+    check: latency_shorter_than_task,
+};
+
 pub(super) const UNSEEN_TASKS: Rule =
     Rule { id: "unseen-tasks", summary: "a plain list cannot show running tasks", check: unseen_tasks };
 
@@ -52,6 +58,22 @@ fn promise_shorter_than_start(subject: &Subject<'_>) -> Option<Finding> {
             format!("maxQueueWait is {promise}, and the first task after a rest waits {start}")
         },
         || format!("minReplicaCount: 1, or maxQueueWait: {} at least", format_duration(start)),
+    )
+}
+
+fn latency_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
+    let policy = &subject.trigger.policy;
+    let (target, task) = (policy.latency_target?, policy.expected_task_duration?);
+    finding(
+        target <= task,
+        || {
+            let (target, task) = (format_duration(target), format_duration(task));
+            format!("latencyTarget is {target}, and a task takes {task}: no number of replicas meets it")
+        },
+        || {
+            let least = format_duration(task + policy.max_queue_wait);
+            format!("metadata: latencyTarget: {least}, which leaves room for maxQueueWait; or leave it out")
+        },
     )
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::manifests::{self, Ours};
 use super::{Format, WRONG, load_server, say};
+use crate::config::server::{Limit, Server};
 use crate::fields::Problem;
 use crate::manifest::Manifests;
 
@@ -40,7 +41,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => manifests::server_for(&manifests)?,
     };
     let ours = manifests::ours(&manifests, &server);
-    let checked = Checked::new(&manifests, &ours);
+    let notes = arguments.config.as_ref().map_or_else(Vec::new, |_| notes(&server));
+    let checked = Checked::new(&manifests, &ours, notes);
     match arguments.output {
         Format::Json => say(&serde_json::to_string_pretty(&checked)?),
         Format::Text => say(&checked.text()),
@@ -52,11 +54,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What the server's file leaves open: neither wrong nor without consequence.
+fn notes(server: &Server) -> Vec<String> {
+    let unknown = server.limits.values().filter(|limit| limit.policy.amounts.is_empty());
+    unknown.map(|limit| format!("llmLimits.{}: {}", limit.name, Limit::NO_AMOUNT)).collect()
+}
+
 /// Everything that was found.
 #[derive(Serialize)]
 struct Checked {
     errors: usize,
     warnings: usize,
+    /// What the server's file leaves open.
+    notes: Vec<String>,
     /// Problems with the shape of a document.
     documents: Vec<String>,
     triggers: Vec<Verdict>,
@@ -82,17 +92,18 @@ pub(super) struct Warning {
 }
 
 impl Checked {
-    fn new(manifests: &Manifests, ours: &[Ours<'_>]) -> Self {
+    fn new(manifests: &Manifests, ours: &[Ours<'_>], notes: Vec<String>) -> Self {
         let documents: Vec<String> = manifests.problems.iter().map(Problem::to_string).collect();
         let triggers: Vec<Verdict> = ours.iter().map(Verdict::of).collect();
         let errors = documents.len() + triggers.iter().filter(|verdict| verdict.error.is_some()).count();
         let warnings = triggers.iter().map(|verdict| verdict.warnings.len()).sum();
-        Self { errors, warnings, documents, triggers }
+        Self { errors, warnings, notes, documents, triggers }
     }
 
     fn text(&self) -> String {
         let mut lines: Vec<String> =
             self.documents.iter().map(|problem| format!("error    {problem}")).collect();
+        lines.extend(self.notes.iter().map(|note| format!("note     {note}")));
         for Verdict { namespace, name, origin, error, warnings } in &self.triggers {
             let verdict = if error.is_none() && warnings.is_empty() { "  ok" } else { "" };
             lines.push(format!("{namespace}/{name}  ({origin}){verdict}"));

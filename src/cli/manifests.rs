@@ -10,11 +10,11 @@ use async_trait::async_trait;
 
 use crate::checks::{self, Finding, Subject};
 use crate::config::keys;
-use crate::config::server::{Connection, Server};
+use crate::config::server::{Connection, Limit, Server};
 use crate::config::trigger::{self, Refusal, Trigger};
 use crate::fields::Problem;
 use crate::manifest::{Manifests, Scaled, Written};
-use crate::sources::{self, Client, Endpoint, ReadError};
+use crate::sources::{self, Client, ConnectionKind, Endpoint, ReadError};
 
 /// What `plan` and `check` read.
 #[derive(Debug, clap::Args)]
@@ -112,20 +112,37 @@ fn is_ours(scaled: &Scaled, written: &Written) -> bool {
     external && (speaks_our_words || scaled.triggers.len() == 1)
 }
 
-/// A server whose connections are those that `manifests` name: for a check that has no server's file.
+/// A server whose connections and limits are those that `manifests` name: for a check that has no server's file.
 pub(super) fn server_for(manifests: &Manifests) -> anyhow::Result<Server> {
     let mut server = Server::parse("", sources::ALL)?;
     for metadata in
         manifests.scaled.iter().flat_map(|scaled| &scaled.triggers).map(|trigger| &trigger.metadata)
     {
         let source = metadata.get(keys::SOURCE.name);
-        let kind = sources::ALL.iter().find(|spec| Some(spec.name) == source.map(String::as_str));
-        let (Some(kind), Some(name)) = (kind, metadata.get(keys::CONNECTION.name)) else { continue };
-        let connection =
-            Connection { name: name.as_str().into(), kind: kind.connection, endpoint: Arc::new(Nowhere) };
-        server.connections.insert(name.clone(), Arc::new(connection));
+        let Some(source) = sources::ALL.iter().find(|spec| Some(spec.name) == source.map(String::as_str))
+        else {
+            continue;
+        };
+        if let Some(name) = metadata.get(keys::CONNECTION.name) {
+            server.connections.insert(name.clone(), nowhere(name, source.connection));
+        }
+        let mut kinds = [source].into_iter().chain(sources::ALL).map(|spec| spec.connection);
+        let Some(kind) = kinds.find(|kind| kind.reports.is_some()) else { continue };
+        let workers = metadata.get(keys::WORKERS_CONNECTION.name);
+        if let Some(name) = workers {
+            server.connections.entry(name.clone()).or_insert_with(|| nowhere(name, kind));
+        }
+        if let Some(name) = metadata.get(keys::LLM_LIMIT.name) {
+            let connection = nowhere(workers.map_or("workers", String::as_str), kind);
+            let limit = Limit::named(name, connection);
+            server.limits.extend(limit.map(|limit| (name.clone(), Arc::new(limit))));
+        }
     }
     Ok(server)
+}
+
+fn nowhere(name: &str, kind: &'static ConnectionKind) -> Arc<Connection> {
+    Arc::new(Connection { name: name.into(), kind, endpoint: Arc::new(Nowhere) })
 }
 
 /// The endpoint of a connection that is only named.

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{install_crypto, load_server};
 use crate::clock::SystemClock;
-use crate::config::server::Server;
+use crate::config::server::{Limit, Server};
 use crate::scaler::Scaler;
 
 /// Serves KEDA's external-scaler protocol.
@@ -33,6 +33,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(server: Server) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for limit in server.limits.values().filter(|limit| limit.policy.amounts.is_empty()) {
+        tracing::warn!(limit = %limit.name, "{}", Limit::NO_AMOUNT);
+    }
     let scaler = Scaler::start(server, Arc::new(SystemClock::start())).await?;
     tracing::info!(grpc = %scaler.grpc, admin = %scaler.admin, "Serving.");
     tokio::select! {

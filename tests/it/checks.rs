@@ -69,6 +69,39 @@ fn a_servers_file_makes_unknown_connections_an_error() {
 }
 
 #[test]
+fn a_limit_of_which_no_amount_is_known_is_noted_where_the_servers_file_is_given() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let limit = |amount: &str| {
+        let content = format!(
+            "connections: {{ redis-main: {{ type: redis, url: \"redis://x\" }} }}\n\
+             llmLimits: {{ anthropic-prod: {{ workersConnection: redis-main, scope: a{amount} }} }}"
+        );
+        fs::write(file.path(), content).unwrap();
+        let config = ["--config", file.path().to_str().unwrap(), "--deny-warnings"];
+        let output = check(&[&example("limit-without-drain", "good")], &config);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        text(&output)
+    };
+    let note = "note     llmLimits.anthropic-prod: no amount is given, so nothing is held back until";
+    assert!(limit("").contains(note));
+    assert!(!limit(", requestsPerDay: 1000").contains("note"));
+    let output = text(&check(&[&example("limit-without-drain", "good")], &[]));
+    assert!(!output.contains("note"), "{output}");
+}
+
+#[test]
+fn an_api_key_in_a_trigger_is_an_error_that_does_not_repeat_it() {
+    let good = fs::read_to_string(example("limit-without-drain", "good")).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), good.replace("anthropic-prod", "sk-ant-hunter2")).unwrap();
+    let output = check(&[file.path()], &[]);
+    assert_eq!(code(&output), 2);
+    let said = text(&output);
+    assert!(said.contains("metadata.llmLimit: looks like an API key"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn what_is_no_scaled_object_is_said_to_be_none() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (content, complaint) in [

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Node};
 
 use super::connections::{Connection, reporting};
+use crate::config::credential;
 use crate::config::numbers::{Amount, Scope, Weight};
 use crate::config::yaml::Walk;
 use crate::engine::limit::Dimension;
@@ -33,6 +34,25 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// What follows where [`LimitPolicy::amounts`] is empty.
+    pub const NO_AMOUNT: &'static str =
+        "no amount is given, so nothing is held back until a provider's answer tells one";
+
+    /// A limit of which only the name is known, and where workers report; `None` where they cannot, and for a
+    /// name that looks like an API key.
+    pub fn named(name: &str, connection: Arc<Connection>) -> Option<Self> {
+        let reports = connection.kind.reports.filter(|_| !credential::is_likely(name))?;
+        Some(Self {
+            name: name.into(),
+            connection,
+            scope: name.into(),
+            plan: (reports.limit)(name),
+            policy: LimitPolicy::default(),
+            weights: BTreeMap::new(),
+            publish_shares: false,
+        })
+    }
+
     /// The part of `namespace` in relation to other namespaces: 1 unless the file says otherwise.
     pub fn weight_of(&self, namespace: &str) -> f64 {
         self.weights.get(namespace).copied().unwrap_or(1.0)

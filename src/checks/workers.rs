@@ -1,0 +1,74 @@
+//! What workers report, and the limit that they share.
+
+use humantime::format_duration;
+
+use super::{Finding, Rule, Subject, finding};
+use crate::config::keys;
+use crate::manifest::Kind;
+
+pub(super) const STUCK_SHORTER_THAN_TASK: Rule = Rule {
+    id: "stuck-shorter-than-task",
+    summary: "a task counts as stuck while it still runs as expected",
+    check: stuck_shorter_than_task,
+};
+
+pub(super) const SCOPE_NOT_NAMED: Rule = Rule {
+    id: "scope-not-named",
+    summary: "workers on several queues have no name to report under",
+    check: scope_not_named,
+};
+
+pub(super) const LIMIT_WITHOUT_DRAIN: Rule = Rule {
+    id: "limit-without-drain",
+    summary: "the limit stops growth, but takes no replica away",
+    check: limit_without_drain,
+};
+
+/// Without reports of workers nobody is ever stuck.
+fn stuck_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
+    let policy = &subject.trigger.policy;
+    let (stuck, task) = (policy.stuck_after, policy.expected_task_duration?);
+    finding(
+        subject.trigger.workers.is_some() && stuck < task,
+        || {
+            let (stuck, task) = (format_duration(stuck), format_duration(task));
+            format!("a task takes {task}, and counts as stuck after {stuck} without progress")
+        },
+        || format!("metadata: stuckAfter: {} at least", format_duration(task)),
+    )
+}
+
+/// The default is the queue's name, which is a list of names here: no worker would report under that.
+fn scope_not_named(subject: &Subject<'_>) -> Option<Finding> {
+    let workers = subject.trigger.workers.as_ref()?;
+    let named = subject.written.metadata.contains_key(keys::WORKER_SCOPE.name);
+    finding(
+        !named && workers.scope.contains(','),
+        || format!("the workers would have to report under the name `{}`", workers.scope),
+        || "metadata: workerScope, a name that the workers are told too".to_owned(),
+    )
+}
+
+/// Running work outranks the limit unless a worker may finish it.
+fn limit_without_drain(subject: &Subject<'_>) -> Option<Finding> {
+    let policy = &subject.trigger.policy;
+    let limit = &subject.trigger.limit.as_ref()?.limit;
+    let drain = policy.drain_time;
+    // Where no task's length is known, any time to drain may be enough.
+    let enough = policy.expected_task_duration.map_or(!drain.is_zero(), |task| task <= drain);
+    finding(
+        subject.scaled.kind == Kind::ScaledObject && !enough,
+        || {
+            format!(
+                "drainTime is shorter than a task, so replicas stay when `{}` falls short of them",
+                limit.name
+            )
+        },
+        || {
+            let drain = policy.expected_task_duration.map_or("as long as a task takes".to_owned(), |task| {
+                format!("{} at least", format_duration(task))
+            });
+            format!("metadata: drainTime: {drain}, and terminationGracePeriodSeconds to match")
+        },
+    )
+}
