@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use agent_scaler::config::server::{KEYS, Server, TLS_KEYS, limit_keys};
+use agent_scaler::config::server::{KEYS, Server, TENANT_KEYS, TLS_KEYS, USE_KEYS, limit_keys};
 use agent_scaler::config::tenants::Tenants;
 use agent_scaler::config::{keys, trigger};
 use agent_scaler::engine::limit::Dimension;
@@ -109,20 +109,28 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     assert!(live.connections.is_empty() && live.defaults.is_empty() && live.admin_token.is_none());
 
     let connections = ALL.iter().flat_map(|spec| spec.connection.keys);
-    for key in KEYS.iter().chain(TLS_KEYS).chain(connections).chain(keys::DEFAULTABLE) {
+    let sections = [USE_KEYS, TENANT_KEYS, keys::DEFAULTABLE].into_iter().flatten().chain(limit_keys());
+    for key in KEYS.iter().chain(TLS_KEYS).chain(connections).chain(sections) {
         assert!(text.contains(&format!("{}:", key.name)), "{} is missing", key.name);
     }
     // What is commented out must be right too.
     let everything = uncommented(&text);
     let full = Server::parse(&everything, ALL).unwrap_or_else(|error| panic!("{error}\n{everything}"));
     assert_eq!(full.connections.len(), 1);
+    let limit = &full.limits["anthropic-prod"];
+    assert_eq!(limit.policy.amounts.len(), Dimension::ALL.len());
+    assert!(!limit.publish_shares, "the default");
+    assert!(
+        Dimension::ALL.iter().all(|&one| one.label() == "concurrency" || limit.policy.use_of(one).is_some())
+    );
     assert!(matches!(full.tenants, Tenants::Closed(_)) && full.tls.is_some() && full.admin_token.is_some());
     assert_eq!(full.defaults.len(), keys::DEFAULTABLE.len());
 }
 
 #[test]
 fn every_scaled_object_that_we_ship_is_served() {
-    let file = "connections: { redis-main: { type: redis, url: \"rediss://redis.data.svc\" } }";
+    let file = "connections: { redis-main: { type: redis, url: \"rediss://redis.data.svc\" } }\n\
+                llmLimits: { anthropic-prod: { workersConnection: redis-main, scope: anthropic/prod } }";
     let server = Server::parse(file, ALL).unwrap();
     let mut checked = 0;
     for (path, text) in ["deploy", "examples"].into_iter().flat_map(|folder| files(folder, "yaml")) {

@@ -11,11 +11,14 @@ from model import Obj, Outcome, World, containers, seconds
 from rules_pods import keys_of, sources
 
 KEYS = {"scalerAddress", "enableTLS"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
-DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration"))}
+DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration", "Target", "After"))}
 QUEUES = ("listName", "processingListName", "stream")
-SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "tenants", "defaults"}
+SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "llmLimits", "tenants", "defaults"}
 TLS_KEYS = tables.keys("Under `tls`")
 DEFAULT_KEYS = tables.keys("Under `defaults`")
+LIMIT_KEYS = tables.keys("Under `llmLimits.NAME`")
+USE_KEYS = tables.keys("Under `llmLimits.NAME.usePerTask`")
+TENANT_KEYS = tables.keys("Under `tenants.NAMESPACE`")
 CONNECTION_KEYS = tables.keys("`connections.NAME` of `type: redis`") | {"type"}
 
 
@@ -130,19 +133,29 @@ def address_is_ours(world: World) -> Iterator[Outcome]:
 
 
 def tenant_may(world: World) -> Iterator[Outcome]:
-    """The server's file lets the ScaledObject's namespace watch these queues on this connection."""
+    """The server's file lets the ScaledObject's namespace watch these queues and workers, and share this limit."""
     for server in world.servers:
         for s, trigger in world.triggers():
             metadata = trigger.get("metadata", {})
             tenant = (server.data.get("tenants") or {}).get(s.namespace, {})
-            patterns = tenant.get("connections", {}).get(metadata.get("connection"), [])
-            names = [n.strip() for key in QUEUES if key in metadata for n in metadata[key].split(",")]
-            refused = [n for n in names if not any(matches(p, n) for p in patterns)]
-            if not names:
-                problem = "names no queue"
-            else:
-                problem = f"namespace {s.namespace} may not watch {', '.join(refused)}" if refused else None
-            yield f"{s} ↔ {server.path}", problem
+            queues = [n.strip() for key in QUEUES if key in metadata for n in metadata[key].split(",")]
+            limit = metadata.get("llmLimit")
+            problems = [] if queues else ["names no queue"]
+            for connection, names in ((metadata.get("connection"), queues), workers_at(server, metadata, queues)):
+                patterns = tenant.get("connections", {}).get(connection, [])
+                refused = [n for n in names if not any(matches(p, n) for p in patterns)]
+                if refused:
+                    problems.append(f"namespace {s.namespace} may not watch {', '.join(refused)}")
+            if limit and limit not in tenant.get("llmLimits", []):
+                problems.append(f"namespace {s.namespace} may not use the limit {limit}")
+            yield f"{s} ↔ {server.path}", "; ".join(problems) or None
+
+
+def workers_at(server: Obj, metadata: dict, queues: list[str]) -> tuple[str | None, list[str]]:
+    """Where the workers report, and under which name; no name where they do not report."""
+    limit = (server.data.get("llmLimits") or {}).get(metadata.get("llmLimit"), {})
+    connection = metadata.get("workersConnection", limit.get("workersConnection"))
+    return connection, [metadata.get("workerScope", queues[0] if queues else "")] if connection else []
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -157,10 +170,20 @@ def server_file(world: World) -> Iterator[Outcome]:
         unknown |= set(data.get("defaults", {})) - DEFAULT_KEYS
         for connection in data.get("connections", {}).values():
             unknown |= set(connection) - CONNECTION_KEYS
+        limits, tenants = data.get("llmLimits") or {}, data.get("tenants") or {}
+        for limit in limits.values():
+            unknown |= set(limit) - LIMIT_KEYS | set(limit.get("usePerTask", {})) - USE_KEYS
+        for tenant in tenants.values():
+            unknown |= set(tenant) - TENANT_KEYS
         yield f"{server.path} keys", f"unknown: {', '.join(sorted(unknown))}" if unknown else None
-        for name, tenant in (data.get("tenants") or {}).items():
+        for name, limit in limits.items():
+            lost = {limit.get("workersConnection")} - set(data.get("connections", {}))
+            yield f"{server.path} limit {name}", f"unknown connection: {lost.pop()}" if lost else None
+        for name, tenant in tenants.items():
             lost = set(tenant.get("connections", {})) - set(data.get("connections", {}))
             yield f"{server.path} tenant {name}", f"unknown connections: {', '.join(sorted(lost))}" if lost else None
+            lost = set(tenant.get("llmLimits", [])) - set(limits)
+            yield f"{server.path} tenant {name}", f"unknown limits: {', '.join(sorted(lost))}" if lost else None
         for d in readers_of(world, server):
             yield from server_fits(world, server, d)
 

@@ -89,9 +89,15 @@ def drifted_keys() -> Iterator[tuple[str, str | None]]:
     """The schema knows the same keys as the program."""
     root = schema()
     redis, tops = root["definitions"]["redis"]["properties"], root["properties"]
+    limit, tenant = root["definitions"]["limit"]["properties"], tops["tenants"]["additionalProperties"]["properties"]
+    # The ports make two keys, and the workers' minute is for tests and demonstrations.
+    others = {"listen", "admin", "protocolMinute"}
     for title, known in (("`connections.NAME` of `type: redis`", set(redis) - {"type"}),
+                         ("Under `llmLimits.NAME`", set(limit)),
+                         ("Under `llmLimits.NAME.usePerTask`", set(limit["usePerTask"]["properties"])),
+                         ("Under `tenants.NAMESPACE`", set(tenant)),
                          ("Under `defaults`", set(tops["defaults"]["properties"])),
                          ("Top of the server's file", set(tops) & {"adminToken", "tick", "maxTriggers",
-                                                                   "maxConnectionAge"} | {"listen", "admin"})):
+                                                                   "maxConnectionAge"} | others)):
         differ = ", ".join(sorted(known ^ keys(title)))
         yield f"values.schema.json ↔ README.md {title}", f"only one of them has {differ}" if differ else None

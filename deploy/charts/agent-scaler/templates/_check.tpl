@@ -28,7 +28,27 @@
 {{- $problems = append $problems $text -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $limit := .Values.llmLimits -}}
+{{- if not (hasKey $.Values.connections $limit.workersConnection) -}}
+{{- $problems = append $problems (printf "llmLimits.%s.workersConnection: no connection of that name" $name) -}}
+{{- end -}}
+{{- range $other, $twin := $.Values.llmLimits -}}
+{{- if and (lt $other $name) (eq $twin.scope $limit.scope) (eq $twin.workersConnection $limit.workersConnection) -}}
+{{- $problems = append $problems (printf "llmLimits.%s.scope: is also that of llmLimits.%s" $name $other) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with (.Values.defaults).workersConnection -}}
+{{- if not (hasKey $.Values.connections .) -}}
+{{- $problems = append $problems "defaults.workersConnection: no connection of that name" -}}
+{{- end -}}
+{{- end -}}
 {{- range $namespace, $tenant := .Values.tenants -}}
+{{- range $name := .llmLimits -}}
+{{- if not (hasKey $.Values.llmLimits $name) -}}
+{{- $problems = append $problems (printf "tenants.%s.llmLimits: no limit named %s" $namespace $name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $_ := .connections -}}
 {{- if not (hasKey $.Values.connections $name) -}}
 {{- $problems = append $problems (printf "tenants.%s.connections.%s: no connection of that name" $namespace $name) -}}

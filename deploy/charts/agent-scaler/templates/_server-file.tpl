@@ -53,9 +53,39 @@ connections:
     {{- end }}
   {{- end }}
 {{- end }}
+{{- with .Values.llmLimits }}
+
+# Rate limits that workers share; triggers use their names as `llmLimit`. What is not known is left out.
+llmLimits:
+  {{- range $name, $limit := . }}
+  {{ toYaml $name }}:
+    workersConnection: {{ toYaml $limit.workersConnection }}
+    scope: {{ toYaml $limit.scope }}
+    {{- range $key := include "agent-scaler.amounts" $ | fromYamlArray }}
+    {{- with index $limit $key }}
+    {{ $key }}: {{ include "agent-scaler.number" . }}
+    {{- end }}
+    {{- end }}
+    {{- with $limit.usePerTask }}
+    usePerTask:
+      {{- range $key, $amount := . }}
+      {{ $key }}: {{ include "agent-scaler.number" $amount }}
+      {{- end }}
+    {{- end }}
+    {{- with $limit.weights }}
+    weights:
+      {{- range $namespace, $weight := . }}
+      {{ toYaml $namespace }}: {{ include "agent-scaler.number" $weight }}
+      {{- end }}
+    {{- end }}
+    {{- if $limit.publishShares }}
+    publishShares: true
+    {{- end }}
+  {{- end }}
+{{- end }}
 {{- if kindIs "map" .Values.tenants }}
 
-# Which namespace may watch which queues. With this block every other namespace is refused.
+# Which namespace may watch which queues and share which limits. With this block every other namespace is refused.
 {{- if .Values.tenants }}
 tenants:
   {{- toYaml .Values.tenants | nindent 2 }}
@@ -69,6 +99,24 @@ tenants: {}
 defaults:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* What a provider may limit, in the order in which people should read it. */}}
+{{- define "agent-scaler.amounts" -}}
+- requestsPerMinute
+- inputTokensPerMinute
+- outputTokensPerMinute
+- tokensPerMinute
+- requestsPerDay
+- inputTokensPerDay
+- outputTokensPerDay
+- tokensPerDay
+- concurrency
+{{- end -}}
+
+{{/* A number as it was written: Helm would write 2000000 as 2e+06. */}}
+{{- define "agent-scaler.number" -}}
+{{- if eq (float64 .) (floor .) }}{{ int64 . }}{{ else }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{/* The keys of a connection that are files, and the names of these files. */}}
