@@ -27,7 +27,7 @@ use crate::engine::policy::Policy;
 use crate::engine::signals::Signals;
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
-use crate::scaler::reader::{Batch, Item, Reader, Shares, Watchlist};
+use crate::scaler::reader::{Batch, Reader, Shares, Watchlist};
 use crate::sources::Plan;
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
@@ -250,11 +250,7 @@ impl Decider {
             }
         }
         let here = self.places.iter().filter(|(_, place)| place.connection.name == *connection);
-        let item = |(key, place): (&Arc<str>, &Place)| {
-            let (queue, plan) = (Arc::clone(key), Arc::clone(&place.plan));
-            Item { queue, plan, wakes: waking.contains(key) }
-        };
-        let watchlist: Watchlist = here.map(item).collect();
+        let watchlist: Watchlist = here.map(|(key, place)| place.item(key, waking.contains(key))).collect();
         let same = |old: &Watchlist| {
             old.len() == watchlist.len()
                 && old

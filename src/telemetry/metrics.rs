@@ -1,6 +1,8 @@
 //! Prometheus metrics. The registry is handed in; labels come from closed sets and from names
 //! that users gave, never from error texts.
 
+mod limits;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::engine::decision::Answer;
+use crate::engine::limit::share::Bound;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
@@ -161,11 +164,21 @@ impl Collector for TriggerMetrics {
         gauge("trigger_want_slots", "Demand before any rule, F + d(Q + D(L))", &|report| {
             report.decision.want.map(|want| want.slots)
         })?;
+        gauge("trigger_limit_cap", "Most replicas that the rate limit feeds", &|report| match &report
+            .decision
+            .share
+            .as_ref()?
+            .bound
+        {
+            Bound::At(cap) => Some(f64::from(cap.replicas)),
+            Bound::Open(_) => None,
+        })?;
         gauge("trigger_backlog_part", "Part d of the backlog that needs a slot of its own", &|report| {
             report.decision.want.map(|want| want.part)
         })?;
         signals(&mut encoder, &reports)?;
-        limits(&mut encoder, &reports)?;
+        limited_by(&mut encoder, &reports)?;
+        limits::encode(&mut encoder, &reports, now)?;
         let help = "Triggers that are watched";
         let count = encoder.encode_descriptor("triggers", help, None, MetricType::Gauge)?;
         ConstGauge::new(reports.len() as f64).encode(count)
@@ -185,7 +198,7 @@ fn signals(encoder: &mut DescriptorEncoder<'_>, reports: &[Report]) -> fmt::Resu
     Ok(())
 }
 
-fn limits(encoder: &mut DescriptorEncoder<'_>, reports: &[Report]) -> fmt::Result {
+fn limited_by(encoder: &mut DescriptorEncoder<'_>, reports: &[Report]) -> fmt::Result {
     let help = "1 for the rule that set the number";
     let mut family = encoder.encode_descriptor("trigger_limited_by", help, None, MetricType::Gauge)?;
     for report in reports {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use agent_scaler::engine::decision::LimitedBy;
-use agent_scaler::engine::signals::{Percentile, Reading};
+use agent_scaler::engine::limit::{Block, LimitSeen, Why};
+use agent_scaler::engine::signals::{Counters, Percentile, Reading};
 
 use crate::support::harness::{Harness, queue, scripted};
 
@@ -80,6 +81,38 @@ async fn maximum() {
     let harness = Harness::start().await;
     harness.script.shows("jobs", queue(50, 0));
     harness.settles(&scripted("jobs", &[("maxReplicaCount", "20")]), 20, LimitedBy::Maximum).await;
+}
+
+/// The limits' own tests are in `limits`; here each shows once that it is there.
+#[tokio::test]
+async fn llm_limit_and_llm_blocked() {
+    let harness = Harness::with(
+        "connections: { script: { type: scripted } }\n\
+         llmLimits: { prod: { workersConnection: script, scope: prod, concurrency: 8 } }",
+    )
+    .await;
+    harness.script.shows("jobs", queue(40, 0));
+    // Nobody says that they pace themselves: 92 % of eight calls at a time.
+    let trigger = scripted("jobs", &[("llmLimit", "prod")]);
+    harness.settles(&trigger, 8, LimitedBy::LlmLimit).await;
+    let until = harness.clock_now() + Duration::from_secs(3_600);
+    let blocked = Some(Block { until, why: Why::Spend });
+    harness.script.says("prod", LimitSeen { blocked, ..LimitSeen::default() });
+    harness.settles(&trigger, 1, LimitedBy::LlmBlocked).await;
+}
+
+#[tokio::test]
+async fn no_progress() {
+    let harness = Harness::start().await;
+    let services = Some(Percentile { p95: Duration::from_secs(5), samples: 20 });
+    let counters = Counters { added: None, completed: Some(7) };
+    let shows = |ready| harness.script.shows("jobs", Reading { services, counters, ..queue(ready, 4) });
+    shows(6);
+    let trigger = scripted("jobs", &[]);
+    harness.settles(&trigger, 10, LimitedBy::Demand).await;
+    harness.clock.advance(Duration::from_secs(16));
+    shows(60);
+    harness.settles(&trigger, 10, LimitedBy::NoProgress).await;
 }
 
 #[tokio::test]

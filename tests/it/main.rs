@@ -11,6 +11,7 @@ mod configuration;
 mod documents;
 mod keda;
 mod limited_by;
+mod limits;
 mod metadata;
 mod plan;
 mod protocol;

@@ -10,11 +10,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("timestamp", &[]),
     ("secret", &[]),
     ("engine", &["timestamp"]),
-<<<<<<< HEAD
     ("workers", &["engine", "timestamp"]),
-=======
     ("providers", &["engine", "timestamp"]),
->>>>>>> cc5408f (providers: what five LLM providers say of their limits)
     ("fields", &["secret"]),
     ("clock", &["timestamp"]),
     ("sources", &["engine", "fields", "secret", "timestamp", "workers"]),

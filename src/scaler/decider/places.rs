@@ -8,6 +8,7 @@ use crate::config::trigger::TriggerId;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::LimitSeen;
 use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
+use crate::scaler::reader::Item;
 use crate::sources::{Plan, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 
@@ -50,6 +51,11 @@ impl Place {
             error: None,
             seen: Seen::Nothing,
         }
+    }
+
+    /// What a reader is told of it.
+    pub(super) fn item(&self, key: &Arc<str>, wakes: bool) -> Item {
+        Item { queue: Arc::clone(key), plan: Arc::clone(&self.plan), wakes }
     }
 
     /// Takes in the result of a read, and says whether it was other than the one before. A failed read leaves

@@ -75,6 +75,11 @@ impl Harness {
         self.client.clone()
     }
 
+    /// The present, as the server has it.
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(crate) async fn value(&self, trigger: &ScaledObjectRef) -> Result<f64, Status> {
         let request = metrics_request(trigger, "agent-replicas");
         let values = self.client().get_metrics(request).await?.into_inner().metric_values;

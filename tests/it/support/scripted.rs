@@ -1,7 +1,7 @@
 //! A source that sees what a test tells it, beside the real ones: for faults, and for what no source of this
 //! build can know yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use agent_scaler::engine::limit::LimitSeen;
@@ -9,7 +9,7 @@ use agent_scaler::engine::signals::{Reading, Workers};
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
 use agent_scaler::sources::{
-    ALL, Client, ConnectionKind, Endpoint, Plan, ReadError, Reports, Sighting, Spec,
+    ALL, Client, ConnectionKind, Endpoint, Plan, Published, ReadError, Reports, Sighting, Spec,
 };
 use async_trait::async_trait;
 
@@ -85,6 +85,8 @@ pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED, MUTED];
 pub(crate) struct Script {
     /// By the whole name of a plan: `queue jobs`, `workers of jobs`, `limit prod`.
     shown: Mutex<BTreeMap<String, Result<Sighting, ReadError>>>,
+    silent: Mutex<BTreeSet<String>>,
+    published: Mutex<BTreeMap<String, Published>>,
 }
 
 impl Script {
@@ -104,13 +106,43 @@ impl Script {
         self.shown.lock().unwrap().remove(&format!("queue {queue}"));
     }
 
+    /// From now on workers report this under `scope`.
+    pub(crate) fn reports(&self, scope: &str, workers: Workers) {
+        self.show(format!("workers of {scope}"), Ok(Sighting::Workers(workers)));
+    }
+
+    /// From now on reading what workers report under `scope` fails.
+    pub(crate) fn breaks_workers(&self, scope: &str) {
+        let error = ReadError::Unexpected { endpoint: "script".into(), message: "it is full".into() };
+        self.show(format!("workers of {scope}"), Err(error));
+    }
+
+    /// From now on workers have seen this of the limit `scope`.
+    pub(crate) fn says(&self, scope: &str, seen: LimitSeen) {
+        self.show(format!("limit {scope}"), Ok(Sighting::Limit(seen)));
+    }
+
+    /// From now on `plan`, and all that is read with it, hangs.
+    pub(crate) fn never_answers(&self, plan: &str) {
+        self.silent.lock().unwrap().insert(plan.to_owned());
+    }
+
+    /// What workers of the limit `scope` were last told.
+    pub(crate) fn published(&self, scope: &str) -> Option<Published> {
+        self.published.lock().unwrap().get(scope).cloned()
+    }
+
     fn show(&self, plan: String, sighting: Result<Sighting, ReadError>) {
+        self.silent.lock().unwrap().remove(&plan);
         self.shown.lock().unwrap().insert(plan, sighting);
     }
 
     /// What `plan` shows; `None` for a queue that was never named, which never answers.
     fn sighting(&self, plan: &dyn Plan) -> Option<Result<Sighting, ReadError>> {
         let name = plan.queue();
+        if self.silent.lock().unwrap().contains(&name) {
+            return None;
+        }
         let shown = self.shown.lock().unwrap().get(&name).cloned();
         // Nobody reports, and nothing is known of any limit.
         shown.or_else(|| match name.split_once(' ')?.0 {
@@ -148,5 +180,11 @@ impl Client for Stage {
             });
         }
         results
+    }
+
+    async fn publish(&mut self, shares: &[Published]) -> Result<(), ReadError> {
+        let mut published = self.0.published.lock().unwrap();
+        published.extend(shares.iter().map(|shares| (shares.limit.clone(), shares.clone())));
+        Ok(())
     }
 }
