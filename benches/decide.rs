@@ -4,19 +4,28 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_scaler::engine::decision::{Decision, LimitedBy};
 use agent_scaler::engine::estimate::Throughput;
+use agent_scaler::engine::limit::Dimension;
+use agent_scaler::engine::limit::policy::LimitPolicy;
+use agent_scaler::engine::limit::share::{Claim, LimitSignals};
+use agent_scaler::engine::minutes::{Minute, Used};
 use agent_scaler::engine::policy::{Policy, ReplicaRange, Workload};
-use agent_scaler::engine::signals::{Counters, InFlight, Percentile, Quality, Reading, Signal, Signals};
-use agent_scaler::engine::{Memory, decide, want};
+use agent_scaler::engine::signals::{
+    Cause, Counters, InFlight, Percentile, Quality, Reading, Signal, Signals, Workers,
+};
+use agent_scaler::engine::{Memory, decide, share, want};
 use agent_scaler::timestamp::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const TICK: Duration = Duration::from_secs(5);
 
-criterion_group!(benches, decisions, estimates);
+const SCOPES: [&str; 4] = ["a", "b", "c", "d"];
+
+criterion_group!(benches, decisions, estimates, shares);
 criterion_main!(benches);
 
 fn decisions(criterion: &mut Criterion) {
@@ -50,6 +59,50 @@ fn estimates(criterion: &mut Criterion) {
         bencher.iter(|| throughput.signals(&policy, queue.clone(), None, now))
     });
     group.finish();
+}
+
+/// One limit in three dimensions, divided among triggers with half an hour of minutes each.
+fn shares(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("share, bar 5 ms for 100 triggers");
+    group.sample_size(20);
+    let dimensions =
+        [Dimension::RequestsPerMinute, Dimension::InputTokensPerMinute, Dimension::OutputTokensPerMinute];
+    let amounts = dimensions.into_iter().zip([4_000.0, 2_000_000.0, 400_000.0]).collect();
+    let policy = LimitPolicy { amounts, ..LimitPolicy::default() };
+    let seen = Signal::Missing(Cause::new("nothing was said"));
+    let signals = LimitSignals { seen, minute: Duration::from_secs(60) };
+    let workers: Vec<Workers> = (0..1_000).map(reported).collect();
+    for triggers in [10, 100, 1_000] {
+        let claims: Vec<Claim<'_>> = workers[..triggers].iter().zip(1_u32..).map(claim).collect();
+        group.bench_function(format!("{triggers} triggers"), |bencher| {
+            bencher
+                .iter(|| share(&"prod".into(), &policy, &signals, black_box(&claims), Timestamp::default()));
+        });
+    }
+    group.finish();
+}
+
+fn reported(seed: u64) -> Workers {
+    let minute = |number| {
+        let used =
+            Used { requests: 50 + seed % 37, input_tokens: 9_000 + 10 * seed, output_tokens: 1_000 + seed };
+        let (busy, throttled) = (Duration::from_secs(600), Some(Duration::from_secs(seed % 60)));
+        Arc::new(Minute { number, done: 20, used, busy, throttled, ..Minute::default() })
+    };
+    Workers { minutes: (70..100).map(minute).collect(), minute: 100, ..Workers::default() }
+}
+
+fn claim((workers, number): (&Workers, u32)) -> Claim<'_> {
+    Claim {
+        slots: Some(f64::from(number % 90 + 1)),
+        tasks_per_replica: NonZeroU32::new(4).unwrap(),
+        namespace: "acme",
+        namespace_weight: 1.0,
+        weight: f64::from(number % 5 + 1),
+        scope: SCOPES[number as usize % SCOPES.len()],
+        workers: Some(workers),
+        service: Some(Duration::from_secs(90)),
+    }
 }
 
 /// Everything that one decision is made from.

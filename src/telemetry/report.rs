@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::engine::decision::{Answer, Decision, Outlook};
 use crate::engine::limit::share::LimitState;
 use crate::engine::policy::Policy;
-use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals};
+use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals, WorkerState, Workers};
 use crate::telemetry::limits::ShownLimit;
 use crate::telemetry::shown::{Seen, Shown, ShownAlternative, ShownStep, State, Terms};
 use crate::timestamp::Timestamp;
@@ -55,6 +55,9 @@ impl Report {
         let mut seen = Vec::new();
         if let Some(reading) = self.signals.queue.seen() {
             reading_values(&mut seen, reading);
+        }
+        if let Some(workers) = &self.signals.workers {
+            worker_values(&mut seen, workers);
         }
         if let Signal::Seen { value, quality, .. } = &self.signals.service {
             seen.push(Seen::new("service_seconds", value.as_secs_f64(), *quality));
@@ -139,12 +142,26 @@ fn reading_values(seen: &mut Vec<Seen>, reading: &Reading) {
         None => {}
     }
     count("ceiling", ceiling.map(u64::from), Quality::Measured);
+    count("wait_samples", waits.map(|waits| waits.samples), Quality::Measured);
+    count("service_samples", services.map(|services| services.samples), Quality::Measured);
     let mut time = |name, value: Option<Duration>| {
         seen.extend(value.map(|value| Seen::new(name, value.as_secs_f64(), Quality::Measured)));
     };
     time("oldest_seconds", *oldest);
     time("wait_p95_seconds", waits.and_then(Percentile::known));
     time("service_p95_seconds", services.and_then(Percentile::known));
+}
+
+fn worker_values(seen: &mut Vec<Seen>, workers: &Workers) {
+    let alive = |state| workers.alive.iter().filter(|worker| worker.state == state).count() as f64;
+    for (name, value) in [
+        ("workers_idle", alive(WorkerState::Idle)),
+        ("workers_busy", alive(WorkerState::Busy)),
+        ("workers_draining", alive(WorkerState::Draining)),
+        ("leases", workers.leases as f64),
+    ] {
+        seen.push(Seen::new(name, value, Quality::Measured));
+    }
 }
 
 /// The sentence about a decision.
