@@ -43,7 +43,8 @@ pub(super) fn write(key: &str, headroom: &BTreeMap<Dimension, Headroom>, pipelin
         }
     }
     if !said.is_empty() {
-        pipeline.hset_multiple(key, &said);
+        // HSET takes several; the library's own word for that is the old HMSET.
+        pipeline.cmd("HSET").arg(key).arg(said);
     }
     if !unsaid.is_empty() {
         pipeline.hdel(key, unsaid);

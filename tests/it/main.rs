@@ -18,3 +18,4 @@ mod protocol;
 mod sources;
 mod tidy;
 mod tls;
+mod workers;

@@ -29,7 +29,9 @@ impl Reporter {
         let Some(scope) = &self.settings.limit else { return Ok(()) };
         let key = keys::limit(scope);
         if let Some(block) = seen.blocked {
-            self.write_headers(&key, seen, now).await?;
+            if !seen.headroom.is_empty() {
+                self.write_headers(&key, seen, now).await?;
+            }
             return self.set_block(&key, block, now).await;
         }
         let recently = |last: Timestamp| last <= now && now.since(last) < SAMPLE_EVERY;
