@@ -18,12 +18,14 @@ missing() {
 have() {
     local folder
     folder=$cache/$1-$(sha256sum "$here/$2" | cut -c1-16)
-    if [[ ! -e $folder/complete ]]; then
-        # Marked complete only at the end, so that an interrupted install is made anew.
-        rm -rf "$folder"
-        mkdir -p "$folder"
-        "$1" "$folder" >&2 || missing "$3"
-        touch "$folder/complete"
+    if [[ ! -e $folder ]]; then
+        # Takes its name only at the end: an interrupted install is made anew, and of two at a time the first counts.
+        mkdir -p "$folder.$$"
+        if ! "$1" "$folder.$$" >&2; then
+            rm -rf "$folder.$$"
+            missing "$3"
+        fi
+        mv --no-target-directory "$folder.$$" "$folder" || rm -rf "$folder.$$"
     fi
     echo "$folder"
 }

@@ -184,6 +184,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn reports_are_named_by_their_scope() {
+        let (workers, limit) = (workers("acme tasks", Duration::from_secs(60)), limit("anthropic/prod"));
+        assert_eq!(
+            (workers.queue(), limit.queue()),
+            ("workers of \"acme tasks\"".into(), "limit anthropic/prod".into())
+        );
+        assert_eq!((workers.names(), limit.names()), (vec!["acme tasks"], vec!["anthropic/prod"]));
+        assert_eq!(limit.commands(), ["TIME", "HSCAN agent-scaler:limit:{anthropic/prod} 0 COUNT 1000"]);
+        assert_eq!(
+            workers.commands(),
+            [
+                "TIME",
+                "ZCOUNT agent-scaler:{acme tasks}:leases (NOW NOW+1d",
+                "HSCAN agent-scaler:{acme tasks}:workers 0 COUNT 10000",
+                "HSCAN agent-scaler:{acme tasks}:m:MINUTE 0 COUNT 1000, for the present minute, those beside it and any of \
+             the last 30 that is not known yet",
+            ]
+        );
+    }
+
+    #[test]
     fn no_two_queues_have_one_text() {
         assert_eq!(quoted("acme:tasks"), "acme:tasks");
         assert_eq!(quoted("a processing b"), "\"a processing b\"");
