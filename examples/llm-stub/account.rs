@@ -88,6 +88,7 @@ impl Account {
             counts: Counts::default(),
         };
         account.apply(now);
+        account.meters.iter_mut().for_each(|meter| meter.admits.fill());
         account
     }
 
@@ -226,3 +227,6 @@ fn generated(output: u64, dimension: Dimension) -> f64 {
 const fn float(amount: u64) -> f64 {
     amount as f64
 }
+
+#[cfg(test)]
+mod tests;

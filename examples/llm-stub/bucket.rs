@@ -37,6 +37,11 @@ impl Bucket {
         self.level = self.level.min(capacity);
     }
 
+    /// Makes it full.
+    pub(crate) const fn fill(&mut self) {
+        self.level = self.capacity;
+    }
+
     /// What is there. Negative after more was taken than there was.
     pub(crate) const fn level(&self) -> f64 {
         self.level

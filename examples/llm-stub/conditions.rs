@@ -43,6 +43,12 @@ impl Command {
         if outage.as_ref().is_some_and(|outage| !(0.0..=1.0).contains(&outage.part)) {
             return Err("outage.part: must be from 0 to 1".to_owned());
         }
+        let External { requests_per_minute, input_tokens_per_minute, output_tokens_per_minute } =
+            command.external.unwrap_or_default();
+        let used = [requests_per_minute, input_tokens_per_minute, output_tokens_per_minute];
+        if used.into_iter().any(|amount| amount < 0.0) {
+            return Err("external: must not be negative".to_owned());
+        }
         Ok(command)
     }
 }

@@ -18,59 +18,59 @@ use crate::conditions::Command;
 #[command(name = "llm-stub")]
 pub(crate) struct Settings {
     /// Address to listen on; port 0 chooses a free one.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8400")]
+    #[arg(long, env = "STUB_LISTEN", default_value = "127.0.0.1:8400")]
     pub(crate) listen: SocketAddr,
 
     /// Requests a minute.
-    #[arg(long, env = "REQUESTS_PER_MINUTE")]
+    #[arg(long, env = "STUB_REQUESTS_PER_MINUTE")]
     requests_per_minute: Option<u64>,
 
     /// Input tokens a minute.
-    #[arg(long, env = "INPUT_TOKENS_PER_MINUTE")]
+    #[arg(long, env = "STUB_INPUT_TOKENS_PER_MINUTE")]
     input_tokens_per_minute: Option<u64>,
 
     /// Output tokens a minute.
-    #[arg(long, env = "OUTPUT_TOKENS_PER_MINUTE")]
+    #[arg(long, env = "STUB_OUTPUT_TOKENS_PER_MINUTE")]
     output_tokens_per_minute: Option<u64>,
 
     /// Input and output tokens a minute.
-    #[arg(long, env = "TOKENS_PER_MINUTE")]
+    #[arg(long, env = "STUB_TOKENS_PER_MINUTE")]
     tokens_per_minute: Option<u64>,
 
     /// Requests a day; a day has 1,440 of its minutes.
-    #[arg(long, env = "REQUESTS_PER_DAY")]
+    #[arg(long, env = "STUB_REQUESTS_PER_DAY")]
     requests_per_day: Option<u64>,
 
     /// Requests at a time.
-    #[arg(long, env = "CONCURRENCY")]
+    #[arg(long, env = "STUB_CONCURRENCY")]
     pub(crate) concurrency: Option<u64>,
 
     /// How much may come at once, as a part of a minute's amount; a request at least.
-    #[arg(long, env = "BURST", default_value_t = 1.0, value_parser = positive)]
+    #[arg(long, env = "STUB_BURST", default_value_t = 1.0, value_parser = positive)]
     pub(crate) burst: f64,
 
     /// Length of its minute, so that a test need not last for hours. Headers name real times.
-    #[arg(long, env = "MINUTE", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "STUB_MINUTE", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) minute: Duration,
 
     /// Whose headers and errors to send; by default those of the endpoint that is called.
-    #[arg(long, env = "PROVIDER_HEADERS")]
+    #[arg(long, env = "STUB_PROVIDER_HEADERS")]
     pub(crate) provider_headers: Option<Style>,
 
     /// Time to the first token.
-    #[arg(long, env = "FIRST_TOKEN", default_value = "200ms", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "STUB_FIRST_TOKEN", default_value = "200ms", value_parser = humantime::parse_duration)]
     pub(crate) first_token: Duration,
 
     /// Tokens generated a second.
-    #[arg(long, env = "TOKENS_PER_SECOND", default_value_t = 80.0, value_parser = positive)]
+    #[arg(long, env = "STUB_TOKENS_PER_SECOND", default_value_t = 80.0, value_parser = positive)]
     pub(crate) tokens_per_second: f64,
 
     /// How far latency varies, as a part of itself: 0.2 is from 80 to 120 per cent.
-    #[arg(long, env = "JITTER", default_value_t = 0.0, value_parser = part)]
+    #[arg(long, env = "STUB_JITTER", default_value_t = 0.0, value_parser = part)]
     pub(crate) jitter: f64,
 
     /// Seed of its dice.
-    #[arg(long, env = "SEED", default_value_t = 1)]
+    #[arg(long, env = "STUB_SEED", default_value_t = 1)]
     pub(crate) seed: u64,
 
     /// A command to begin with, as `POST /control` takes it; may be repeated.

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod examples;
 pub(crate) mod harness;
 pub(crate) mod keda_client;
 pub(crate) mod proxy;
