@@ -1,0 +1,38 @@
+-- Reserves the next moment at which a request may start, so that those who wait go one after the other and none of
+-- them asks twice. Each dimension is a token bucket that fills at its rate, kept as the time at which it will be full
+-- again (GCRA, the "theoretical arrival time"), in microseconds of Redis's clock.
+-- KEYS: the pace of one worker scope, the hash of the limit.
+-- ARGV: microseconds of a minute, of the burst, and of the longest reservation; then for each dimension its name, its
+-- rate a minute, the amount to reserve, and the amount of a reservation to be given up.
+-- Answers: 1 and the microseconds to wait; or 0 and how long to wait before asking again.
+local minute, burst, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local start = now
+local blocked = tonumber(redis.call('HGET', KEYS[2], 'blocked_ms') or '') or 0
+if blocked * 1000 > start then
+  start = blocked * 1000
+end
+local wanted = {}
+for i = 4, #ARGV, 4 do
+  local name, rate = ARGV[i], tonumber(ARGV[i + 1])
+  local cost = tonumber(ARGV[i + 2]) * minute / rate
+  local full = tonumber(redis.call('HGET', KEYS[1], name) or '') or 0
+  full = full - tonumber(ARGV[i + 3]) * minute / rate
+  -- A request that is larger than the burst waits for a full bucket, and no longer.
+  start = math.max(start, full + cost - math.max(burst, cost))
+  wanted[#wanted + 1] = {name, full, cost}
+end
+local reserved = start - now <= longest
+for _, each in ipairs(wanted) do
+  local full = each[2]
+  if reserved then
+    full = math.max(full, start) + each[3]
+  end
+  redis.call('HSET', KEYS[1], each[1], string.format('%.0f', full))
+end
+redis.call('PEXPIRE', KEYS[1], math.ceil(minute / 1000 * 2 + longest / 1000))
+if reserved then
+  return {1, math.ceil(start - now)}
+end
+return {0, math.ceil(start - now)}

@@ -1,0 +1,187 @@
+//! A worker's shift: it opens the queue, takes tasks for as long as it may, and leaves in good order.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::limiter::jittered;
+use crate::queue::Message;
+use crate::worker::Worker;
+
+/// Pause between tries to open the queue or to look into it.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How long a worker that runs one task waits for it.
+const ONCE: Duration = Duration::from_secs(60);
+
+/// Kept free at the end of the grace period to hand back what still runs: a few commands to a Redis that may be slow.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// Time for the last tidying up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The signals that end a shift.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Works until a signal, or until one task is done where only one is wanted.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
+    let mut signals =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let heart = {
+        let worker = Arc::clone(&worker);
+        tokio::spawn(async move { worker.heart().await })
+    };
+    let mut tasks = JoinSet::new();
+    tokio::select! {
+        () = signals.next() => {}
+        () = open(&worker) => {
+            let told = take(&worker, &mut tasks, &mut signals).await;
+            drain(&worker, &mut tasks, &mut signals, told).await;
+        }
+    }
+    worker.ended.cancel();
+    // Waits for its end: it may be in the middle of a beat.
+    drop(heart.await);
+    worker.reports.leave(&worker.books.take()).await;
+    drop(timeout(PATIENCE, worker.queue.leave()).await);
+    tracing::info!("The worker has left.");
+    Ok(())
+}
+
+/// Opens the queue, however long Redis takes to come.
+async fn open(worker: &Worker) {
+    while let Err(error) = worker.queue.prepare().await {
+        tracing::warn!(%error, "The queue cannot be opened.");
+        sleep(jittered(RETRY)).await;
+    }
+    worker.health.is_prepared();
+    worker.reached(true);
+    tracing::info!(queue = %worker.settings.queue, slots = worker.settings.slots, "The queue is open.");
+}
+
+/// Takes tasks until a signal comes, and says when; or until the one that was wanted is taken, or is not there.
+async fn take(worker: &Arc<Worker>, tasks: &mut JoinSet<()>, signals: &mut Signals) -> Option<Instant> {
+    let slots = Arc::new(Semaphore::new(usize::try_from(worker.settings.slots).unwrap_or(1)));
+    let (began, once) = (Instant::now(), worker.settings.once);
+    loop {
+        let slot = tokio::select! {
+            biased;
+            () = signals.next() => return Some(drains(worker)),
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else { return None };
+        while let Some(ended) = tasks.try_join_next() {
+            note(ended);
+        }
+        if worker.is_used_up() {
+            tokio::select! {
+                () = signals.next() => return Some(drains(worker)),
+                () = sleep(jittered(RETRY)) => continue,
+            }
+        }
+        let (taken, told) = look(worker, signals).await;
+        match taken {
+            Ok(Some(message)) => {
+                worker.reached(true);
+                tasks.spawn(Arc::clone(worker).serve(message, slot));
+                if once {
+                    return told;
+                }
+            }
+            Ok(None) if once && began.elapsed() > ONCE => return told,
+            Ok(None) => worker.reached(true),
+            Err(error) if told.is_none() => {
+                worker.reached(false);
+                tracing::debug!(%error, "The queue cannot be looked into.");
+                sleep(jittered(RETRY)).await;
+                // A Redis that lost its data has lost the group with it.
+                if error.code() == Some("NOGROUP") {
+                    open(worker).await;
+                }
+            }
+            Err(_) => {}
+        }
+        if told.is_some() {
+            return told;
+        }
+    }
+}
+
+/// Looks for a task, to the end of the look: it may have been given to us already when a signal comes. Says when it
+/// came.
+async fn look(worker: &Worker, signals: &mut Signals) -> (RedisResult<Option<Message>>, Option<Instant>) {
+    let look = worker.queue.take();
+    tokio::pin!(look);
+    let mut told = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.next(), if told.is_none() => told = Some(drains(worker)),
+            taken = &mut look => return (taken, told),
+        }
+    }
+}
+
+/// Begins to leave: nothing more is taken, and what has hardly begun goes back.
+fn drains(worker: &Worker) -> Instant {
+    let handed_back = worker.drains();
+    tracing::info!(handed_back, "Told to go: draining.");
+    Instant::now()
+}
+
+/// Waits for the tasks that still run, and hands back what is left when the grace period ends or a further signal
+/// comes.
+async fn drain(worker: &Worker, tasks: &mut JoinSet<()>, signals: &mut Signals, told: Option<Instant>) {
+    let mut told = told;
+    loop {
+        let grace = worker.settings.grace;
+        let until = told.map(|told| told + grace.saturating_sub(RESERVE.min(grace / 4)));
+        tokio::select! {
+            () = all_end(tasks) => return,
+            () = signals.next() => {
+                if told.is_some() {
+                    break;
+                }
+                told = Some(drains(worker));
+            }
+            () = async { sleep_until(until.unwrap_or_else(Instant::now)).await }, if until.is_some() => break,
+        }
+    }
+    let handed_back = worker.desk.hand_back_all();
+    tracing::info!(handed_back, "The time is over: what still runs is handed back.");
+    drop(timeout(RESERVE, all_end(tasks)).await);
+}
+
+async fn all_end(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        note(ended);
+    }
+}
+
+/// A task that panicked is not renewed any more: another worker takes it.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "A slot has failed.");
+    }
+}

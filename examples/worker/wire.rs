@@ -1,0 +1,222 @@
+//! A conversation in the words of the two API families: OpenAI's chat completions and Anthropic's messages.
+
+use agent_scaler::providers::Provider;
+use serde_json::{Value, json};
+
+use crate::conversation::{Call, Conversation, Turn};
+use crate::tools::TOOLS;
+
+/// The path of the API, below its address.
+pub(crate) const fn path(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Anthropic => "/v1/messages",
+        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
+            "/v1/chat/completions"
+        }
+    }
+}
+
+/// The body of a request.
+pub(crate) fn request(
+    provider: Provider,
+    model: &str,
+    answer_tokens: u64,
+    with_tools: bool,
+    conversation: &Conversation,
+) -> Value {
+    match provider {
+        Provider::Anthropic => {
+            let mut body = json!({
+                "model": model,
+                "max_tokens": answer_tokens,
+                "messages": anthropic_messages(&conversation.turns),
+            });
+            if with_tools {
+                body["tools"] = TOOLS
+                    .iter()
+                    .map(|tool| {
+                        json!({"name": tool.name, "description": tool.description, "input_schema": (tool.parameters)()})
+                    })
+                    .collect();
+            }
+            body
+        }
+        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
+            // Mistral knows only the older name.
+            let most = if provider == Provider::Mistral { "max_tokens" } else { "max_completion_tokens" };
+            let mut body = json!({
+                "model": model,
+                most: answer_tokens,
+                "messages": conversation.turns.iter().map(openai_message).collect::<Vec<_>>(),
+            });
+            if with_tools {
+                body["tools"] = TOOLS
+                    .iter()
+                    .map(|tool| {
+                        let function =
+                            json!({"name": tool.name, "description": tool.description, "parameters": (tool.parameters)()});
+                        json!({"type": "function", "function": function})
+                    })
+                    .collect();
+            }
+            body
+        }
+    }
+}
+
+fn openai_message(turn: &Turn) -> Value {
+    match turn {
+        Turn::User { text } => json!({"role": "user", "content": text}),
+        Turn::Tool { call, text } => json!({"role": "tool", "tool_call_id": call, "content": text}),
+        Turn::Model { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
+        Turn::Model { text, calls } => {
+            let calls: Vec<Value> = calls
+                .iter()
+                .map(|call| {
+                    let function = json!({"name": call.tool, "arguments": call.arguments.to_string()});
+                    json!({"id": call.id, "type": "function", "function": function})
+                })
+                .collect();
+            json!({"role": "assistant", "content": text, "tool_calls": calls})
+        }
+    }
+}
+
+/// Anthropic wants all results of one answer's calls in one message of the user.
+fn anthropic_messages(turns: &[Turn]) -> Vec<Value> {
+    let mut messages: Vec<Value> = Vec::new();
+    let mut results: Vec<Value> = Vec::new();
+    for turn in turns {
+        if let Turn::Tool { call, text } = turn {
+            results.push(json!({"type": "tool_result", "tool_use_id": call, "content": text}));
+            continue;
+        }
+        if !results.is_empty() {
+            messages.push(json!({"role": "user", "content": std::mem::take(&mut results)}));
+        }
+        if let Turn::User { text } = turn {
+            messages.push(json!({"role": "user", "content": text}));
+        }
+        if let Turn::Model { text, calls } = turn {
+            let said = (!text.is_empty()).then(|| json!({"type": "text", "text": text}));
+            let calls = calls.iter().map(
+                |call| json!({"type": "tool_use", "id": call.id, "name": call.tool, "input": call.arguments}),
+            );
+            messages.push(
+                json!({"role": "assistant", "content": said.into_iter().chain(calls).collect::<Vec<_>>()}),
+            );
+        }
+    }
+    if !results.is_empty() {
+        messages.push(json!({"role": "user", "content": results}));
+    }
+    messages
+}
+
+/// Text and calls of an answer; `None` if it is no answer in the provider's words.
+pub(crate) fn answer(provider: Provider, body: &str) -> Option<(String, Vec<Call>)> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    match provider {
+        Provider::Anthropic => {
+            let (mut text, mut calls) = (String::new(), Vec::new());
+            for block in body.get("content")?.as_array()? {
+                match block.get("type")?.as_str()? {
+                    "text" => text.push_str(block.get("text")?.as_str()?),
+                    "tool_use" => calls.push(Call {
+                        id: block.get("id")?.as_str()?.to_owned(),
+                        tool: block.get("name")?.as_str()?.to_owned(),
+                        arguments: block.get("input")?.clone(),
+                    }),
+                    _ => {}
+                }
+            }
+            Some((text, calls))
+        }
+        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
+            let message = body.get("choices")?.get(0)?.get("message")?;
+            let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let calls = message.get("tool_calls").and_then(Value::as_array);
+            let calls = calls.into_iter().flatten().map(openai_call).collect::<Option<_>>()?;
+            Some((text, calls))
+        }
+    }
+}
+
+fn openai_call(call: &Value) -> Option<Call> {
+    let function = call.get("function")?;
+    let arguments = function.get("arguments")?;
+    // A model may write arguments that are no JSON; the tool then says so, and the model can try again.
+    let text = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
+    let arguments = text.unwrap_or_else(|| arguments.clone());
+    Some(Call {
+        id: call.get("id")?.as_str()?.to_owned(),
+        tool: function.get("name")?.as_str()?.to_owned(),
+        arguments,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_scaler::engine::minutes::Used;
+
+    use super::*;
+
+    fn conversation() -> Conversation {
+        let call =
+            |id: &str| Call { id: id.to_owned(), tool: "lookup".to_owned(), arguments: json!({"query": id}) };
+        let mut conversation = Conversation::new("why?");
+        conversation.model_said("wait".to_owned(), vec![call("a"), call("b")], Used::default());
+        conversation.tool_said("a".to_owned(), "one".to_owned());
+        conversation.tool_said("b".to_owned(), "two".to_owned());
+        conversation
+    }
+
+    #[test]
+    fn openai_gets_a_message_for_each_turn() {
+        let body = request(Provider::OpenAi, "m", 7, false, &conversation());
+        let call = |id: &str| {
+            json!({"id": id, "type": "function",
+                "function": {"name": "lookup", "arguments": format!(r#"{{"query":"{id}"}}"#)}})
+        };
+        let messages = json!([
+            {"role": "user", "content": "why?"},
+            {"role": "assistant", "content": "wait", "tool_calls": [call("a"), call("b")]},
+            {"role": "tool", "tool_call_id": "a", "content": "one"},
+            {"role": "tool", "tool_call_id": "b", "content": "two"},
+        ]);
+        assert_eq!(body, json!({"model": "m", "max_completion_tokens": 7, "messages": messages}));
+    }
+
+    #[test]
+    fn anthropic_gets_all_results_in_one_message() {
+        let body = request(Provider::Anthropic, "m", 7, false, &conversation());
+        let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "lookup", "input": {"query": id}});
+        let messages = json!([
+            {"role": "user", "content": "why?"},
+            {"role": "assistant", "content": [{"type": "text", "text": "wait"}, call("a"), call("b")]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "a", "content": "one"},
+                {"type": "tool_result", "tool_use_id": "b", "content": "two"},
+            ]},
+        ]);
+        assert_eq!(body, json!({"model": "m", "max_tokens": 7, "messages": messages}));
+    }
+
+    #[test]
+    fn answers_of_both_families_are_read() {
+        let wanted = Some((
+            "so".to_owned(),
+            vec![Call { id: "a".to_owned(), tool: "lookup".to_owned(), arguments: json!({"query": "x"}) }],
+        ));
+        let openai = r#"{"choices":[{"message":{"content":"so","tool_calls":[{"id":"a","type":"function",
+            "function":{"name":"lookup","arguments":"{\"query\":\"x\"}"}}]}}]}"#;
+        assert_eq!(answer(Provider::OpenAi, openai), wanted);
+        let anthropic = r#"{"content":[{"type":"thinking","thinking":"hm"},{"type":"text","text":"so"},
+            {"type":"tool_use","id":"a","name":"lookup","input":{"query":"x"}}]}"#;
+        assert_eq!(answer(Provider::Anthropic, anthropic), wanted);
+        for nonsense in ["", "{}", r#"{"choices":[]}"#, r#"{"content":[{"type":"text"}]}"#] {
+            assert_eq!(answer(Provider::OpenAi, nonsense), None, "{nonsense}");
+            assert_eq!(answer(Provider::Anthropic, nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The worker: what its parts share, the heart that renews leases and reports, and the slots that run tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agent_scaler::engine::limit::Why;
+use agent_scaler::engine::signals::{Worker as Said, WorkerState};
+use agent_scaler::timestamp::Timestamp;
+use agent_scaler::workers::writer::Beat;
+use redis::RedisResult;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Outcome};
+use crate::books::Books;
+use crate::clock::RedisClock;
+use crate::conversation::Conversation;
+use crate::desk::{CalledOff, Desk, Running};
+use crate::metrics::Metrics;
+use crate::pause;
+use crate::probes::Health;
+use crate::queue::{Back, Begun, End, Hold, Message, Queue};
+use crate::reports::{News, Reports};
+use crate::settings::Settings;
+use crate::task::Task;
+
+/// How long the renewal of leases may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Attempts from which on a task is suspected of killing its workers.
+const POISON: u32 = 3;
+
+/// Everything that the parts of a worker share.
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) agent: Agent,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) books: Arc<Books>,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) clock: Arc<RedisClock>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Wakes the heart when the worker's state has changed.
+    pub(crate) changed: Notify,
+    /// Stops the heart.
+    pub(crate) ended: CancellationToken,
+    /// Whether no more tasks are taken.
+    pub(crate) draining: AtomicBool,
+    /// Whether the limit's budget is used up, so that a task that was taken could only wait.
+    pub(crate) used_up: AtomicBool,
+}
+
+impl Worker {
+    /// Beats until the end: at its pace, and soon after a change.
+    pub(crate) async fn heart(&self) {
+        let (every, spacing) = (self.settings.beat(), self.settings.minute / 60);
+        loop {
+            let started = Instant::now();
+            self.beat().await;
+            tokio::select! {
+                () = self.ended.cancelled() => return,
+                () = sleep_until(started + every) => {}
+                () = self.changed.notified() => sleep_until(started + spacing.min(every)).await,
+            }
+        }
+    }
+
+    async fn beat(&self) {
+        self.health.beats();
+        self.renew().await;
+        let tasks: Vec<_> = self.desk.all().into_iter().filter(|running| running.is_held()).collect();
+        self.metrics.active(tasks.len());
+        let running: Vec<String> = tasks.iter().map(|running| running.hold.id.clone()).collect();
+        let tally = self.books.take();
+        let beaten =
+            self.reports.beat(&Beat { worker: self.said(&tasks), running: &running, tally: &tally }).await;
+        if !beaten {
+            self.books.put_back(&tally);
+        }
+        self.reached(beaten);
+        if !beaten {
+            return;
+        }
+        if let Some(news) = self.reports.news().await {
+            self.hear(news);
+        }
+        if let Err(error) = self.queue.sweep().await {
+            tracing::debug!(%error, "The queue could not be swept.");
+        }
+    }
+
+    /// Renews the leases of everything that runs.
+    async fn renew(&self) {
+        let asked = Instant::now();
+        let tasks = self.desk.all();
+        if tasks.is_empty() {
+            return;
+        }
+        let holds: Vec<Hold> = tasks.iter().map(|running| running.hold.clone()).collect();
+        match timeout(PATIENCE, self.queue.renew(&holds)).await {
+            Ok(Ok(kept)) => {
+                for (running, kept) in tasks.iter().zip(kept) {
+                    if kept { running.renewed(asked + self.settings.lease) } else { running.lose() }
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "Leases could not be renewed."),
+            Err(_) => tracing::warn!("Leases could not be renewed in time."),
+        }
+    }
+
+    /// What the worker says of itself.
+    fn said(&self, tasks: &[Arc<Running>]) -> Said {
+        let state = match (self.is_draining(), tasks.is_empty()) {
+            (true, _) => WorkerState::Draining,
+            (false, true) => WorkerState::Idle,
+            (false, false) => WorkerState::Busy,
+        };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Said {
+            state,
+            slots: self.settings.slots,
+            running: count(tasks.len()),
+            oldest: tasks.iter().map(|running| running.taken_at).min(),
+            progress: tasks.iter().map(|running| running.progress()).max(),
+            paces: self.agent.limiter.as_ref().is_some_and(|limiter| limiter.paces()),
+            poison: count(tasks.iter().filter(|running| running.hold.attempts >= POISON).count()),
+        }
+    }
+
+    fn hear(&self, news: News) {
+        if let (Some(allowance), Some(limiter)) = (news.allowance, &self.agent.limiter) {
+            limiter.keep_to(&allowance.rates);
+        }
+        let is_used_up = news.block.is_some_and(|block| matches!(block.why, Why::Spend | Why::Quota));
+        if is_used_up != self.used_up.swap(is_used_up, Ordering::Relaxed) {
+            let until = news.block.map(|block| block.until.to_string());
+            tracing::warn!(until, "Whether the limit's budget is used up has changed.");
+        }
+    }
+
+    /// Redis did what it was asked, or did not. The log has each change.
+    pub(crate) fn reached(&self, reached: bool) {
+        match (self.health.reached(reached), reached) {
+            (true, true) => tracing::info!("Redis is reached."),
+            (true, false) => tracing::warn!("Redis is not reached."),
+            (false, _) => {}
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the limit's budget is used up.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.used_up.load(Ordering::Relaxed)
+    }
+
+    /// Begins to leave; says how many tasks are handed back because they have hardly begun.
+    pub(crate) fn drains(&self) -> usize {
+        self.draining.store(true, Ordering::Relaxed);
+        self.health.drains();
+        self.changed.notify_one();
+        self.desk.hand_back_younger_than(self.settings.young)
+    }
+
+    /// Runs what a message says, from its beginning to its end.
+    pub(crate) async fn serve(self: Arc<Self>, message: Message, _slot: OwnedSemaphorePermit) {
+        let Ok(task) = serde_json::from_str::<Task>(&message.text) else {
+            tracing::warn!(message = %message.handle, "A message that is no task was put aside.");
+            if let Err(error) = self.queue.bury(&message, "it is no task").await {
+                tracing::warn!(%error, "A message that is no task could not be put aside.");
+            }
+            return;
+        };
+        let asked = Instant::now();
+        let Some((hold, checkpoint, first)) = self.begin(&message, &task).await else { return };
+        let running = Running::new(hold, asked + self.settings.lease, self.clock.now());
+        let seat = self.desk.seat(&running);
+        let busy = self.books.runs();
+        if first {
+            self.books.taken(self.clock.now().since(Timestamp::from_millis(task.enqueued_ms)));
+        }
+        if self.is_draining() {
+            running.hand_back();
+        }
+        self.changed.notify_one();
+        self.work(&running, &task, checkpoint.as_deref()).await;
+        drop((seat, busy));
+        self.reports.release(&task.id).await;
+        self.changed.notify_one();
+    }
+
+    async fn begin(&self, message: &Message, task: &Task) -> Option<(Hold, Option<String>, bool)> {
+        let token = format!("{}-{:016x}", self.settings.worker, fastrand::u64(..));
+        for failures in 1..=3 {
+            match self.queue.begin(message, &task.id, &token).await {
+                Ok(Begun::Run { hold, checkpoint, first }) => {
+                    let (attempts, resumed) = (hold.attempts, checkpoint.is_some());
+                    tracing::info!(task = %task.id, attempts, resumed, "Task begun.");
+                    return Some((hold, checkpoint, first));
+                }
+                Ok(Begun::Skip(reason)) => {
+                    tracing::info!(task = %task.id, reason, "A message was passed over.");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(task = %task.id, %error, "A task could not be begun.");
+                    sleep(pause::after(failures)).await;
+                }
+            }
+        }
+        // Whoever finds it without a lease takes it.
+        None
+    }
+
+    async fn work(&self, running: &Running, task: &Task, checkpoint: Option<&str>) {
+        let Hold { attempts, .. } = running.hold;
+        if attempts > self.settings.attempts {
+            let reason = format!("begun {} times without an end", self.settings.attempts);
+            return self.fail(running, reason, Duration::ZERO).await;
+        }
+        let conversation = checkpoint.and_then(Conversation::restore);
+        let conversation = conversation.unwrap_or_else(|| Conversation::new(&task.prompt));
+        let (outcome, ran) = tokio::select! {
+            biased;
+            reason = running.called_off() => return self.leave_off(running, reason).await,
+            ended = self.agent.run(running, conversation) => ended,
+        };
+        match outcome {
+            Outcome::Done(result) => {
+                let end = End::Done(result);
+                if self.written(running, || self.queue.finish(&running.hold, &end)).await {
+                    self.books.done(ran);
+                    self.metrics.ended(ran);
+                    self.metrics.task("success");
+                    tracing::info!(task = %task.id, seconds = ran.as_secs_f64(), "Task done.");
+                }
+            }
+            Outcome::Failed(reason) => self.fail(running, reason, ran).await,
+            Outcome::Retry(reason) if attempts >= self.settings.attempts => {
+                self.fail(running, format!("{reason} (attempt {attempts}, the last one)"), ran).await;
+            }
+            Outcome::Retry(reason) => {
+                let longest = Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(attempts));
+                let back = Back::Later(longest.min(self.settings.lease).mul_f64(0.5 + fastrand::f64() / 2.0));
+                tracing::warn!(task = %task.id, attempts, reason, "Task put back for another attempt.");
+                if self.written(running, || self.queue.hand_back(&running.hold, back)).await {
+                    self.metrics.task("retried");
+                }
+            }
+            Outcome::Lost => self.leave_off(running, CalledOff::Lost).await,
+        }
+    }
+
+    /// Ends a task without a result.
+    async fn fail(&self, running: &Running, reason: String, ran: Duration) {
+        tracing::warn!(task = %running.hold.id, reason, "Task failed for good.");
+        let end = End::Failed(reason);
+        if self.written(running, || self.queue.finish(&running.hold, &end)).await {
+            self.books.failed(ran);
+            self.metrics.ended(ran);
+            self.metrics.task("failed");
+        }
+    }
+
+    /// Leaves a task to others.
+    async fn leave_off(&self, running: &Running, why: CalledOff) {
+        let task = &running.hold.id;
+        match why {
+            CalledOff::Lost => {
+                tracing::warn!(task = %task, "The lease is lost: the task is left to others.");
+                self.metrics.task("lost");
+            }
+            CalledOff::HandBack => {
+                if self.written(running, || self.queue.hand_back(&running.hold, Back::Unharmed)).await {
+                    tracing::info!(task = %task, "Task handed back.");
+                    self.metrics.task("handed_back");
+                }
+            }
+        }
+    }
+
+    /// Writes until Redis has taken it, or the lease is lost; says whether it was taken.
+    async fn written<F>(&self, running: &Running, write: impl Fn() -> F) -> bool
+    where
+        F: Future<Output = RedisResult<bool>>,
+    {
+        let writing = async {
+            loop {
+                match write().await {
+                    Ok(taken) => return taken,
+                    Err(error) => tracing::debug!(%error, "The end of a task could not be written."),
+                }
+                sleep(pause::after(1)).await;
+            }
+        };
+        let taken = tokio::select! {
+            taken = writing => taken,
+            () = running.lost() => false,
+        };
+        if !taken {
+            tracing::warn!(task = %running.hold.id, "The lease was lost at the end of the task.");
+            self.metrics.task("lost");
+        }
+        taken
+    }
+}
