@@ -62,6 +62,15 @@ impl Provider {
         }
     }
 
+    /// Whether its limits are buckets that fill all the time. What leaves such a bucket beside the own use was used
+    /// by others; of a window that begins anew nothing of the kind can be told.
+    pub const fn refills_continuously(self) -> bool {
+        match self {
+            Self::Anthropic | Self::OpenAi | Self::Groq => true,
+            Self::AzureOpenAi | Self::Mistral => false,
+        }
+    }
+
     /// Everything that a response says of the limits it counts against.
     ///
     /// A dimension of which neither the limit nor the rest is known is absent; so is a block whose end nobody
