@@ -58,11 +58,14 @@ pub(super) fn engine(
     decide(policy, signals, want(policy, signals, memory, now), share, memory, now)
 }
 
-/// How long a tick is, and the workers' minute.
+/// How a decider goes about its work.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Manner {
     pub(super) tick: Duration,
+    /// Length of the workers' minute.
     pub(super) minute: Duration,
+    /// Whether workers are told their shares, where a limit says so.
+    pub(super) tells_workers: bool,
 }
 
 /// Decides about every trigger on the board.
@@ -70,7 +73,7 @@ pub(super) struct Decider {
     board: Arc<Board>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    pace: Pace,
+    manner: Manner,
     engine: Engine,
     triggers: BTreeMap<TriggerId, Member>,
     places: BTreeMap<Arc<str>, Place>,
@@ -110,7 +113,7 @@ impl Decider {
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-        pace: Pace,
+        manner: Manner,
         engine: Engine,
         tasks: (TaskTracker, CancellationToken),
     ) -> Self {
@@ -120,7 +123,7 @@ impl Decider {
             board,
             clock,
             metrics,
-            pace,
+            manner,
             engine,
             triggers: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -140,7 +143,7 @@ impl Decider {
 
     /// Decides until shutdown.
     pub(super) async fn run(mut self, mut begins: mpsc::Receiver<Arc<Watched>>) {
-        let mut tick = interval(self.pace.tick);
+        let mut tick = interval(self.manner.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();
         let mut begun = Vec::new();
@@ -231,7 +234,7 @@ impl Decider {
             batches: self.batches.0.clone(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
-            tick: self.pace.tick,
+            tick: self.manner.tick,
         };
         self.tasks.spawn(reader.run(self.shutdown.clone()));
         self.readers.insert(Arc::clone(&connection.name), Orders { watchlist, shares });
@@ -304,7 +307,7 @@ impl Decider {
             changed.extend(self.forget(&id));
         }
         let silent =
-            self.triggers.iter().filter(|(_, member)| now.since(member.decided_at) >= self.pace.tick);
+            self.triggers.iter().filter(|(_, member)| now.since(member.decided_at) >= self.manner.tick);
         let silent = silent.map(|(id, _)| id.clone()).collect();
         self.decide_politely(silent).await;
         // Streams come and go without a word.

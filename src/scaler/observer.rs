@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::config::trigger::Trigger;
 use crate::scaler::board::{Board, Full, Watched};
-use crate::scaler::decider::{self, Decider, Pace};
+use crate::scaler::decider::{self, Decider, Manner};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
@@ -26,7 +26,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Begins to observe, until `shutdown`; nothing is read before a trigger is watched.
+    /// Begins to observe, until `shutdown`; nothing is read before a trigger is watched. Workers are told their
+    /// shares where a limit says so.
     pub fn start(
         server: &Server,
         clock: Arc<dyn Clock>,
@@ -34,13 +35,36 @@ impl Observer {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
+        let manner = Manner { tick: server.tick, minute: server.minute, tells_workers: true };
+        Self::with(manner, server, clock, metrics, (tasks, shutdown))
+    }
+
+    /// The same, and changes nothing anywhere.
+    pub fn look(
+        server: &Server,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let manner = Manner { tick: server.tick, minute: server.minute, tells_workers: false };
+        Self::with(manner, server, clock, metrics, (tasks, shutdown))
+    }
+
+    fn with(
+        manner: Manner,
+        server: &Server,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        (tasks, shutdown): (&TaskTracker, CancellationToken),
+    ) -> Self {
         let (board, begins) = Board::new(server.max_triggers);
         let board = Arc::new(board);
         let decider = Decider::new(
             Arc::clone(&board),
             Arc::clone(&clock),
             metrics,
-            Pace { tick: server.tick, minute: server.minute },
+            manner,
             decider::engine,
             (tasks.clone(), shutdown),
         );

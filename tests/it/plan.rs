@@ -65,6 +65,27 @@ fn the_commands_that_it_names_are_those_that_redis_was_sent() {
 }
 
 #[test]
+fn a_limit_is_looked_at_and_nobody_is_told_a_share() {
+    let redis = Redis::plain();
+    fill(&redis, "acme:tasks", 120);
+    let keys = [LIST, &[("llmLimit", "prod"), ("expectedTaskDuration", "2m")]].concat();
+    let folder = folder(&redis.url(), &keys);
+    let limit = "{ workersConnection: main, scope: prod, requestsPerMinute: 60, usePerTask: { requests: 12 }, publishShares: true }";
+    let file = server(&redis.url(), &format!("tick: 100ms\nllmLimits: {{ prod: {limit} }}"));
+    fs::write(folder.path().join("server.yaml"), file).unwrap();
+    let output = plan(&folder, &["--observe", "1s", "--verbose"]);
+    let text = text(&output);
+    assert!(text.contains("limited by prod (requests/min)"), "{text}");
+    for commands in
+        ["HSCAN agent-scaler:limit:{prod}", "ZCOUNT agent-scaler:{acme:tasks}:leases", "LLEN acme:tasks"]
+    {
+        assert!(text.contains(commands), "{commands}: {text}");
+    }
+    let reports: Vec<String> = redis::from_redis_value(redis.command(&["KEYS", "agent-scaler:*"])).unwrap();
+    assert!(reports.is_empty(), "{reports:?}");
+}
+
+#[test]
 fn a_dead_redis_is_unknown_and_changes_nothing() {
     let folder = folder("redis://127.0.0.1:1", LIST);
     let output = plan(&folder, &["--current-replicas", "7", "--output", "json"]);

@@ -41,7 +41,7 @@ impl Look {
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Metrics::register(&mut Registry::default());
         let clock = Arc::new(SystemClock::start());
-        let observer = Observer::start(server, clock, metrics, &tasks, shutdown.clone());
+        let observer = Observer::look(server, clock, metrics, &tasks, shutdown.clone());
         let watched = triggers.into_iter().map(|trigger| observer.watch(trigger));
         let watched: Vec<Arc<Watched>> = watched.collect::<Result<_, _>>()?;
         Ok(Self::Own { observer, watched, begun: Instant::now(), patience, _end: shutdown.drop_guard() })

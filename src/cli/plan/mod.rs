@@ -163,9 +163,14 @@ fn code(manifests: &Manifests, planned: &[Planned]) -> ExitCode {
 /// The commands of one read, by connection.
 fn commands(ours: &[Ours<'_>]) -> String {
     let triggers = ours.iter().filter_map(|ours| ours.trigger.as_ref().ok());
-    let lines = triggers.map(|trigger| {
-        let address = trigger.connection.endpoint.address();
-        format!("sent to {} ({address}): {}", trigger.connection.name, trigger.plan.commands().join("; "))
+    let places = triggers.flat_map(|Trigger { connection, plan, workers, limit, .. }| {
+        let workers = workers.as_ref().map(|at| (&at.connection, &at.plan));
+        let limit = limit.as_ref().map(|uses| (&uses.limit.connection, &uses.limit.plan));
+        [Some((connection, plan)), workers, limit].into_iter().flatten()
+    });
+    let lines = places.map(|(connection, plan)| {
+        let address = connection.endpoint.address();
+        format!("sent to {} ({address}): {}", connection.name, plan.commands().join("; "))
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -67,7 +67,7 @@ impl Decider {
         let Signal::Seen { value, at, .. } = self.places.get(member.workers.as_ref()?)?.workers()? else {
             return None;
         };
-        (now.since(*at) <= self.pace.minute * MINUTES_KEPT).then_some(value.as_ref())
+        (now.since(*at) <= self.manner.minute * MINUTES_KEPT).then_some(value.as_ref())
     }
 
     /// Divides a limit anew among all its triggers.
@@ -79,9 +79,9 @@ impl Decider {
         let claims: Vec<Claim<'_>> = claimants.iter().filter_map(|of| self.claim(of, &limit, now)).collect();
         let seen = self.places.get(&places::key(&limit.connection, limit.plan.as_ref()));
         let Some(seen) = seen.map(Place::limit) else { return };
-        let signals = LimitSignals { seen, minute: self.pace.minute };
+        let signals = LimitSignals { seen, minute: self.manner.minute };
         let (shares, state) = share(name, &limit.policy, &signals, &claims, now);
-        if limit.publish_shares {
+        if limit.publish_shares && self.manner.tells_workers {
             let allowances = allowances(&claims, &shares);
             self.publish(&limit, allowances);
         }

@@ -27,7 +27,7 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
         Arc::clone(&board),
         Arc::clone(&clock),
         metrics.clone(),
-        Pace { tick: Duration::from_secs(5), minute: Duration::from_secs(60) },
+        Manner { tick: Duration::from_secs(5), minute: Duration::from_secs(60), tells_workers: false },
         unlucky,
         (tasks.clone(), shutdown.clone()),
     );
