@@ -69,6 +69,32 @@ fn a_servers_file_makes_unknown_connections_an_error() {
 }
 
 #[test]
+fn rules_about_workers_speak_only_where_they_matter() {
+    let (stuck, scope, limit) = ("stuck-shorter-than-task", "scope-not-named", "limit-without-drain");
+    let nothing = "workload: deployment";
+    for (id, from, to, speaks) in [
+        (stuck, "workersConnection: \"redis-main\"", nothing, false),
+        (
+            scope,
+            "workersConnection:",
+            "workerScope: \"acme:tasks,acme:low\"\n      workersConnection:",
+            false,
+        ),
+        // Without a task's length any time to drain may be enough, and none never is.
+        (limit, "expectedTaskDuration: \"20m\"", nothing, false),
+        (limit, "expectedTaskDuration: \"20m\"\n      drainTime: \"10m\"", nothing, true),
+        (limit, "kind: ScaledObject", "kind: ScaledJob", false),
+        // A connection that no queue is on.
+        (limit, "drainTime: \"10m\"", "workersConnection: workers", true),
+    ] {
+        let bad = fs::read_to_string(example(id, "bad")).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bad.replace(from, to)).unwrap();
+        assert_eq!(found(file.path()).iter().any(|found| found == id), speaks, "{id}: {to}");
+    }
+}
+
+#[test]
 fn a_limit_of_which_no_amount_is_known_is_noted_where_the_servers_file_is_given() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let limit = |amount: &str| {

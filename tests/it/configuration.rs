@@ -271,6 +271,24 @@ fn one_error_names_everything_that_is_wrong_with_limits() {
 }
 
 #[test]
+fn a_scope_belongs_to_one_limit_on_a_server_whatever_its_connections_are_called() {
+    let file = |second: &str| {
+        format!(
+            "connections: {{ a: {{ type: redis, url: \"redis://one\" }}, b: {{ type: redis, url: \"{second}\" }} }}\n\
+             llmLimits:\n  \
+               x: {{ workersConnection: a, scope: s }}\n  \
+               y: {{ workersConnection: b, scope: s }}"
+        )
+    };
+    assert_eq!(Server::parse(&file("redis://two"), ALL).unwrap().limits.len(), 2);
+    assert_eq!(
+        refused(&file("redis://one:6379/0")),
+        "1 problem in the server's file:\n  llmLimits.y.scope: `s` is also the scope of `x` there \
+         (hint: one limit that several triggers name)"
+    );
+}
+
+#[test]
 fn the_workers_minute_is_a_minute_unless_a_test_says_otherwise() {
     for (text, seconds) in [("1s", 1), ("1m", 60), ("6s", 6)] {
         let server = Server::parse(&format!("protocolMinute: {text}"), SOURCES).unwrap();

@@ -220,6 +220,9 @@ fn an_api_key_in_place_of_a_limit_is_refused_without_repeating_it() {
              here (hint: the name of a limit under `llmLimits` in the server's file; the key stays with the workers)"
         );
     }
+    // A name that the server's file gives is no secret, however it looks.
+    let file = WITH_LIMITS.replace("anthropic-prod", "sk-team");
+    assert!(workers(&file, &[("llmLimit", "sk-team")]).is_ok());
     let text = workers(WITH_LIMITS, &[("workersConnection", "redis://:hunter2@10.0.0.1")]).unwrap_err();
     assert!(text.contains("metadata.workersConnection: an address in a trigger is refused"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
