@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_scaler::engine::limit::Dimension;
-use agent_scaler::engine::minutes::Used;
 
 use crate::bucket::Bucket;
 use crate::conditions::{Command, Conditions, Exhausted};
@@ -18,6 +17,16 @@ pub(crate) struct Limits {
     /// What may come at once, as a part of a minute's amount.
     pub(crate) burst: f64,
     pub(crate) minute: Duration,
+}
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) input_tokens: u64,
+    /// What it will generate.
+    pub(crate) output_tokens: u64,
+    /// What it might generate, for all the provider knows: `max_tokens`.
+    pub(crate) most_output: u64,
 }
 
 /// The buckets of one API key.
@@ -40,7 +49,7 @@ struct Meter {
     burst: f64,
     admits: Bucket,
     shows: Bucket,
-    /// Output that requests under way may still generate: taken, and not shown as taken.
+    /// Output of requests under way: taken, and not shown as taken before they end.
     held: f64,
 }
 
@@ -95,7 +104,6 @@ impl Account {
     /// Lets time pass: each condition ends exactly when it should, however seldom this is called.
     pub(crate) fn advance(&mut self, now: Duration) {
         while let Some(end) = self.conditions.next_end().filter(|end| *end <= now) {
-            self.refill(end);
             self.conditions.end(end);
             self.apply(end);
         }
@@ -109,8 +117,8 @@ impl Account {
         self.apply(now);
     }
 
-    /// Admits a request that may use `most`, or says why not; then it has cost nothing.
-    pub(crate) fn admit(&mut self, most: Used, now: Duration) -> Result<(), Refused> {
+    /// Admits a request, or says why not; then it has cost nothing.
+    pub(crate) fn admit(&mut self, need: Need, now: Duration) -> Result<(), Refused> {
         self.advance(now);
         if let Some(exhausted) = self.conditions.exhausted() {
             return Err(Refused::Budget(exhausted));
@@ -118,39 +126,50 @@ impl Account {
         if let Some(limit) = self.concurrency.filter(|limit| self.counts.running >= *limit) {
             return Err(Refused::Concurrency { limit });
         }
-        let short = |meter: &&Meter| !meter.admits.holds(amount(most, meter.dimension));
+        let short = |meter: &&Meter| !meter.admits.holds(need.of(meter.dimension));
         // Of several that are short, the one that takes longest tells when to come again.
-        let wait = |meter: &Meter| meter.admits.wait_for(amount(most, meter.dimension));
+        let wait = |meter: &Meter| meter.admits.wait_for(need.of(meter.dimension));
         let patience = |meter: &&Meter| wait(meter).unwrap_or(Duration::MAX);
         if let Some(meter) = self.meters.iter().filter(short).max_by_key(patience) {
             return Err(Refused::Rate { shown: meter.shown(), wait: wait(meter) });
         }
         for meter in &mut self.meters {
-            meter.take(amount(most, meter.dimension));
-            meter.held += generated(most.output_tokens, meter.dimension);
+            meter.take(need.of(meter.dimension));
+            meter.held += need.output_of(meter.dimension);
         }
         self.counts.running += 1;
         self.counts.most_running = self.counts.most_running.max(self.counts.running);
         Ok(())
     }
 
-    /// Ends a request that was admitted for `most` and has generated `output`.
-    pub(crate) fn settle(&mut self, most: Used, output: u64, now: Duration) {
-        self.advance(now);
-        for meter in &mut self.meters {
-            let held = generated(most.output_tokens, meter.dimension);
-            meter.held = (meter.held - held).max(0.0);
-            let unused = held - generated(output, meter.dimension);
-            meter.admits.give(unused);
-            meter.shows.give(unused);
-        }
-        self.counts.running = self.counts.running.saturating_sub(1);
+    /// Ends a request that generated what it was to.
+    pub(crate) fn finish(&mut self, need: Need, now: Duration) {
+        self.settle(need, need.output_tokens, now);
+    }
+
+    /// Ends a request whose client has gone away: its output costs nothing.
+    pub(crate) fn abandon(&mut self, need: Need, now: Duration) {
+        self.settle(need, 0, now);
+        self.counts.abandoned += 1;
     }
 
     /// What the headers say.
     pub(crate) fn shown(&mut self, now: Duration) -> Vec<Shown> {
         self.advance(now);
         self.meters.iter().map(Meter::shown).collect()
+    }
+
+    fn settle(&mut self, need: Need, output: u64, now: Duration) {
+        self.advance(now);
+        let used = Need { output_tokens: output, most_output: output, ..need };
+        for meter in &mut self.meters {
+            let held = need.output_of(meter.dimension);
+            meter.held = (meter.held - held).max(0.0);
+            let unused = held - used.output_of(meter.dimension);
+            meter.admits.give(unused);
+            meter.shows.give(unused);
+        }
+        self.counts.running = self.counts.running.saturating_sub(1);
     }
 
     fn refill(&mut self, now: Duration) {
@@ -168,7 +187,7 @@ impl Account {
             let others = external.of(meter.dimension) * minutes / meter.window.as_secs_f64();
             let rate = float(meter.limit) / meter.window.as_secs_f64();
             // A bucket of requests that does not hold one would never admit any.
-            let least = if capacity > 0.0 { amount(ONE_REQUEST, meter.dimension) } else { 0.0 };
+            let least = if capacity > 0.0 { Need::default().of(meter.dimension) } else { 0.0 };
             meter.admits.change((meter.burst * capacity).max(least), rate * capacity - others, now);
             meter.shows.change(float(meter.limit), rate - others, now);
         }
@@ -177,8 +196,6 @@ impl Account {
 
 /// Minutes of a day, whatever the length of the minute.
 const MINUTES_A_DAY: f64 = 1_440.0;
-
-const ONE_REQUEST: Used = Used { requests: 1, input_tokens: 0, output_tokens: 0 };
 
 impl Meter {
     fn new(dimension: Dimension, limit: u64, limits: &Limits, now: Duration) -> Self {
@@ -214,13 +231,32 @@ impl Meter {
     }
 }
 
-fn amount(used: Used, dimension: Dimension) -> f64 {
-    float(used.of(dimension).unwrap_or(0))
-}
+impl Need {
+    /// What is taken of a dimension.
+    fn of(self, dimension: Dimension) -> f64 {
+        let input = float(self.input_tokens);
+        match dimension {
+            Dimension::RequestsPerMinute | Dimension::RequestsPerDay => 1.0,
+            Dimension::InputTokensPerMinute | Dimension::InputTokensPerDay => input,
+            Dimension::OutputTokensPerMinute | Dimension::OutputTokensPerDay => self.output_of(dimension),
+            Dimension::TokensPerMinute | Dimension::TokensPerDay => input + self.output_of(dimension),
+            Dimension::Concurrency => 0.0,
+        }
+    }
 
-/// What of `output` counts in a dimension.
-fn generated(output: u64, dimension: Dimension) -> f64 {
-    amount(Used { output_tokens: output, ..Used::default() }, dimension)
+    /// The part of it that is output: of output tokens what is generated, as Anthropic counts, and of all
+    /// tokens what might be, as OpenAI does.
+    const fn output_of(self, dimension: Dimension) -> f64 {
+        match dimension {
+            Dimension::OutputTokensPerMinute | Dimension::OutputTokensPerDay => float(self.output_tokens),
+            Dimension::TokensPerMinute | Dimension::TokensPerDay => float(self.most_output),
+            Dimension::RequestsPerMinute
+            | Dimension::InputTokensPerMinute
+            | Dimension::RequestsPerDay
+            | Dimension::InputTokensPerDay
+            | Dimension::Concurrency => 0.0,
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53")]

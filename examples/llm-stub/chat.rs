@@ -131,9 +131,9 @@ const fn reason(turn: &Turn) -> &'static str {
 
 fn usage(turn: &Turn) -> Value {
     json!({
-        "prompt_tokens": turn.input_tokens,
-        "completion_tokens": turn.output_tokens,
-        "total_tokens": turn.input_tokens + turn.output_tokens,
+        "prompt_tokens": turn.need.input_tokens,
+        "completion_tokens": turn.need.output_tokens,
+        "total_tokens": turn.need.input_tokens + turn.need.output_tokens,
         "prompt_tokens_details": {"cached_tokens": 0},
     })
 }

@@ -68,7 +68,7 @@ pub(crate) async fn answer<A: Api>(stub: &Arc<Stub>, headers: &HeaderMap, body: 
                 whole(running, &asked.api, &turn).await
             };
             let (shown, now) = stub.shown(&caller.account);
-            let tokens = turn.input_tokens + turn.output_tokens;
+            let tokens = turn.need.input_tokens + turn.need.output_tokens;
             add(&mut response, headers::rate_limits(style, &shown, tokens, now));
             response
         }

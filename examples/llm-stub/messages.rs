@@ -43,7 +43,7 @@ impl Api for Messages {
         let mut message = self.message(number, turn);
         message["content"] = json!([block(number, turn)]);
         message["stop_reason"] = json!(reason(turn));
-        message["usage"]["output_tokens"] = json!(turn.output_tokens);
+        message["usage"]["output_tokens"] = json!(turn.need.output_tokens);
         message
     }
 
@@ -74,7 +74,7 @@ impl Api for Messages {
                 "message_delta",
                 json!({
                     "delta": {"stop_reason": reason(turn), "stop_sequence": null},
-                    "usage": {"output_tokens": turn.output_tokens},
+                    "usage": {"output_tokens": turn.need.output_tokens},
                 }),
             ),
             event("message_stop", json!({})),
@@ -95,7 +95,7 @@ impl Messages {
             "stop_reason": null,
             "stop_sequence": null,
             "usage": {
-                "input_tokens": turn.input_tokens,
+                "input_tokens": turn.need.input_tokens,
                 "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 0,
                 "output_tokens": 1,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::account::Need;
+
 /// What is read of a conversation, whichever API it came through.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation {
@@ -36,10 +38,7 @@ struct Directives {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Turn {
     pub(crate) answer: Answer,
-    pub(crate) input_tokens: u64,
-    pub(crate) output_tokens: u64,
-    /// Most tokens that it might have had, for the account: what the client wants, else what it gets.
-    pub(crate) most_output: u64,
+    pub(crate) need: Need,
     /// Latency, where it does not follow from the length.
     pub(crate) think: Option<Duration>,
     /// Whether it ends because the client wanted no more.
@@ -70,9 +69,11 @@ impl Conversation {
         };
         Turn {
             answer,
-            input_tokens: script.input.unwrap_or_else(|| self.characters.div_ceil(4).max(1)),
-            output_tokens: output,
-            most_output: self.max_tokens.unwrap_or(output).max(output),
+            need: Need {
+                input_tokens: script.input.unwrap_or_else(|| self.characters.div_ceil(4).max(1)),
+                output_tokens: output,
+                most_output: self.max_tokens.unwrap_or(output).max(output),
+            },
             think: script.think,
             cut: output < script.output,
         }
@@ -132,16 +133,14 @@ mod tests {
             first,
             Turn {
                 answer: Answer::Lookup { query: "step 1 of 2".to_owned(), seconds: 0.2 },
-                input_tokens: 1_000,
-                output_tokens: 7,
-                most_output: 7,
+                need: Need { input_tokens: 1_000, output_tokens: 7, most_output: 7 },
                 think: Some(Duration::from_millis(500)),
                 cut: false,
             }
         );
         let last = turn(script, 1, Some(5));
         assert_eq!(last.answer, Answer::Text("All has been looked up".to_owned()));
-        assert_eq!((last.output_tokens, last.most_output, last.cut), (5, 5, true));
+        assert_eq!((last.need.output_tokens, last.need.most_output, last.cut), (5, 5, true));
     }
 
     #[test]
@@ -152,7 +151,7 @@ mod tests {
             assert_eq!(Directives::find(text), None, "{text}");
         }
         let plain = turn("Hello", 2, Some(1_000));
-        assert_eq!((plain.input_tokens, plain.output_tokens, plain.most_output), (11, 50, 1_000));
+        assert_eq!(plain.need, Need { input_tokens: 11, output_tokens: 50, most_output: 1_000 });
         assert!(matches!(plain.answer, Answer::Text(_)));
     }
 }

@@ -9,13 +9,40 @@ use clap::{Parser, ValueEnum};
 
 use crate::conditions::Command;
 
+/// What is behind which path.
+const ENDPOINTS: &str = r#"Paths:
+  POST /v1/chat/completions   OpenAI's API, streamed or not (also where Groq and Azure have it)
+  POST /v1/messages           Anthropic's API, streamed or not
+  POST /tools/lookup          the tool that answers call: {"query": "...", "seconds": 0.2}
+  POST /control               bad times; what a command does not name stays as it is
+  GET  /counts                what was admitted and refused, by account, minute and worker
+  GET  /livez
+
+The account is the API key; the worker is the header `x-agent`, else `user` or `metadata.user_id`.
+
+The first user message may hold a script: [steps=5 output=200 input=1000 think=0.5 tool=0.2]
+  steps   calls in all; all but the last answer with a call of the tool `lookup` (3)
+  output  tokens of each answer (50)
+  input   tokens charged for each question, instead of a quarter of its characters
+  think   seconds until the answer is whole, instead of a latency by its length
+  tool    seconds that the tool is told to take (0)
+
+Commands, with `"for": "30s"` to end by themselves and `"account": "KEY"` for one account alone:
+  {"clear": true}                                   ends what other commands began
+  {"slow_down": 3}                                  every latency times three
+  {"outage": {"answer": "503", "part": 0.5}}        also "529", or "reset": no answer at all
+  {"capacity": 0.4}                                 admits 40 % of every limit; headers speak of the whole
+  {"exhausted": "quota"}                            every request is refused; also "spend"
+  {"external": {"requests_per_minute": 20}}         used by others; also input_ and output_tokens_per_minute"#;
+
 /// A stand-in for an LLM provider that counts exactly what it admits.
 ///
-/// Every API key is an account with buckets of its own. An amount that is not given is not limited.
-/// Tokens that a request may generate (its `max_tokens`, else what it will) are taken when it is admitted, and
-/// what it did not generate comes back at its end. A refused request costs nothing.
+/// Every API key is an account with buckets of its own, which refill evenly. An amount that is not given is not
+/// limited. A request is admitted if every bucket holds what it needs; a refused one costs nothing. Of output
+/// tokens it needs what it will generate, whatever its `max_tokens`, as with Anthropic; of tokens in all, its
+/// input and its `max_tokens`, of which the rest comes back at the end, as with OpenAI.
 #[derive(Debug, Parser)]
-#[command(name = "llm-stub")]
+#[command(name = "llm-stub", after_long_help = ENDPOINTS)]
 pub(crate) struct Settings {
     /// Address to listen on; port 0 chooses a free one.
     #[arg(long, env = "STUB_LISTEN", default_value = "127.0.0.1:8400")]

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_scaler::clock::{Clock, SystemClock};
-use agent_scaler::engine::minutes::Used;
 use agent_scaler::timestamp::Timestamp;
 use tokio::time::Instant;
 
-use crate::account::{Account, Limits, Refused, Shown};
+use crate::account::{Account, Limits, Need, Refused, Shown};
 use crate::conditions::{Command, Conditions, Down};
-use crate::counts::Counts;
+use crate::counts::{Counts, Tally};
 use crate::script::Turn;
 use crate::settings::Settings;
 
@@ -52,8 +51,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Running {
     stub: Arc<Stub>,
     caller: Caller,
-    most: Used,
-    output: u64,
+    need: Need,
+    settled: bool,
     /// A number of its own, for ids.
     pub(crate) number: u64,
     /// Until the first token.
@@ -106,20 +105,20 @@ impl Stub {
             account.counts.because(outage.answer.label());
             return Verdict::Down(outage.answer);
         }
-        let most = Used { requests: 1, input_tokens: turn.input_tokens, output_tokens: turn.most_output };
-        if let Err(refused) = account.admit(most, now) {
+        let need = turn.need;
+        if let Err(refused) = account.admit(need, now) {
             account.counts.count(minute, agent, |tally| tally.refused += 1);
             account.counts.because(refused.label());
             return Verdict::Refused(refused);
         }
         account.counts.count(minute, agent, |tally| {
             tally.admitted += 1;
-            tally.input_tokens += turn.input_tokens;
+            tally.input_tokens += need.input_tokens;
         });
         *calls += 1;
         let (first, rest) = self.latency(turn, account.conditions.slow_down(), dice);
-        let (stub, caller, output, number) = (self.clone(), caller.clone(), turn.output_tokens, *calls);
-        Verdict::Admitted(Running { stub, caller, most, output, number, first, rest })
+        let (stub, caller, number) = (self.clone(), caller.clone(), *calls);
+        Verdict::Admitted(Running { stub, caller, need, settled: false, number, first, rest })
     }
 
     /// What headers say of an account.
@@ -169,7 +168,7 @@ impl Stub {
             return (first.mul_f64(slow_down), (think - first).mul_f64(slow_down));
         }
         #[expect(clippy::cast_precision_loss, reason = "tokens are far below 2^53")]
-        let generating = Duration::from_secs_f64(turn.output_tokens as f64 / tokens_per_second);
+        let generating = Duration::from_secs_f64(turn.need.output_tokens as f64 / tokens_per_second);
         let factor = slow_down * (1.0 + jitter * (2.0 * dice.f64() - 1.0));
         (first_token.mul_f64(factor), generating.mul_f64(factor))
     }
@@ -189,17 +188,21 @@ impl Stub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a call that generated `output`, or was abandoned.
-    fn settle(&self, caller: &Caller, most: Used, output: Option<u64>) {
+    /// Ends a call that came to its end.
+    fn finish(&self, caller: &Caller, need: Need) {
         let (now, minute) = (self.now(), self.minute());
         let mut guard = self.lock();
         let Some(account) = guard.accounts.get_mut(&caller.account) else { return };
-        account.settle(most, output.unwrap_or(0), now);
-        match output {
-            Some(output) => {
-                account.counts.count(minute, caller.agent.as_deref(), |tally| tally.output_tokens += output);
-            }
-            None => account.counts.abandoned += 1,
+        account.finish(need, now);
+        let count = |tally: &mut Tally| tally.output_tokens += need.output_tokens;
+        account.counts.count(minute, caller.agent.as_deref(), count);
+    }
+
+    /// Ends a call whose client has gone away.
+    fn abandon(&self, caller: &Caller, need: Need) {
+        let now = self.now();
+        if let Some(account) = self.lock().accounts.get_mut(&caller.account) {
+            account.abandon(need, now);
         }
     }
 }
@@ -207,20 +210,15 @@ impl Stub {
 impl Running {
     /// Ends it well.
     pub(crate) fn finish(mut self) {
-        self.settle(Some(self.output));
-    }
-
-    fn settle(&mut self, output: Option<u64>) {
-        self.stub.settle(&self.caller, self.most, output);
-        // `Drop` must not settle it again.
-        self.most = Used::default();
+        self.settled = true;
+        self.stub.finish(&self.caller, self.need);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.most != Used::default() {
-            self.settle(None);
+        if !self.settled {
+            self.stub.abandon(&self.caller, self.need);
         }
     }
 }

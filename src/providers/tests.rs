@@ -132,6 +132,7 @@ fn the_window_is_inferred_from_the_reset() {
         (Groq, "requests", ["1000", "998", "2m52.8s"], "requests_day 998/1000 172800"),
         (Groq, "requests", ["14400", "14370", "2m59.56s"], "requests_day 14370/14400 179560"),
         (Groq, "requests", ["1000", "1000", "0s"], "requests_day 1000/1000 0"),
+        (Groq, "requests", ["1000", "999", "0s"], "requests_day 999/1000 0"),
         (Groq, "requests", ["30", "29", "2s"], "requests 29/30 2000"),
         (Groq, "tokens", ["12000", "11961", "194ms"], "tokens 11961/12000 194"),
         (Groq, "tokens", ["18000", "17997", "7.66s"], "tokens 17997/18000 7660"),

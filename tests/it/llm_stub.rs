@@ -10,64 +10,116 @@ use agent_scaler::providers::Refusal;
 use serde_json::json;
 use tokio::time::Instant;
 
-pub(crate) use client::{Heard, Stub};
+pub(crate) use client::{Client, Heard, Stub};
 
 use crate::support::examples::Example;
+
+/// One request as its client saw it: seconds at which it was sent and answered.
+#[derive(Clone, Copy)]
+struct Seen {
+    sent: f64,
+    answered: f64,
+    admitted: bool,
+    used: Used,
+}
 
 /// 200 requests of eight workers with two keys: each key admits its burst and its rate and no more, and what
 /// the stub counts is what the workers saw.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_admits_what_the_buckets_allow_and_counts_what_clients_saw() {
+    // Half a minute's amount at once, which is 30, and 15 a second.
     let stub = Stub::start(&["--requests-per-minute=60", "--minute=4s", "--burst=0.5", "--first-token=0ms"]);
     let began = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..8 {
-        let stub = stub.client(&format!("key-{}", worker % 2)).agent(&format!("worker-{worker}"));
+        let client = stub.client(&format!("key-{}", worker % 2)).agent(&format!("worker-{worker}"));
         workers.spawn(async move {
-            let (mut admitted, mut refused, mut used) = (0, 0, Used::default());
+            let mut seen = Vec::new();
             for _ in 0..25 {
-                let heard = stub.chat("[output=3 think=0]").await;
-                match heard.said(Provider::OpenAi).refusal {
-                    None => {
-                        admitted += 1;
-                        used.add(heard.used(Provider::OpenAi));
-                    }
-                    Some(refusal) => {
-                        assert_eq!(refusal, Refusal::Rate);
-                        assert!(heard.retry_after(Provider::OpenAi).is_some());
-                        refused += 1;
-                    }
-                }
+                seen.push(one(&client, began).await);
                 tokio::time::sleep(Duration::from_millis(80)).await;
             }
-            (worker, admitted, refused, used)
+            (worker, seen)
         });
     }
     let workers = workers.join_all().await;
-    let lasted = began.elapsed().as_secs_f64();
 
     let counts = stub.counts().await;
     for key in 0..2 {
         let account = &counts["accounts"][format!("key-{key}")];
-        let own = || workers.iter().filter(|(worker, ..)| worker % 2 == key);
-        for (worker, admitted, refused, used) in own() {
-            let expected = json!({
-                "admitted": admitted, "refused": refused, "failed": 0,
-                "input_tokens": used.input_tokens, "output_tokens": used.output_tokens,
-            });
-            assert_eq!(account["agents"][format!("worker-{worker}")], expected);
-            assert_eq!(used.requests, *admitted);
+        let own: Vec<_> = workers.iter().filter(|(worker, _)| worker % 2 == key).collect();
+        for (worker, seen) in &own {
+            assert_eq!(account["agents"][format!("worker-{worker}")], tally(seen));
         }
-        let admitted: u64 = own().map(|(_, admitted, ..)| admitted).sum();
-        let refused: u64 = own().map(|(_, _, refused, _)| refused).sum();
-        assert_eq!((&account["admitted"], &account["refused"]), (&json!(admitted), &json!(refused)));
-        assert_eq!(account["reasons"], json!({"requests": refused}));
-        assert_eq!(account["running"], json!(0));
-        // Half a minute's amount at once, and fifteen a second. Asked fifty times a second, it is never idle;
-        // two less, because the last ones may have come back after the last was asked for.
+        let all: Vec<Seen> = own.iter().flat_map(|(_, seen)| seen.iter().copied()).collect();
+        let expected = tally(&all);
+        assert_eq!(account["reasons"], json!({"requests": expected["refused"]}));
+        for (name, number) in expected.as_object().unwrap() {
+            assert_eq!(&account[name], number, "{name}");
+            let minutes = account["minutes"].as_object().unwrap().values();
+            assert_eq!(
+                minutes.map(|minute| minute[name].as_u64().unwrap()).sum::<u64>(),
+                number.as_u64().unwrap()
+            );
+        }
+        check_against_the_bucket(30.0, 15.0, &all);
+    }
+}
+
+async fn one(client: &Client, began: Instant) -> Seen {
+    let sent = began.elapsed().as_secs_f64();
+    let heard = client.chat("[output=3 think=0]").await;
+    let answered = began.elapsed().as_secs_f64();
+    match heard.said(Provider::OpenAi).refusal {
+        None => Seen { sent, answered, admitted: true, used: heard.used(Provider::OpenAi) },
+        Some(refusal) => {
+            assert_eq!(refusal, Refusal::Rate);
+            assert!(heard.retry_after(Provider::OpenAi).is_some());
+            Seen { sent, answered, admitted: false, used: Used::default() }
+        }
+    }
+}
+
+/// What the stub should have counted.
+fn tally(seen: &[Seen]) -> serde_json::Value {
+    let mut used = Used::default();
+    seen.iter().for_each(|seen| used.add(seen.used));
+    let refused = seen.iter().filter(|seen| !seen.admitted).count();
+    json!({
+        "admitted": used.requests, "refused": refused, "failed": 0,
+        "input_tokens": used.input_tokens, "output_tokens": used.output_tokens,
+    })
+}
+
+/// Between any two requests there are at most a burst and what comes back in that time; and when one is refused,
+/// less than one was left of all that there was.
+fn check_against_the_bucket(burst: f64, rate: f64, seen: &[Seen]) {
+    let admitted: Vec<_> = seen.iter().filter(|seen| seen.admitted).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let between = |from: f64, to: f64| {
+        admitted.iter().filter(|seen| from <= seen.sent && seen.answered <= to).count() as f64
+    };
+    for first in &admitted {
+        for last in admitted.iter().filter(|last| last.answered >= first.sent) {
+            let (number, seconds) = (between(first.sent, last.answered), last.answered - first.sent);
+            assert!(number <= burst + rate * seconds, "{number} in {seconds} s");
+        }
+    }
+    for refused in seen.iter().filter(|seen| !seen.admitted) {
+        // The least that there can have been: all took as late as they can have, so that most was lost at the
+        // brim, and those that were under way at that moment had taken theirs before.
+        let (mut level, mut at) = (burst, 0.0);
+        let mut taken: Vec<_> = admitted.iter().filter(|seen| seen.answered <= refused.sent).collect();
+        taken.sort_by(|one, other| one.answered.total_cmp(&other.answered));
+        for seen in taken {
+            level = (level + rate * (seen.answered - at)).min(burst) - 1.0;
+            at = seen.answered;
+        }
+        level = (level + rate * (refused.sent - at)).min(burst);
+        let under_way = |seen: &&&Seen| seen.answered > refused.sent && seen.sent <= refused.answered;
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let (admitted, allowed) = (admitted as f64, 30.0 + 15.0 * lasted);
-        assert!((allowed - 3.0 - 15.0 * 0.2..=allowed).contains(&admitted), "{admitted} of {allowed}");
+        let left = level - admitted.iter().filter(under_way).count() as f64;
+        assert!(left < 1.0, "refused at {} s with {left} left", refused.sent);
     }
 }
 

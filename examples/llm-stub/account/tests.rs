@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Sixty requests and 6,000 output tokens a minute of a minute's length.
+/// Sixty requests and 6,000 tokens a minute of a minute's length.
 fn limits() -> Limits {
     let amounts =
-        [(Dimension::RequestsPerMinute, 60), (Dimension::OutputTokensPerMinute, 6_000)].into_iter().collect();
+        [(Dimension::RequestsPerMinute, 60), (Dimension::TokensPerMinute, 6_000)].into_iter().collect();
     Limits { amounts, concurrency: None, burst: 1.0, minute: Duration::from_secs(60) }
 }
 
@@ -19,8 +19,9 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const fn up_to(output_tokens: u64) -> Used {
-    Used { requests: 1, input_tokens: 0, output_tokens }
+/// A request that will generate fifty tokens, or all that it may.
+fn up_to(most_output: u64) -> Need {
+    Need { input_tokens: 0, output_tokens: most_output.min(50), most_output }
 }
 
 fn command(text: &str) -> Command {
@@ -46,7 +47,7 @@ fn a_refused_request_costs_nothing() {
     account.admit(up_to(5_000), seconds(0)).unwrap();
     for _ in 0..10 {
         let refused = account.admit(up_to(2_000), seconds(0)).unwrap_err();
-        assert_eq!(refused.label(), "output_tokens");
+        assert_eq!(refused.label(), "tokens");
         // 1,000 are there, and 100 come back a second.
         assert!(
             matches!(refused, Refused::Rate { wait: Some(wait), .. } if wait == seconds(10)),
@@ -66,10 +67,23 @@ fn what_was_not_generated_comes_back_at_the_end() {
     // What a request may still generate is held back, but headers do not show it as used.
     let shown = account.shown(seconds(0));
     assert_eq!(shown.iter().map(|shown| shown.remaining).collect::<Vec<_>>(), [59, 6_000]);
-    account.settle(up_to(6_000), 50, seconds(0));
+    account.finish(up_to(6_000), seconds(0));
     let shown = account.shown(seconds(0));
     assert_eq!(shown.iter().map(|shown| shown.remaining).collect::<Vec<_>>(), [59, 5_950]);
     account.admit(up_to(5_950), seconds(0)).unwrap();
+}
+
+#[test]
+fn of_output_tokens_what_is_generated_counts_and_not_what_might_be() {
+    let amounts = [(Dimension::OutputTokensPerMinute, 100)].into_iter().collect();
+    let mut account = account(&Limits { amounts, ..limits() });
+    account.admit(up_to(100_000), seconds(0)).unwrap();
+    account.admit(up_to(100_000), seconds(0)).unwrap();
+    assert_eq!(account.admit(up_to(100_000), seconds(0)).unwrap_err().label(), "output_tokens");
+    account.finish(up_to(100_000), seconds(0));
+    assert!(account.admit(up_to(100_000), seconds(0)).is_err());
+    account.abandon(up_to(100_000), seconds(0));
+    account.admit(up_to(100_000), seconds(0)).unwrap();
 }
 
 #[test]
@@ -77,7 +91,7 @@ fn concurrency_counts_what_is_under_way() {
     let mut account = account(&Limits { concurrency: Some(2), ..limits() });
     assert_eq!(admitted(&mut account, seconds(0)), 2);
     assert_eq!(account.admit(up_to(0), seconds(0)), Err(Refused::Concurrency { limit: 2 }));
-    account.settle(up_to(0), 0, seconds(0));
+    account.finish(up_to(0), seconds(0));
     account.admit(up_to(0), seconds(0)).unwrap();
     assert_eq!(account.counts.most_running, 2);
 }
@@ -171,9 +185,9 @@ proptest! {
             if account.admit(up_to(most), now).is_ok() {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
                     reason = "a part of a small number")]
-                let output = (most as f64 * part) as u64;
-                account.settle(up_to(most), output, now);
-                used.push((now, output));
+                let output_tokens = (most as f64 * part) as u64;
+                account.finish(Need { output_tokens, ..up_to(most) }, now);
+                used.push((now, output_tokens));
             }
         }
         for (begin, (since, _)) in used.iter().enumerate() {
