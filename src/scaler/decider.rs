@@ -1,6 +1,7 @@
 //! The one task that decides. It owns every memory, so nothing is locked and nothing is shared.
 
 mod limits;
+mod member;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
 use limits::Shared;
+use member::Member;
 use places::Place;
 
 /// Triggers decided in one go, a few microseconds each. After them RPCs have their turn.
@@ -90,22 +92,6 @@ pub(super) struct Decider {
 struct Orders {
     watchlist: watch::Sender<Watchlist>,
     shares: watch::Sender<Shares>,
-}
-
-/// One trigger, and what is remembered of it.
-struct Member {
-    watched: Arc<Watched>,
-    memory: Memory,
-    queue: Arc<str>,
-    /// Where its workers report.
-    workers: Option<Arc<str>>,
-    /// Name of its limit, and where that is read.
-    limit: Option<(Arc<str>, Arc<str>)>,
-    /// What the limit leaves to it, as of the last division.
-    share: Option<Share>,
-    decided_at: Timestamp,
-    /// Whether the reader was last told that somebody waits for the first task.
-    listed_as_waking: bool,
 }
 
 impl Decider {
@@ -379,21 +365,6 @@ fn log_change(id: &TriggerId, last: Option<&Evaluation>, decision: &Decision) {
     let of = |decision: &Decision| (decision.limited_by, decision.size().map(|size| size.active));
     if last.is_none_or(|last| of(&last.decision) != of(decision)) {
         tracing::info!(trigger = %id, limited_by = decision.limited_by.label(), %decision, "Decided otherwise.");
-    }
-}
-
-impl Member {
-    /// Everything that is read for it.
-    fn places(&self) -> impl Iterator<Item = &Arc<str>> {
-        let limit = self.limit.as_ref().map(|(_, key)| key);
-        [Some(&self.queue), self.workers.as_ref(), limit].into_iter().flatten()
-    }
-
-    /// Whether somebody waits for this trigger's first task.
-    fn wakes(&self) -> bool {
-        let active =
-            self.watched.evaluation().and_then(|last| last.decision.size()).is_some_and(|size| size.active);
-        !active && self.watched.has_listeners()
     }
 }
 

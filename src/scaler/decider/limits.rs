@@ -13,8 +13,9 @@ use crate::engine::{claimed, want};
 use crate::sources::Published;
 use crate::timestamp::Timestamp;
 
+use super::Decider;
+use super::member::Member;
 use super::places::{self, Place};
-use super::{Decider, Member};
 
 /// Minutes for which workers keep what they did, and so for which it may be relied on when they cannot be asked.
 const MINUTES_KEPT: u32 = 30;
