@@ -1,5 +1,6 @@
 //! The answer, and every reason for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::limit::Dimension;
@@ -29,7 +30,7 @@ pub struct Decision {
     /// The demand before any rule; absent while the queue has never been read.
     pub want: Option<Want>,
     /// What a rate limit leaves to it; absent if it uses none.
-    pub share: Option<Share>,
+    pub share: Option<Arc<Share>>,
     /// What becomes of the backlog.
     pub outlook: Outlook,
     /// What another configuration would have given.

@@ -66,7 +66,7 @@ impl Decision {
 
     /// What limits, by the name of the limit where it is one.
     fn limit(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.limited_by, &self.share) {
+        match (self.limited_by, self.share.as_deref()) {
             (LimitedBy::LlmLimit, Some(Share { limit, bound: Bound::At(cap), .. })) => {
                 write!(f, "{limit} ({})", cap.dimension)
             }

@@ -15,6 +15,7 @@ mod explain;
 #[cfg(test)]
 mod testing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::timestamp::Timestamp;
@@ -50,7 +51,7 @@ pub fn decide(
     policy: &Policy,
     signals: &Signals,
     want: Option<Want>,
-    share: Option<&Share>,
+    share: Option<&Arc<Share>>,
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {
@@ -70,7 +71,17 @@ pub fn decide(
         return (undecided(signals, Some(want), share, answer), memory);
     }
 
-    let scene = Scene { policy, signals, reading, want: &want, share, shadow: &shadow, memory: &memory, now };
+    let left = share.map(AsRef::as_ref);
+    let scene = Scene {
+        policy,
+        signals,
+        reading,
+        want: &want,
+        share: left,
+        shadow: &shadow,
+        memory: &memory,
+        now,
+    };
     let (size, steps) = scene.apply_rules();
     let decision = Decision {
         answer: Answer::Fresh(size),
@@ -200,7 +211,7 @@ impl Draft {
     }
 }
 
-fn undecided(signals: &Signals, want: Option<Want>, share: Option<&Share>, answer: Answer) -> Decision {
+fn undecided(signals: &Signals, want: Option<Want>, share: Option<&Arc<Share>>, answer: Answer) -> Decision {
     let limited_by = match answer {
         Answer::Unknown(decision::Unknown::UnseenTasks { .. }) => LimitedBy::UnseenTasks,
         Answer::Unknown(_) | Answer::Held(_) | Answer::Fresh(_) => LimitedBy::Stale,

@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 pub(crate) struct Trigger {
     policy: Policy,
     signals: Signals,
-    share: Option<Share>,
+    share: Option<Arc<Share>>,
     memory: Memory,
     now: Timestamp,
     decision: Option<Decision>,
@@ -54,14 +54,15 @@ impl Trigger {
 
     /// From now on a limit leaves it this.
     pub(crate) fn shares(&mut self, cap: Cap) -> &mut Self {
-        self.share = Some(Share { limit: "anthropic-prod".into(), blocked: None, bound: Bound::At(cap) });
+        let bound = Bound::At(cap);
+        self.share = Some(Arc::new(Share { limit: "anthropic-prod".into(), blocked: None, bound }));
         self
     }
 
     /// From now on the provider refuses everything.
     pub(crate) fn blocked(&mut self, block: Block) -> &mut Self {
         let bound = Bound::Open(Cause::new("no limit is known"));
-        self.share = Some(Share { limit: "anthropic-prod".into(), blocked: Some(block), bound });
+        self.share = Some(Arc::new(Share { limit: "anthropic-prod".into(), blocked: Some(block), bound }));
         self
     }
 

@@ -47,13 +47,13 @@ const BEGUN_AT_A_TIME: usize = 4_096;
 const BATCHES_AHEAD: usize = 16;
 
 /// The engine, as the decider calls it: want, then decide; what a limit leaves was divided before.
-pub(super) type Engine = fn(&Policy, &Signals, Option<&Share>, &Memory, Timestamp) -> (Decision, Memory);
+pub(super) type Engine = fn(&Policy, &Signals, Option<&Arc<Share>>, &Memory, Timestamp) -> (Decision, Memory);
 
 /// The real engine.
 pub(super) fn engine(
     policy: &Policy,
     signals: &Signals,
-    share: Option<&Share>,
+    share: Option<&Arc<Share>>,
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {

@@ -88,8 +88,8 @@ impl Decider {
         }
         for (claimant, share) in claimants.iter().zip(shares) {
             if let Some(member) = self.triggers.get_mut(&claimant.id) {
-                log_change(&claimant.id, member.share.as_ref(), &share);
-                member.share = Some(share);
+                log_change(&claimant.id, member.share.as_deref(), &share);
+                member.share = Some(Arc::new(share));
             }
         }
         if let Some(shared) = self.limits.get_mut(name) {

@@ -17,7 +17,7 @@ pub(super) struct Member {
     /// Name of its limit, and where that is read.
     pub(super) limit: Option<(Arc<str>, Arc<str>)>,
     /// What the limit leaves to it, as of the last division.
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<Arc<Share>>,
     pub(super) decided_at: Timestamp,
     /// Whether the reader was last told that somebody waits for the first task.
     pub(super) listed_as_waking: bool,

@@ -47,7 +47,7 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
 fn unlucky(
     policy: &Policy,
     signals: &Signals,
-    share: Option<&Share>,
+    share: Option<&Arc<Share>>,
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {
