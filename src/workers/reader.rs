@@ -78,7 +78,7 @@ impl Scope {
         let longest = at + LONGEST_LEASE;
         let leases = keys::leases(&self.name);
         pipeline.cmd("ZCOUNT").arg(leases).arg(format!("({}", at.as_millis())).arg(longest.as_millis());
-        pipeline.cmd("HSCAN").arg(keys::workers(&self.name)).arg(0).arg("COUNT").arg(MOST_WORKERS);
+        pipeline.cmd("HSCAN").arg(keys::workers(&self.name)).arg(0).arg("COUNT").arg(beyond(MOST_WORKERS));
         let present = self.cadence.number(at);
         let known = memory.scopes.get(self);
         // The next one too: Redis may begin it before it answers.
@@ -88,7 +88,12 @@ impl Scope {
             })
             .collect();
         for number in &minutes {
-            pipeline.cmd("HSCAN").arg(keys::minute(&self.name, *number)).arg(0).arg("COUNT").arg(MOST_FIELDS);
+            pipeline
+                .cmd("HSCAN")
+                .arg(keys::minute(&self.name, *number))
+                .arg(0)
+                .arg("COUNT")
+                .arg(beyond(MOST_FIELDS));
         }
         Asked { at, minutes }
     }
@@ -146,11 +151,12 @@ impl Scope {
     pub fn commands(&self) -> Vec<String> {
         vec![
             format!("ZCOUNT {} (NOW NOW+1d", keys::leases(&self.name)),
-            format!("HSCAN {} 0 COUNT {MOST_WORKERS}", keys::workers(&self.name)),
+            format!("HSCAN {} 0 COUNT {}", keys::workers(&self.name), beyond(MOST_WORKERS)),
             format!(
-                "HSCAN agent-scaler:{{{}}}:m:MINUTE 0 COUNT {MOST_FIELDS}, for the present minute, those beside it \
-                 and any of the last {MINUTES_KEPT} that is not known yet",
-                self.name
+                "HSCAN agent-scaler:{{{}}}:m:MINUTE 0 COUNT {}, for the present minute, those beside it and any of \
+                 the last {MINUTES_KEPT} that is not known yet",
+                self.name,
+                beyond(MOST_FIELDS)
             ),
         ]
     }
@@ -169,7 +175,7 @@ impl LimitScope {
 
     /// Adds the command of one read.
     pub fn ask(&self, pipeline: &mut Pipeline) {
-        pipeline.cmd("HSCAN").arg(keys::limit(&self.name)).arg(0).arg("COUNT").arg(MOST_FIELDS);
+        pipeline.cmd("HSCAN").arg(keys::limit(&self.name)).arg(0).arg("COUNT").arg(beyond(MOST_FIELDS));
     }
 
     /// Reads the answer to it, which Redis gave at `now`.
@@ -226,6 +232,11 @@ impl Memory {
             known.last_key_value().is_some_and(|(number, _)| first <= *number)
         });
     }
+}
+
+/// How many fields to ask for: Redis stops looking as soon as it has as many, and then says that there may be more.
+const fn beyond(most: usize) -> usize {
+    most + 1
 }
 
 /// The first of the minutes that are kept when `present` is the last.
@@ -323,6 +334,7 @@ mod tests {
                 let seen = read(&store, &mut memory, now, answered);
                 let fresh = read(&store, &mut Memory::default(), now, answered);
                 prop_assert_eq!(seen, fresh);
+                prop_assert!(memory.scopes.values().all(|known| known.len() < 30));
                 now = answered;
             }
         }

@@ -20,7 +20,7 @@ use agent_scaler::fields::{Fields, Value};
 use agent_scaler::sources::{ALL, Client, Plan, ReadError, Reports, Sighting};
 use agent_scaler::timestamp::Timestamp;
 use agent_scaler::workers::writer::{Beat, Reporter, Settings, Tally};
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
 use crate::support::servers::Redis;
 
@@ -90,7 +90,13 @@ impl Stage {
             lease: Duration::from_secs(30),
         };
         let server = redis::Client::open(self.url_of(user)).unwrap();
-        Reporter::new(ConnectionManager::new(server).await.unwrap(), settings)
+        // The machine may be busy, and a server that is away is not waited for.
+        let patient = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(PATIENCE))
+            .set_connection_timeout(Some(PATIENCE))
+            .set_number_of_retries(1);
+        let connection = ConnectionManager::new_with_config(server, patient).await.unwrap();
+        Reporter::new(connection, settings)
     }
 
     fn url_of(&self, user: &str) -> String {

@@ -191,14 +191,14 @@ mod tests {
             ("workers of \"acme tasks\"".into(), "limit anthropic/prod".into())
         );
         assert_eq!((workers.names(), limit.names()), (vec!["acme tasks"], vec!["anthropic/prod"]));
-        assert_eq!(limit.commands(), ["TIME", "HSCAN agent-scaler:limit:{anthropic/prod} 0 COUNT 1000"]);
+        assert_eq!(limit.commands(), ["TIME", "HSCAN agent-scaler:limit:{anthropic/prod} 0 COUNT 1001"]);
         assert_eq!(
             workers.commands(),
             [
                 "TIME",
                 "ZCOUNT agent-scaler:{acme tasks}:leases (NOW NOW+1d",
-                "HSCAN agent-scaler:{acme tasks}:workers 0 COUNT 10000",
-                "HSCAN agent-scaler:{acme tasks}:m:MINUTE 0 COUNT 1000, for the present minute, those beside it and any of \
+                "HSCAN agent-scaler:{acme tasks}:workers 0 COUNT 10001",
+                "HSCAN agent-scaler:{acme tasks}:m:MINUTE 0 COUNT 1001, for the present minute, those beside it and any of \
              the last 30 that is not known yet",
             ]
         );

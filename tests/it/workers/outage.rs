@@ -1,8 +1,12 @@
 //! Redis goes away, and comes back.
 
+use agent_scaler::engine::signals::Workers;
 use agent_scaler::sources::ReadError;
 use agent_scaler::timestamp::Timestamp;
 use agent_scaler::workers::writer::{Beat, Tally};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::{IDLE, LIMIT, PATIENCE, SCOPE, Stage, beat, limit_of, now};
 use crate::support::proxy::{Mode, Proxy};
@@ -37,6 +41,41 @@ async fn half_an_answer_is_none() {
         );
         proxy.switch(Mode::Pass);
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_costs_one_reading() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(tell(listener, [1_700_003_600, 1_700_000_000, 1_700_000_005]));
+    let stage = Stage::start();
+    let mut client = stage.scaler_at(port).await;
+    let unexpected = ReadError::Unexpected {
+        endpoint: format!("redis://127.0.0.1:{port}/0"),
+        message: "its clock went back: what is live is not known in this read".to_owned(),
+    };
+    assert_eq!(client.read(client.workers_of(SCOPE)).await, Err(unexpected));
+    let minute = stage.number(Timestamp::from_millis(1_700_000_005_000));
+    assert_eq!(client.workers().await, Workers { minute, ..Workers::default() });
+}
+
+/// A Redis that tells these times one after the other, and knows of no workers.
+async fn tell(listener: TcpListener, times: [u64; 3]) {
+    const TIME: &[u8] = b"\r\n$4\r\nTIME\r\n";
+    let (mut client, _) = listener.accept().await.unwrap();
+    let (mut said, mut nothing) = (Vec::new(), String::new());
+    for (index, time) in times.iter().enumerate() {
+        while said.windows(TIME.len()).filter(|words| *words == TIME).count() <= index {
+            client.read_buf(&mut said).await.unwrap();
+        }
+        // At login only the time is asked for; then no leases, and hashes without fields: of workers, of 30
+        // minutes and of the one to come.
+        let answer = format!("*2\r\n$10\r\n{time}\r\n$1\r\n0\r\n{nothing}");
+        client.write_all(answer.as_bytes()).await.unwrap();
+        nothing = format!(":0\r\n{}", "*2\r\n$1\r\n0\r\n*0\r\n".repeat(32));
+    }
+    // Stays until the other side has gone.
+    while client.read_buf(&mut said).await.unwrap() > 0 {}
 }
 
 #[tokio::test]
