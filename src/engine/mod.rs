@@ -72,16 +72,8 @@ pub fn decide(
     }
 
     let left = share.map(AsRef::as_ref);
-    let scene = Scene {
-        policy,
-        signals,
-        reading,
-        want: &want,
-        share: left,
-        shadow: &shadow,
-        memory: &memory,
-        now,
-    };
+    let scene =
+        Scene { policy, signals, reading, want: &want, share: left, shadow: &shadow, memory: &memory, now };
     let (size, steps) = scene.apply_rules();
     let decision = Decision {
         answer: Answer::Fresh(size),

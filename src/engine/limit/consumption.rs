@@ -16,8 +16,9 @@ const MINUTES: usize = 10;
 const ENOUGH_REQUESTS: u64 = 20;
 const ENOUGH_SLOT_MINUTES: f64 = 1.0;
 
-/// Minutes whose use by others is averaged.
+/// Minutes whose use by others is averaged, and the fewest that make a mean.
 const MINUTES_OF_OTHERS: usize = 5;
+const ENOUGH_MINUTES_OF_OTHERS: usize = 3;
 
 /// Part of a limit from which on a bucket counts as full: what it overflowed cannot be told.
 const FULL: f64 = 0.95;
@@ -49,7 +50,8 @@ pub(super) fn together<'a>(scopes: impl Iterator<Item = &'a [Arc<Minute>]>) -> B
 
 /// Use by others of a bucket that refills continuously, a minute, in the minute before `number`.
 ///
-/// What left the bucket between the first answers of two minutes, less our own use. `None` where the bucket was
+/// What left the bucket between the first answers of two minutes, less our own use. Below zero where calls that
+/// were counted in this minute had left the bucket in the one before: only a sum over minutes tells. `None` where the bucket was
 /// full, because nobody sees what overflows, and where the provider did not say.
 fn by_others(
     minutes: &BTreeMap<u64, Minute>,
@@ -66,8 +68,7 @@ fn by_others(
         return None;
     }
     let left_the_bucket = left_before as f64 + limit * passed - left_after as f64;
-    let others = left_the_bucket / passed - before.used.of(dimension)? as f64;
-    Some(others.max(0.0))
+    Some(left_the_bucket / passed - before.used.of(dimension)? as f64)
 }
 
 /// Mean use by others over the last minutes that tell up to `number`; zero where none does.
@@ -84,8 +85,8 @@ pub(super) fn others(
         .take(MINUTES_OF_OTHERS)
         .filter_map(|(number, _)| by_others(minutes, *number, dimension, limit, length))
         .collect();
-    // One sample is a coincidence of two answers.
-    if told.len() < 2 {
+    // Calls that go on over the end of a minute need some of them to cancel out.
+    if told.len() < ENOUGH_MINUTES_OF_OTHERS {
         return 0.0;
     }
     let mean = told.iter().sum::<f64>() / told.len() as f64;
@@ -225,19 +226,41 @@ mod tests {
     #[test]
     fn what_left_the_bucket_without_us_was_taken_by_others() {
         // A bucket of 60 that refills by one a second; we use 40 a minute and somebody else 20.
-        let minutes = minutes(&[(1, 30), (2, 30), (3, 30)], 40);
-        assert_eq!(others(&minutes, 3, Dimension::RequestsPerMinute, 60.0, MINUTE), 20.0);
-        assert_eq!(others(&minutes, 2, Dimension::RequestsPerMinute, 60.0, MINUTE), 0.0, "one sample");
+        let minutes = minutes(&[(1, 30), (2, 30), (3, 30), (4, 30)], 40);
+        assert_eq!(others(&minutes, 4, Dimension::RequestsPerMinute, 60.0, MINUTE), 20.0);
+        assert_eq!(others(&minutes, 3, Dimension::RequestsPerMinute, 60.0, MINUTE), 0.0, "two samples");
+    }
+
+    #[test]
+    fn calls_that_end_a_minute_later_than_they_left_the_bucket_are_nobody_elses() {
+        let mut minutes = minutes(&[(1, 30), (2, 30), (3, 30), (4, 30), (5, 30)], 60);
+        // Eight calls of the first and of the third minute are counted in the next.
+        for (number, minute) in &mut minutes {
+            minute.used.requests = if number % 2 == 1 { 52 } else { 68 };
+        }
+        assert_eq!(others(&minutes, 5, Dimension::RequestsPerMinute, 60.0, MINUTE), 0.0);
     }
 
     #[test]
     fn a_full_bucket_tells_nothing_and_noise_is_nobody() {
         assert_eq!(
-            others(&minutes(&[(1, 60), (2, 60), (3, 58)], 5), 3, Dimension::RequestsPerMinute, 60.0, MINUTE),
+            others(
+                &minutes(&[(1, 60), (2, 60), (3, 58), (4, 58)], 5),
+                3,
+                Dimension::RequestsPerMinute,
+                60.0,
+                MINUTE
+            ),
             0.0
         );
         assert_eq!(
-            others(&minutes(&[(1, 30), (2, 30), (3, 30)], 58), 3, Dimension::RequestsPerMinute, 60.0, MINUTE),
+            others(
+                &minutes(&[(1, 30), (2, 30), (3, 30), (4, 30)], 58),
+                3,
+                Dimension::RequestsPerMinute,
+                60.0,
+                MINUTE
+            ),
             0.0
         );
     }
