@@ -30,32 +30,21 @@ async fn call(stub: &Stub, provider: Provider) -> Heard {
     stub.client("key").ask(provider, "[steps=1 input=1000 output=500 think=0]", 0, false).await
 }
 
-/// Limit, rest and seconds to the reset of each dimension.
-type Expected = &'static [(Dimension, u64, u64, Option<u64>)];
-
-/// What a first call leaves. Anthropic shows resets in whole seconds, rounded up; requests are three of ten
-/// minutes' seconds away from whole.
-fn expected(provider: Provider) -> Expected {
+/// Limit and rest of each dimension after one call, and the seconds in which a whole limit comes back.
+fn expected(provider: Provider) -> Vec<(Dimension, u64, u64, u64)> {
     use Dimension::{
         InputTokensPerMinute, OutputTokensPerMinute, RequestsPerDay, RequestsPerMinute, TokensPerMinute,
     };
+    let (requests, tokens) = ((RequestsPerMinute, 10, 9, 60), (TokensPerMinute, 50_000, 48_500, 60));
     match provider {
-        Provider::Anthropic => &[
-            (RequestsPerMinute, 10, 9, Some(6)),
-            (InputTokensPerMinute, 40_000, 39_000, Some(1)),
-            (OutputTokensPerMinute, 8_000, 7_500, Some(3)),
-            (TokensPerMinute, 50_000, 48_500, Some(1)),
+        Provider::Anthropic => vec![
+            requests,
+            (InputTokensPerMinute, 40_000, 39_000, 60),
+            (OutputTokensPerMinute, 8_000, 7_500, 60),
+            tokens,
         ],
-        Provider::OpenAi => {
-            &[(RequestsPerMinute, 10, 9, Some(6)), (TokensPerMinute, 50_000, 48_500, Some(1))]
-        }
-        Provider::AzureOpenAi => {
-            &[(RequestsPerMinute, 10, 9, Some(6)), (TokensPerMinute, 50_000, 48_500, Some(2))]
-        }
-        Provider::Groq => {
-            &[(TokensPerMinute, 50_000, 48_500, Some(1)), (RequestsPerDay, 14_400, 14_399, Some(6))]
-        }
-        Provider::Mistral => &[(RequestsPerMinute, 10, 9, None), (TokensPerMinute, 50_000, 48_500, None)],
+        Provider::OpenAi | Provider::AzureOpenAi | Provider::Mistral => vec![requests, tokens],
+        Provider::Groq => vec![tokens, (RequestsPerDay, 14_400, 14_399, 86_400)],
     }
 }
 
@@ -71,17 +60,23 @@ async fn limits_and_what_is_left_are_read_as_they_are() {
         let expected = expected(provider);
         let dimensions: Vec<_> = expected.iter().map(|(dimension, ..)| *dimension).collect();
         assert_eq!(seen.keys().copied().collect::<Vec<_>>(), dimensions, "{provider}");
-        for (dimension, limit, remaining, reset) in expected {
-            let headroom = seen[dimension];
-            assert_eq!(headroom.limit, Some(*limit), "{provider} {dimension}");
+        for (dimension, limit, remaining, window) in expected {
+            let headroom = seen[&dimension];
+            assert_eq!(headroom.limit, Some(limit), "{provider} {dimension}");
             // A little may have come back between the answer and its headers.
             let rest = headroom.remaining.unwrap();
-            assert!((*remaining..=remaining + limit / 20).contains(&rest), "{provider} {dimension} {rest}");
-            let seconds = headroom.reset.map(|reset| reset.since(heard.at).as_secs_f64());
-            assert_eq!(seconds.is_some(), reset.is_some(), "{provider} {dimension}");
-            #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
-            let near = |seconds: f64| (seconds - reset.unwrap_or(0) as f64).abs() < 1.5;
-            assert!(seconds.is_none_or(near), "{provider} {dimension} {seconds:?}");
+            assert!((remaining..=remaining + limit / 20).contains(&rest), "{provider} {dimension} {rest}");
+            let Some(reset) = headroom.reset else {
+                assert_eq!(provider, Provider::Mistral, "{dimension}");
+                continue;
+            };
+            // The reset follows from the rest. Some round it up to whole seconds; one that is a time of the
+            // clock has come nearer on its way.
+            let (reset, whole) = (reset.since(heard.at), Duration::from_secs((limit - rest) * window));
+            let exact = whole / u32::try_from(limit).unwrap();
+            let second = Duration::from_secs(1);
+            let range = exact.saturating_sub(second)..=exact + second;
+            assert!(range.contains(&reset), "{provider} {dimension} {reset:?} instead of {exact:?}");
         }
     }
 }

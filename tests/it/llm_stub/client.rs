@@ -1,5 +1,7 @@
 //! A client of the stub, as plain as can be.
 
+use std::time::Duration;
+
 use agent_scaler::clock::{Clock, SystemClock};
 use agent_scaler::engine::minutes::Used;
 use agent_scaler::providers::Provider;
@@ -63,15 +65,15 @@ impl Stub {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// What it counted, as soon as that is so of every account.
-    pub(crate) async fn counts_when(&self, so: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let counts = self.counts().await;
-            if counts["accounts"].as_object().unwrap().values().all(&so) {
-                return counts;
+    /// Waits until that is so of what it counted of an account, for twenty seconds at most.
+    pub(crate) async fn counts_when(&self, key: &str, so: impl Fn(&Value) -> bool) {
+        for _ in 0..2_000 {
+            if so(&self.counts().await["accounts"][key]) {
+                return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("it never was so: {}", self.counts().await);
     }
 }
 
@@ -133,7 +135,7 @@ impl Heard {
         self.read(|response| provider.said(response))
     }
 
-    pub(crate) fn retry_after(&self, provider: Provider) -> Option<std::time::Duration> {
+    pub(crate) fn retry_after(&self, provider: Provider) -> Option<Duration> {
         self.read(|response| provider.retry_after(response))
     }
 
