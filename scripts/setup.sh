@@ -6,6 +6,7 @@ set -euo pipefail
 package_of() {
   case $1 in
     cc) echo gcc ;;
+    node) echo nodejs ;;
     python3) echo python3-venv ;;
     ip) echo iproute2 ;;
     unshare) echo util-linux ;;
