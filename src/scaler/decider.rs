@@ -28,6 +28,7 @@ use crate::engine::policy::Policy;
 use crate::engine::signals::Signals;
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
+use crate::scaler::observer::Voice;
 use crate::scaler::reader::{Batch, Reader, Shares, Watchlist};
 use crate::sources::Plan;
 use crate::telemetry::metrics::Metrics;
@@ -66,8 +67,7 @@ pub(super) struct Manner {
     pub(super) tick: Duration,
     /// Length of the workers' minute.
     pub(super) minute: Duration,
-    /// Whether workers are told their shares, where a limit says so.
-    pub(super) tells_workers: bool,
+    pub(super) voice: Voice,
 }
 
 /// Decides about every trigger on the board.

@@ -32,7 +32,7 @@ use crate::telemetry::admin::{self, Pages};
 use crate::telemetry::metrics::{Metrics, TriggerMetrics};
 use crate::telemetry::report::Report;
 
-use observer::Observer;
+use observer::{Observer, Voice};
 use service::Service;
 use tls::{BadCertificates, Certificates};
 
@@ -120,8 +120,14 @@ impl Scaler {
         let (tasks, calls, shutdown) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
         let mut registry = Registry::with_prefix("agent_scaler");
         let metrics = Metrics::register(&mut registry);
-        let observer =
-            Observer::start(&server, Arc::clone(&clock), metrics.clone(), &tasks, shutdown.clone());
+        let observer = Observer::start(
+            &server,
+            Voice::TellsWorkers,
+            Arc::clone(&clock),
+            metrics.clone(),
+            &tasks,
+            shutdown.clone(),
+        );
         let pages = pages(&server, &observer, registry, &shutdown);
         let service = Service {
             server: Arc::clone(&server),

@@ -17,6 +17,15 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
+/// Whether anybody hears of what is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// Workers are told their shares, where a limit says so.
+    TellsWorkers,
+    /// Nothing is changed anywhere.
+    Silent,
+}
+
 /// A board, the decider that writes it, and the readers behind that.
 #[derive(Clone)]
 pub struct Observer {
@@ -26,38 +35,16 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Begins to observe, until `shutdown`; nothing is read before a trigger is watched. Workers are told their
-    /// shares where a limit says so.
+    /// Begins to observe, until `shutdown`; nothing is read before a trigger is watched.
     pub fn start(
         server: &Server,
+        voice: Voice,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let manner = Manner { tick: server.tick, minute: server.minute, tells_workers: true };
-        Self::with(manner, server, clock, metrics, (tasks, shutdown))
-    }
-
-    /// The same, and changes nothing anywhere.
-    pub fn look(
-        server: &Server,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-        tasks: &TaskTracker,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let manner = Manner { tick: server.tick, minute: server.minute, tells_workers: false };
-        Self::with(manner, server, clock, metrics, (tasks, shutdown))
-    }
-
-    fn with(
-        manner: Manner,
-        server: &Server,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-        (tasks, shutdown): (&TaskTracker, CancellationToken),
-    ) -> Self {
+        let manner = Manner { tick: server.tick, minute: server.minute, voice };
         let (board, begins) = Board::new(server.max_triggers);
         let board = Arc::new(board);
         let decider = Decider::new(

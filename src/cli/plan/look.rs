@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::config::server::Server;
 use crate::config::trigger::Trigger;
 use crate::scaler::board::Watched;
-use crate::scaler::observer::Observer;
+use crate::scaler::observer::{Observer, Voice};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shown::Shown;
 
@@ -41,7 +41,7 @@ impl Look {
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Metrics::register(&mut Registry::default());
         let clock = Arc::new(SystemClock::start());
-        let observer = Observer::look(server, clock, metrics, &tasks, shutdown.clone());
+        let observer = Observer::start(server, Voice::Silent, clock, metrics, &tasks, shutdown.clone());
         let watched = triggers.into_iter().map(|trigger| observer.watch(trigger));
         let watched: Vec<Arc<Watched>> = watched.collect::<Result<_, _>>()?;
         Ok(Self::Own { observer, watched, begun: Instant::now(), patience, _end: shutdown.drop_guard() })

@@ -10,6 +10,7 @@ use crate::engine::limit::share::{Bound, Claim, LimitSignals, LimitState, Share,
 use crate::engine::signals::{Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{claimed, want};
+use crate::scaler::observer::Voice;
 use crate::sources::Published;
 use crate::timestamp::Timestamp;
 
@@ -82,7 +83,7 @@ impl Decider {
         let Some(seen) = seen.map(Place::limit) else { return };
         let signals = LimitSignals { seen, minute: self.manner.minute };
         let (shares, state) = share(name, &limit.policy, &signals, &claims, now);
-        if limit.publish_shares && self.manner.tells_workers {
+        if limit.publish_shares && self.manner.voice == Voice::TellsWorkers {
             let allowances = allowances(&claims, &shares);
             self.publish(&limit, allowances);
         }

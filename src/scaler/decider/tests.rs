@@ -27,7 +27,7 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
         Arc::clone(&board),
         Arc::clone(&clock),
         metrics.clone(),
-        Manner { tick: Duration::from_secs(5), minute: Duration::from_secs(60), tells_workers: false },
+        Manner { tick: Duration::from_secs(5), minute: Duration::from_secs(60), voice: Voice::Silent },
         unlucky,
         (tasks.clone(), shutdown.clone()),
     );
