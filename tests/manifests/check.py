@@ -15,13 +15,14 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # a check leaves no trace in the clone
 
+import rules_api  # noqa: E402
 import rules_keda  # noqa: E402
 import rules_nodes  # noqa: E402
 import rules_pods  # noqa: E402
 from model import ROOT, World, load  # noqa: E402
 from schemas import Schemas  # noqa: E402
 
-RULES = (*rules_pods.RULES, *rules_keda.RULES, *rules_nodes.RULES)
+RULES = (*rules_pods.RULES, *rules_keda.RULES, *rules_nodes.RULES, *rules_api.RULES)
 
 
 class Report:

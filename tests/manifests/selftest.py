@@ -33,6 +33,14 @@ def drop(w: World, kind: str, name: str) -> None:
     w.objects = [o for o in w.objects if (o.kind, o.name) != (kind, name)]
 
 
+def move(w: World, kind: str, name: str, path: str) -> None:
+    next(o for o in w.objects if (o.kind, o.name) == (kind, name)).path = path
+
+
+def kustomization(w: World) -> dict:
+    return next(k.data for k in w.kustomizations if k.folder == "deploy/manifests")
+
+
 def server(w: World) -> dict:
     return w.servers[0].data
 
@@ -59,6 +67,18 @@ def pool(w: World) -> dict:
 
 def container(spec: dict) -> dict:
     return spec["template"]["spec"]["containers"][0]
+
+
+def api(w: World) -> dict:
+    return get(w, "Deployment", "agent-api")["spec"]
+
+
+def autoscaler(w: World) -> dict:
+    return get(w, "HorizontalPodAutoscaler", "agent-api")["spec"]
+
+
+def variable(w: World, name: str) -> dict:
+    return next(v for v in container(api(w))["env"] if v["name"] == name)
 
 
 def behaviour(w: World) -> dict:
@@ -109,8 +129,8 @@ POD_FAULTS = (
     Fault("no_old_external_secrets", "names external-secrets.io/v1beta1",
           lambda w: w.texts.update({"deploy/x.yaml": "apiVersion: external-secrets.io/v1beta1"})),
     Fault("kustomizations_complete", "services.yaml",
-          lambda w: w.kustomizations[0].data["resources"].remove("services.yaml")),
-    Fault("kustomizations_complete", "gone.yaml", lambda w: w.kustomizations[0].data["resources"].append("gone.yaml")),
+          lambda w: kustomization(w)["resources"].remove("services.yaml")),
+    Fault("kustomizations_complete", "gone.yaml", lambda w: kustomization(w)["resources"].append("gone.yaml")),
 )
 
 KEDA_FAULTS = (
@@ -200,7 +220,37 @@ NODE_FAULTS = (
           lambda w: worker(w)["template"]["metadata"]["annotations"].pop("karpenter.sh/do-not-disrupt")),
 )
 
-FAULTS = (*POD_FAULTS, *KEDA_FAULTS, *NODE_FAULTS)
+API_FAULTS = (
+    Fault("autoscaler_can_act", "its target is not in", lambda w: autoscaler(w)["scaleTargetRef"].update(name="gone")),
+    Fault("autoscaler_can_act", "agent-api has replicas", lambda w: api(w).update(replicas=2)),
+    Fault("autoscaler_can_act", "requests no cpu",
+          lambda w: container(api(w))["resources"]["requests"].pop("cpu")),
+    Fault("autoscaler_can_act", "a ScaledObject scales agent-worker too",
+          lambda w: (autoscaler(w)["scaleTargetRef"].update(name="agent-worker"),
+                     move(w, "HorizontalPodAutoscaler", "agent-api", "deploy/manifests/worker/x.yaml"))),
+    Fault("outlives_a_node", "minReplicas is 1", lambda w: autoscaler(w).pop("minReplicas")),
+    Fault("outlives_a_node", "is not spread over topology.kubernetes.io/zone",
+          lambda w: api(w)["template"]["spec"]["topologySpreadConstraints"].pop()),
+    Fault("outlives_a_node", "is not spread over kubernetes.io/hostname",
+          lambda w: api(w)["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"].update(
+              matchLabels={"x": "y"})),
+    Fault("outlives_a_node", "has no PodDisruptionBudget", lambda w: drop(w, "PodDisruptionBudget", "agent-api")),
+    Fault("outlives_a_node", "has no NetworkPolicy", lambda w: drop(w, "NetworkPolicy", "agent-api")),
+    Fault("ends_without_an_error", "preStop does not sleep", lambda w: container(api(w)).pop("lifecycle")),
+    Fault("ends_without_an_error", "grace period 25 s is not longer",
+          lambda w: api(w)["template"]["spec"].update(terminationGracePeriodSeconds=25)),
+    Fault("ends_without_an_error", "grace period 35 s is not longer",
+          lambda w: variable(w, "DRAIN").update(value="30s")),
+    Fault("ends_without_an_error", "livenessProbe must ask /livez",
+          lambda w: container(api(w))["livenessProbe"]["httpGet"].update(path="/readyz")),
+    Fault("tasks_have_workers", "watches the list acme:other",
+          lambda w: variable(w, "QUEUE").update(value="acme:other")),
+    Fault("tasks_have_workers", "watches the stream acme:tasks",
+          lambda w: variable(w, "QUEUE_KIND").update(value="stream")),
+    Fault("tasks_have_workers", "has the scope gone", lambda w: variable(w, "LIMIT").update(value="gone")),
+)
+
+FAULTS = (*POD_FAULTS, *KEDA_FAULTS, *NODE_FAULTS, *API_FAULTS)
 
 # Kind, name, what the error names, and the fault.
 SCHEMA_FAULTS = (
@@ -212,6 +262,10 @@ SCHEMA_FAULTS = (
     ("PodDisruptionBudget", "agent-scaler", "unhealthyPodEviction",
      lambda d: d["spec"].update(unhealthyPodEviction="x")),
     ("NetworkPolicy", "agent-scaler", "policyType", lambda d: d["spec"].update(policyType=[])),
+    ("HorizontalPodAutoscaler", "agent-api", "targetCPUUtilizationPercentage",
+     lambda d: d["spec"].update(targetCPUUtilizationPercentage=70)),
+    ("Deployment", "agent-api", "second'",
+     lambda d: container(d["spec"])["lifecycle"]["preStop"]["sleep"].update(second=1)),
     ("Namespace", "acme", "label", lambda d: d["metadata"].update(label={})),
     ("ScaledObject", "agent-worker", "coolDownPeriod", lambda d: d["spec"].update(coolDownPeriod=1)),
     ("ScaledObject", "agent-worker", "pollingInterval", lambda d: d["spec"].update(pollingInterval=0)),
