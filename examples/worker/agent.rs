@@ -25,6 +25,9 @@ use crate::tools::{TOOLS, Tools};
 /// Tries of one request while the endpoint answers others.
 const TRIES: u32 = 8;
 
+/// Longest wait after a refusal where there is no limiter to wait in: a block may end earlier than it was said.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Weight of the newest answer in the expected length of the next.
 const NEWEST: f64 = 0.2;
 
@@ -40,7 +43,6 @@ pub(crate) struct Agent {
     pub(crate) reports: Arc<Reports>,
     pub(crate) clock: Arc<RedisClock>,
     pub(crate) caps: Caps,
-    pub(crate) minute: Duration,
     pub(crate) expected: Expected,
 }
 
@@ -58,6 +60,15 @@ pub(crate) enum Outcome {
     Retry(String),
     /// It belongs to somebody else.
     Lost,
+}
+
+/// What a task took until its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Effort {
+    /// Time in slots.
+    pub(crate) time: Duration,
+    /// Answers of the model.
+    pub(crate) steps: u32,
 }
 
 /// One run of a task.
@@ -83,13 +94,13 @@ impl Run<'_> {
 }
 
 impl Agent {
-    /// Runs a task to its end; says what became of it and how long it was in slots.
-    pub(crate) async fn run(&self, running: &Running, conversation: Conversation) -> (Outcome, Duration) {
+    /// Runs a task to its end; says what became of it and what it took.
+    pub(crate) async fn run(&self, running: &Running, conversation: Conversation) -> (Outcome, Effort) {
         let before = (conversation.ran_ms, conversation.throttled_ms);
         let started = Instant::now();
         let mut run = Run { running, conversation, before, started, throttled: Duration::ZERO };
         let outcome = self.steps(&mut run).await.unwrap_or_else(|outcome| outcome);
-        (outcome, run.ran())
+        (outcome, Effort { time: run.ran(), steps: run.conversation.steps })
     }
 
     async fn steps(&self, run: &mut Run<'_>) -> Result<Outcome, Outcome> {
@@ -186,12 +197,13 @@ impl Agent {
     /// Asks the model until it answers.
     async fn ask(&self, run: &mut Run<'_>) -> Result<(String, Vec<Call>, Used), Outcome> {
         let estimate = self.expected.of(&run.conversation);
+        let most = Used { output_tokens: self.model.answer_tokens(), ..estimate };
         let (mut tries, mut refusals) = (0, 0);
         loop {
             self.in_time(run)?;
             let Ok(pass) = tokio::time::timeout(self.left(run), self.breaker.pass()).await else { continue };
             let admission = match &self.limiter {
-                Some(limiter) => limiter.admit(estimate).await,
+                Some(limiter) => limiter.admit(estimate, most).await,
                 None => Admission::free(),
             };
             self.throttled(run, admission.waited);
@@ -257,7 +269,9 @@ impl Agent {
         self.metrics.used(used, dollars(self.caps.price, used.input_tokens, used.output_tokens));
         self.books.admitted(used);
         self.expected.learn(&run.conversation, used);
-        seen.headroom.iter().for_each(|(dimension, headroom)| self.books.left(*dimension, headroom));
+        if self.model.tells_use_by_others() {
+            seen.headroom.iter().for_each(|(dimension, headroom)| self.books.left(*dimension, headroom));
+        }
         self.reports.sample(seen);
     }
 
@@ -265,11 +279,11 @@ impl Agent {
     /// Answers how long this one waited here, without a limiter to wait in.
     async fn refused(&self, seen: LimitSeen, again: bool, refusals: u32) -> Duration {
         let now = self.clock.now();
-        // A second of a minute at least: time in which the provider's bucket fills up again, and does not stay on the
-        // brink of the next refusal.
-        let least = self.minute / 60;
-        let asked = seen.blocked.map(|block| block.until.since(now));
-        let asked = asked.unwrap_or_else(|| (least * 2_u32.saturating_pow(refusals)).min(self.minute / 2));
+        let least = match &self.limiter {
+            Some(limiter) => limiter.pause().await,
+            None => pause::after(refusals),
+        };
+        let asked = seen.blocked.map_or(Duration::ZERO, |block| block.until.since(now));
         let asked = jittered(asked.max(least));
         let why = seen.blocked.map_or(if again { Why::Rate } else { Why::Quota }, |block| block.why);
         let block = Block { until: now + asked, why };
@@ -279,7 +293,7 @@ impl Agent {
             return Duration::ZERO;
         }
         let _waiting = self.books.waits();
-        let wait = asked.min(self.minute);
+        let wait = asked.min(LONGEST_WAIT);
         sleep(wait).await;
         wait
     }

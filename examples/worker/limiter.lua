@@ -10,24 +10,30 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local start = now
 local blocked = tonumber(redis.call('HGET', KEYS[2], 'blocked_ms') or '') or 0
-if blocked * 1000 > start then
+local wanted = {}
+local is_blocked = blocked * 1000 > now
+if is_blocked then
   start = blocked * 1000
 end
-local wanted = {}
 for i = 4, #ARGV, 4 do
   local name, rate = ARGV[i], tonumber(ARGV[i + 1])
   local cost = tonumber(ARGV[i + 2]) * minute / rate
   local full = tonumber(redis.call('HGET', KEYS[1], name) or '') or 0
   full = full - tonumber(ARGV[i + 3]) * minute / rate
+  local then_full = full
+  if is_blocked then
+    -- Whoever refused has nothing left: after a block there is no burst.
+    then_full = math.max(full, blocked * 1000 + math.max(burst - cost, 0))
+  end
   -- A request that is larger than the burst waits for a full bucket, and no longer.
-  start = math.max(start, full + cost - math.max(burst, cost))
-  wanted[#wanted + 1] = {name, full, cost}
+  start = math.max(start, then_full + cost - math.max(burst, cost))
+  wanted[#wanted + 1] = {name, full, then_full, cost}
 end
 local reserved = start - now <= longest
 for _, each in ipairs(wanted) do
   local full = each[2]
   if reserved then
-    full = math.max(full, start) + each[3]
+    full = math.max(each[3], start) + each[4]
   end
   redis.call('HSET', KEYS[1], each[1], string.format('%.0f', full))
 end

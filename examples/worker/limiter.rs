@@ -27,6 +27,15 @@ const BURST: u32 = 60;
 /// that time the share may be another.
 const AHEAD: u32 = 2;
 
+/// Pauses after a refusal are at least and at most this part of a minute: 1 s and 15 s. The bucket of the provider fills
+/// up in a pause, so that the next refusal is not around the corner.
+const SHORTEST_PAUSE: u32 = 60;
+const LONGEST_PAUSE: u32 = 4;
+
+/// The part of a minute's tokens that requests under way may ask for together. Providers take the longest answer that a
+/// request allows out of the bucket when they admit it, and put back at its end what was not used.
+const ASKED_FOR: f64 = 0.9;
+
 /// Waits while Redis cannot be asked, and while there is no room for one more request at a time.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -99,11 +108,11 @@ impl Limiter {
         self.amounts.lock().is_ok_and(|amounts| !amounts.is_empty())
     }
 
-    /// Waits until a request may start that will use about this much.
-    pub(crate) async fn admit(self: &Arc<Self>, estimate: Used) -> Admission {
+    /// Waits until a request may start that will use about this much, and this much at most.
+    pub(crate) async fn admit(self: &Arc<Self>, estimate: Used, most: Used) -> Admission {
         let asked = Instant::now();
         self.turn(estimate).await;
-        let name = self.enter().await;
+        let name = self.enter(most).await;
         Admission { limiter: Some(Arc::clone(self)), reserved: estimate, name, waited: asked.elapsed() }
     }
 
@@ -168,9 +177,38 @@ impl Limiter {
         })
     }
 
+    /// How long all workers are to pause after a refusal, if the provider does not want longer.
+    pub(crate) async fn pause(&self) -> Duration {
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("limiter_pause.lua")).arg(1).arg(&self.pace).arg(micros(self.minute));
+        command.arg(micros(self.minute / SHORTEST_PAUSE)).arg(micros(self.minute / LONGEST_PAUSE));
+        let pause: RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
+        pause.map_or(self.minute / SHORTEST_PAUSE, Duration::from_micros)
+    }
+
+    /// How many requests may be under way that use up to this much each.
+    fn places(&self, most: Used) -> Option<f64> {
+        let amounts = self.amounts.lock().ok()?;
+        let of = |(dimension, amount): (&Dimension, &f64)| match dimension {
+            Dimension::Concurrency => Some(*amount),
+            Dimension::OutputTokensPerMinute | Dimension::TokensPerMinute => {
+                let most = most.of(*dimension).and_then(|most| u32::try_from(most).ok())?;
+                Some(ASKED_FOR * amount / f64::from(most.max(1)))
+            }
+            // Of the others a request takes at once what it uses.
+            Dimension::RequestsPerMinute
+            | Dimension::InputTokensPerMinute
+            | Dimension::RequestsPerDay
+            | Dimension::InputTokensPerDay
+            | Dimension::OutputTokensPerDay
+            | Dimension::TokensPerDay => None,
+        };
+        amounts.iter().filter_map(of).reduce(f64::min)
+    }
+
     /// Waits for a place among the requests under way, where their number is limited.
-    async fn enter(&self) -> Option<String> {
-        let most = self.amounts.lock().ok()?.get(&Dimension::Concurrency).copied()?;
+    async fn enter(&self, each: Used) -> Option<String> {
+        let most = self.places(each)?;
         let name = format!("{:016x}", fastrand::u64(..));
         loop {
             let mut command = redis::cmd("EVAL");

@@ -1,5 +1,5 @@
 //! The reference worker: runs agent tasks from a Redis queue, keeps to its share of an LLM rate limit, and speaks
-//! agent-scaler's worker protocol..
+//! agent-scaler's worker protocol.
 
 mod agent;
 mod books;
@@ -134,7 +134,6 @@ fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
         reports: Arc::clone(&reports),
         clock: Arc::clone(&clock),
         caps: settings.caps.clone(),
-        minute: settings.minute,
         expected: Expected::new(settings.model.answer_tokens),
     };
     Ok(Arc::new(Worker {

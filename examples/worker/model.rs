@@ -52,6 +52,16 @@ impl Model {
         Self { client, settings, worker: worker.to_owned(), with_tools, key: Mutex::default() }
     }
 
+    /// Most tokens of one answer.
+    pub(crate) const fn answer_tokens(&self) -> u64 {
+        self.settings.answer_tokens
+    }
+
+    /// Whether use by others can be told from what the provider says is left.
+    pub(crate) const fn tells_use_by_others(&self) -> bool {
+        self.settings.provider.refills_continuously()
+    }
+
     /// Sends a conversation.
     pub(crate) async fn ask(&self, conversation: &Conversation, clock: &RedisClock) -> Reply {
         let ModelSettings { provider, base_url, name, timeout, answer_tokens, .. } = &self.settings;

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, Outcome};
+use crate::agent::{Agent, Effort, Outcome};
 use crate::books::Books;
 use crate::clock::RedisClock;
 use crate::conversation::Conversation;
@@ -219,13 +219,15 @@ impl Worker {
 
     async fn work(&self, running: &Running, task: &Task, checkpoint: Option<&str>) {
         let Hold { attempts, .. } = running.hold;
-        if attempts > self.settings.attempts {
-            let reason = format!("begun {} times without an end", self.settings.attempts);
-            return self.fail(running, reason, Duration::ZERO).await;
-        }
         let conversation = checkpoint.and_then(Conversation::restore);
         let conversation = conversation.unwrap_or_else(|| Conversation::new(&task.prompt));
-        let (outcome, ran) = tokio::select! {
+        if attempts > self.settings.attempts {
+            let effort =
+                Effort { time: Duration::from_millis(conversation.ran_ms), steps: conversation.steps };
+            let reason = format!("begun {} times without an end", self.settings.attempts);
+            return self.fail(running, reason, effort).await;
+        }
+        let (outcome, effort) = tokio::select! {
             biased;
             reason = running.called_off() => return self.leave_off(running, reason).await,
             ended = self.agent.run(running, conversation) => ended,
@@ -233,16 +235,16 @@ impl Worker {
         match outcome {
             Outcome::Done(result) => {
                 let end = End::Done(result);
-                if self.written(running, || self.queue.finish(&running.hold, &end)).await {
-                    self.books.done(ran);
-                    self.metrics.ended(ran);
+                if self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
+                    self.books.done(effort.time);
+                    self.metrics.ended(effort.time);
                     self.metrics.task("success");
-                    tracing::info!(task = %task.id, seconds = ran.as_secs_f64(), "Task done.");
+                    tracing::info!(task = %task.id, seconds = effort.time.as_secs_f64(), "Task done.");
                 }
             }
-            Outcome::Failed(reason) => self.fail(running, reason, ran).await,
+            Outcome::Failed(reason) => self.fail(running, reason, effort).await,
             Outcome::Retry(reason) if attempts >= self.settings.attempts => {
-                self.fail(running, format!("{reason} (attempt {attempts}, the last one)"), ran).await;
+                self.fail(running, format!("{reason} (attempt {attempts}, the last one)"), effort).await;
             }
             Outcome::Retry(reason) => {
                 let longest = Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(attempts));
@@ -257,12 +259,12 @@ impl Worker {
     }
 
     /// Ends a task without a result.
-    async fn fail(&self, running: &Running, reason: String, ran: Duration) {
+    async fn fail(&self, running: &Running, reason: String, effort: Effort) {
         tracing::warn!(task = %running.hold.id, reason, "Task failed for good.");
         let end = End::Failed(reason);
-        if self.written(running, || self.queue.finish(&running.hold, &end)).await {
-            self.books.failed(ran);
-            self.metrics.ended(ran);
+        if self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
+            self.books.failed(effort.time);
+            self.metrics.ended(effort.time);
             self.metrics.task("failed");
         }
     }

@@ -21,4 +21,5 @@ mod providers;
 mod sources;
 mod tidy;
 mod tls;
+mod worker;
 mod workers;

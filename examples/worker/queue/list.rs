@@ -95,12 +95,14 @@ impl Queue for List {
         self.common.checkpoint(hold, text, steps).await
     }
 
-    async fn finish(&self, hold: &Hold, end: &End) -> RedisResult<bool> {
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool> {
         let (status, field, text) = ending(end);
         let (record, dead) = (self.common.record(&hold.id), self.common.dead());
         let keys = [&self.processing, &self.leases, &record, &dead].map(String::as_str);
-        let (lease, kept) = (self.lease_of(&hold.id), KEPT.as_secs().to_string());
-        let arguments = [&hold.message.handle, &lease, hold.token.as_str(), status, field, text, &kept];
+        let lease = self.lease_of(&hold.id);
+        let (kept, steps) = (KEPT.as_secs().to_string(), steps.to_string());
+        let arguments =
+            [&hold.message.handle, &lease, hold.token.as_str(), status, field, text, &kept, &steps];
         self.common.run(include_str!("list/finish.lua"), &keys, &arguments).await
     }
 

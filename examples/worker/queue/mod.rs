@@ -96,8 +96,8 @@ pub(crate) trait Queue: Send + Sync {
     /// Keeps how far a task has got; `false` if the lease is lost.
     async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> RedisResult<bool>;
 
-    /// Ends a task; `false` if the lease is lost. To ask again after an error is safe.
-    async fn finish(&self, hold: &Hold, end: &End) -> RedisResult<bool>;
+    /// Ends a task after so many steps; `false` if the lease is lost. To ask again after an error is safe.
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool>;
 
     /// Puts a task back; `false` if the lease is lost, or if an earlier call did so already.
     async fn hand_back(&self, hold: &Hold, how: Back) -> RedisResult<bool>;

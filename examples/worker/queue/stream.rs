@@ -96,13 +96,13 @@ impl Queue for Stream {
         self.common.checkpoint(hold, text, steps).await
     }
 
-    async fn finish(&self, hold: &Hold, end: &End) -> RedisResult<bool> {
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool> {
         let (status, field, text) = ending(end);
         let (record, dead) = (self.common.record(&hold.id), self.common.dead());
         let keys = [&self.common.queue, record.as_str(), &dead];
-        let kept = KEPT.as_secs().to_string();
+        let (kept, steps) = (KEPT.as_secs().to_string(), steps.to_string());
         let Message { handle, text: task } = &hold.message;
-        let arguments = [&self.group, handle, hold.token.as_str(), status, field, text, &kept, task];
+        let arguments = [&self.group, handle, hold.token.as_str(), status, field, text, &kept, &steps, task];
         self.common.run(include_str!("stream/finish.lua"), &keys, &arguments).await
     }
 
