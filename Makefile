@@ -1,9 +1,16 @@
 # One plain command each. `make demo` and `make test` do all of their own set-up.
 .PHONY: demo test test-rust test-manifests test-keda check bench setup clean
 
-# A minute of scaling on an embedded queue: needs the Rust toolchain and a C compiler, no server, no cluster.
+# Two minutes with real Redis, workers and a stand-in for an LLM provider, beside the same under KEDA's list length.
+# Needs the Rust toolchain, a C compiler and redis-server; without the last a smaller demo, on a queue in memory.
 demo: toolchain
-	cargo run --quiet --locked -- demo
+	@if bash scripts/setup.sh redis-server; then \
+	  echo "Building the demo and its programs: the first time that takes some minutes."; \
+	  cargo build --locked --examples && cargo run --quiet --locked --example demo; \
+	else \
+	  echo "No redis-server can be had here, so this is the smaller demo, on a queue in memory."; \
+	  cargo run --quiet --locked -- demo; \
+	fi
 
 # Everything that needs no cluster. Installs what it lacks, starts real servers on free ports, stops them again.
 test: setup test-rust test-manifests

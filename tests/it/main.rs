@@ -9,6 +9,7 @@ mod agent;
 mod agreement;
 mod checks;
 mod configuration;
+mod demo;
 mod documents;
 mod keda;
 mod limited_by;
