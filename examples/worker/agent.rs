@@ -224,7 +224,8 @@ impl Agent {
                     pass.succeeded();
                     self.metrics.request("rate_limited", took);
                     self.books.refused();
-                    admission.settle(Used::default()).await;
+                    // It used nothing, but it was sent: without its place in the pace the next would follow at once.
+                    admission.settle(Used { requests: 1, ..Used::default() }).await;
                     refusals += 1;
                     let waited = self.refused(seen, again, refusals).await;
                     self.throttled(run, waited);

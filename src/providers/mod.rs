@@ -28,9 +28,9 @@ use crate::engine::limit::Why;
 use crate::engine::minutes::Used;
 use crate::timestamp::Timestamp;
 
-/// How long a spent budget blocks if nobody says when there will be a new one. A provider says so for some of
-/// them only; an hour costs little if the end is months away, and little if somebody pays at once.
-const BUDGET_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// How long a spent budget blocks if nobody says when there will be a new one. Some of them are renewed as soon as
+/// somebody pays: a call each ten minutes finds that out, and costs nothing if the end is months away.
+const BUDGET_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// A provider whose answers are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ use super::*;
 /// 2026-08-20T12:00:00Z.
 const AT: Timestamp = Timestamp::from_millis(1_787_227_200_000);
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const UNTIL_NEXT_TRY: Duration = Duration::from_secs(600);
 
 /// An answer as the tests write it down.
 struct Answer {
@@ -242,14 +242,14 @@ fn a_rate_blocks_for_as_long_as_the_provider_says() {
 }
 
 #[test]
-fn spent_money_blocks_until_there_is_new_or_for_an_hour() {
+fn spent_money_blocks_until_there_is_new_or_for_ten_minutes() {
     let anthropic = |status: u16, kind: &str, message: &str, code: &str| {
         let body = format!(
             r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}","details":{{"error_code":"{code}"}}}}}}"#
         );
         refused(Provider::Anthropic, status, &[], &body)
     };
-    let hour = Some(HOUR.as_secs());
+    let hour = Some(UNTIL_NEXT_TRY.as_secs());
     // From noon of 20 August to the first of September.
     let month_end = Some(11 * 86_400 + 12 * 3_600);
     let again = "You will regain access on 2026-09-01 at 00:00 UTC.";
@@ -296,12 +296,12 @@ fn codes_of_openai_s_family_tell_money_and_quota_from_a_rate() {
             let body = format!(r#"{{"error":{{"message":"No.","type":"{code}","code":"{code}"}}}}"#);
             // The short time to wait is the rate limiter's and not the budget's.
             let seen = refused(provider, 429, &[("retry-after", "1")], &body);
-            assert_eq!(seen, (refusal, Some(HOUR.as_secs())), "{provider} {code}");
+            assert_eq!(seen, (refusal, Some(UNTIL_NEXT_TRY.as_secs())), "{provider} {code}");
         }
     }
     let zero = [("x-ratelimit-limit-req-minute", "0")];
     let seen = refused(Provider::Mistral, 429, &zero, r#"{"message":"Rate limit exceeded"}"#);
-    assert_eq!(seen, (Refusal::Quota, Some(HOUR.as_secs())));
+    assert_eq!(seen, (Refusal::Quota, Some(UNTIL_NEXT_TRY.as_secs())));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_day_that_is_used_up_blocks_until_something_of_it_is_back() {
     for (headers, until) in [
         ([&day("24h0m0s")[..], &[("retry-after", "86.4")]].concat(), 86),
         (day("24h0m0s").to_vec(), 86_400),
-        (day("later").to_vec(), 3_600),
+        (day("later").to_vec(), 600),
     ] {
         assert_eq!(refused(Provider::Groq, 429, &headers, ""), (Refusal::Quota, Some(until)), "{headers:?}");
     }

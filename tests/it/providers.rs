@@ -115,8 +115,8 @@ async fn bad_times_are_told_from_one_another() {
     for provider in Provider::ALL {
         let stub = speaking_as(provider);
         for (command, refusal, blocked) in [
-            (json!({"exhausted": "quota"}), Refusal::Quota, Some((Why::Quota, 3_600))),
-            (json!({"exhausted": "spend"}), Refusal::Spend, Some((Why::Spend, 3_600))),
+            (json!({"exhausted": "quota"}), Refusal::Quota, Some((Why::Quota, 600))),
+            (json!({"exhausted": "spend"}), Refusal::Spend, Some((Why::Spend, 600))),
             (json!({"clear": true, "outage": {"answer": "503"}}), Refusal::Overload, None),
             (json!({"outage": {"answer": "529"}}), Refusal::Overload, None),
         ] {
