@@ -249,12 +249,12 @@ fn spent_money_blocks_until_there_is_new_or_for_ten_minutes() {
         );
         refused(Provider::Anthropic, status, &[], &body)
     };
-    let hour = Some(UNTIL_NEXT_TRY.as_secs());
+    let until_tried = Some(UNTIL_NEXT_TRY.as_secs());
     // From noon of 20 August to the first of September.
     let month_end = Some(11 * 86_400 + 12 * 3_600);
     let again = "You will regain access on 2026-09-01 at 00:00 UTC.";
     for (seen, until) in [
-        (anthropic(429, "rate_limit_error", "Spent.", "enforced_spend_limit_reached"), hour),
+        (anthropic(429, "rate_limit_error", "Spent.", "enforced_spend_limit_reached"), until_tried),
         (anthropic(429, "rate_limit_error", again, "enforced_spend_limit_reached"), month_end),
         (
             anthropic(
@@ -265,8 +265,11 @@ fn spent_money_blocks_until_there_is_new_or_for_ten_minutes() {
             ),
             month_end,
         ),
-        (anthropic(400, "invalid_request_error", "Your credit balance is too low to access it.", ""), hour),
-        (anthropic(402, "billing_error", "Pay.", ""), hour),
+        (
+            anthropic(400, "invalid_request_error", "Your credit balance is too low to access it.", ""),
+            until_tried,
+        ),
+        (anthropic(402, "billing_error", "Pay.", ""), until_tried),
         (
             anthropic(
                 429,
@@ -274,7 +277,7 @@ fn spent_money_blocks_until_there_is_new_or_for_ten_minutes() {
                 "You will regain access on 2026-08-01 at 00:00 UTC.",
                 "enforced_spend_limit_reached",
             ),
-            hour,
+            until_tried,
         ),
     ] {
         assert_eq!(seen, (Refusal::Spend, until));
