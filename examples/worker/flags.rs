@@ -104,6 +104,9 @@ pub(crate) struct Flags {
     /// Requests at a time, likewise.
     #[arg(long, env, value_name = "NUMBER", default_value = "")]
     pub(crate) concurrency: String,
+    /// Asks the model without pacing, and says so in the reports; only waits after a 429.
+    #[arg(long, env = "UNPACED")]
+    pub(crate) unpaced: bool,
     /// Length of the protocol's minute, and of the provider's; shorter only in tests and demonstrations.
     #[arg(long, env, value_name = "TIME", default_value = "60s")]
     pub(crate) minute: String,

@@ -36,5 +36,7 @@ pub(crate) async fn send(request: reqwest::RequestBuilder, most: usize) -> reqwe
             break;
         }
     }
-    Ok(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned(), is_cut })
+    let body = String::from_utf8(body)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Ok(Reply { status, headers, body, is_cut })
 }

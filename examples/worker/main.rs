@@ -55,17 +55,21 @@ use crate::settings::Settings;
 use crate::tools::Tools;
 use crate::worker::Worker;
 
+/// Exit code for settings that make no sense, as the scaler's.
+const INVALID: u8 = 2;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let started = agent_scaler::telemetry::log(&flags.log)
-        .map_err(Into::into)
-        .and_then(|()| Settings::try_new(&flags).map_err(Into::into))
-        .and_then(|settings| {
-            // One provider of cryptography for Redis and HTTP; if there is one already, it is the same.
-            drop(rustls::crypto::ring::default_provider().install_default());
-            tokio::runtime::Runtime::new().map(|runtime| (runtime, settings)).map_err(Into::into)
-        });
-    let ended: Result<(), Box<dyn Error>> = started.and_then(|(runtime, settings)| {
+    if let Err(error) = agent_scaler::telemetry::log(&flags.log) {
+        return ends(&format!("--log (LOG): {error}"), INVALID.into());
+    }
+    let settings = match Settings::try_new(&flags) {
+        Ok(settings) => settings,
+        Err(invalid) => return ends(&invalid.to_string(), INVALID.into()),
+    };
+    // One provider of cryptography for Redis and HTTP; if there is one already, it is the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let ended = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
         let ended = runtime.block_on(run(settings));
         // A request that is still under way keeps nobody waiting.
         runtime.shutdown_background();
@@ -73,12 +77,14 @@ fn main() -> ExitCode {
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nowhere else to say it.
-            drop(writeln!(std::io::stderr(), "worker: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => ends(&model::chain(error.as_ref()), ExitCode::FAILURE),
     }
+}
+
+fn ends(reason: &str, code: ExitCode) -> ExitCode {
+    // If this cannot be written, there is nowhere else to say it.
+    drop(writeln!(std::io::stderr(), "worker: {reason}"));
+    code
 }
 
 async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -112,7 +118,7 @@ fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
     );
     let reports = Reports::new(reporter, Arc::clone(&clock));
     let queue = queue::open(&settings, queue, looking);
-    let limiter = settings.limit.as_ref().map(|limit| {
+    let limiter = settings.limit.as_ref().filter(|_| settings.paced).map(|limit| {
         Arc::new(Limiter::new(
             limiter,
             Arc::clone(&books),

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) limit: Option<String>,
     /// Amounts of the limit while no share is published.
     pub(crate) amounts: Amounts,
+    /// Whether requests are paced by the limit's shared limiter.
+    pub(crate) paced: bool,
     pub(crate) minute: Duration,
     pub(crate) grace: Duration,
     pub(crate) young: Duration,
@@ -133,6 +135,7 @@ impl Settings {
                 caps: caps?,
                 limit,
                 amounts,
+                paced: !flags.unpaced,
                 minute: minute?,
                 grace: grace?,
                 young: young?,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::RedisResult;
+use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -22,6 +22,9 @@ const ONCE: Duration = Duration::from_secs(60);
 
 /// Kept free at the end of the grace period to hand back what still runs: a few commands to a Redis that may be slow.
 const RESERVE: Duration = Duration::from_secs(5);
+
+/// How long Redis may refuse our password, as while its users are set up anew.
+const PATIENT_AT_THE_DOOR: Duration = Duration::from_secs(10);
 
 /// Time for the last tidying up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +47,7 @@ impl Signals {
 /// Works until a signal, or until one task is done where only one is wanted.
 ///
 /// # Errors
-/// When signals cannot be listened to.
+/// When signals cannot be listened to, or Redis does not let us in any more.
 pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
     let mut signals =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
@@ -53,50 +56,89 @@ pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
         tokio::spawn(async move { worker.heart().await })
     };
     let mut tasks = JoinSet::new();
-    tokio::select! {
-        () = signals.next() => {}
-        () = open(&worker) => {
-            let told = take(&worker, &mut tasks, &mut signals).await;
-            drain(&worker, &mut tasks, &mut signals, told).await;
-        }
-    }
+    let ended = tokio::select! {
+        () = signals.next() => Ok(()),
+        opened = open(&worker) => match opened {
+            Ok(()) => {
+                let told = take(&worker, &mut tasks, &mut signals).await;
+                drain(&worker, &mut tasks, &mut signals, *told.as_ref().unwrap_or(&None)).await;
+                told.map(drop)
+            }
+            Err(locked_out) => Err(locked_out),
+        },
+    };
     worker.ended.cancel();
     // Waits for its end: it may be in the middle of a beat.
     drop(heart.await);
     worker.reports.leave(&worker.books.take()).await;
     drop(timeout(PATIENCE, worker.queue.leave()).await);
     tracing::info!("The worker has left.");
-    Ok(())
+    Ok(ended?)
+}
+
+/// Redis has refused our password for some time. It was read at the start, so a new process may have a better one.
+#[derive(Debug, thiserror::Error)]
+#[error("Redis does not let us in")]
+struct LockedOut(#[source] RedisError);
+
+/// Since when Redis has refused our password.
+#[derive(Default)]
+struct Door(Option<Instant>);
+
+impl Door {
+    /// # Errors
+    /// When it was shut for too long.
+    fn tried(&mut self, error: RedisError) -> Result<(), LockedOut> {
+        if error.kind() != ErrorKind::AuthenticationFailed {
+            self.0 = None;
+            return Ok(());
+        }
+        let shut = self.0.get_or_insert_with(Instant::now).elapsed();
+        if shut < PATIENT_AT_THE_DOOR { Ok(()) } else { Err(LockedOut(error)) }
+    }
 }
 
 /// Opens the queue, however long Redis takes to come.
-async fn open(worker: &Worker) {
+async fn open(worker: &Worker) -> Result<(), LockedOut> {
+    let mut door = Door::default();
+    let mut last = String::new();
     while let Err(error) = worker.queue.prepare().await {
-        tracing::warn!(%error, "The queue cannot be opened.");
+        let text = error.to_string();
+        if text != last {
+            tracing::warn!(%error, "The queue cannot be opened.");
+            last = text;
+        }
+        door.tried(error)?;
         sleep(jittered(RETRY)).await;
     }
     worker.health.is_prepared();
     worker.reached(true);
     tracing::info!(queue = %worker.settings.queue, slots = worker.settings.slots, "The queue is open.");
+    Ok(())
 }
 
 /// Takes tasks until a signal comes, and says when; or until the one that was wanted is taken, or is not there.
-async fn take(worker: &Arc<Worker>, tasks: &mut JoinSet<()>, signals: &mut Signals) -> Option<Instant> {
+async fn take(
+    worker: &Arc<Worker>,
+    tasks: &mut JoinSet<()>,
+    signals: &mut Signals,
+) -> Result<Option<Instant>, LockedOut> {
+    let mut door = Door::default();
     let slots = Arc::new(Semaphore::new(usize::try_from(worker.settings.slots).unwrap_or(1)));
     let (began, once) = (Instant::now(), worker.settings.once);
     loop {
         let slot = tokio::select! {
             biased;
-            () = signals.next() => return Some(drains(worker)),
+            () = signals.next() => return Ok(Some(drains(worker))),
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
-        let Ok(slot) = slot else { return None };
+        let Ok(slot) = slot else { return Ok(None) };
         while let Some(ended) = tasks.try_join_next() {
             note(ended);
         }
         if worker.is_used_up() {
             tokio::select! {
-                () = signals.next() => return Some(drains(worker)),
+                () = signals.next() => return Ok(Some(drains(worker))),
                 () = sleep(jittered(RETRY)) => continue,
             }
         }
@@ -106,24 +148,31 @@ async fn take(worker: &Arc<Worker>, tasks: &mut JoinSet<()>, signals: &mut Signa
                 worker.reached(true);
                 tasks.spawn(Arc::clone(worker).serve(message, slot));
                 if once {
-                    return told;
+                    return Ok(told);
                 }
             }
-            Ok(None) if once && began.elapsed() > ONCE => return told,
-            Ok(None) => worker.reached(true),
+            Ok(None) if once && began.elapsed() > ONCE => return Ok(told),
+            Ok(None) => {
+                door = Door::default();
+                worker.reached(true);
+            }
             Err(error) if told.is_none() => {
                 worker.reached(false);
                 tracing::debug!(%error, "The queue cannot be looked into.");
                 sleep(jittered(RETRY)).await;
                 // A Redis that lost its data has lost the group with it.
                 if error.code() == Some("NOGROUP") {
-                    open(worker).await;
+                    tokio::select! {
+                        () = signals.next() => return Ok(Some(drains(worker))),
+                        opened = open(worker) => opened?,
+                    }
                 }
+                door.tried(error)?;
             }
             Err(_) => {}
         }
         if told.is_some() {
-            return told;
+            return Ok(told);
         }
     }
 }

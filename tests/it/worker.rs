@@ -5,6 +5,7 @@ mod drain;
 mod limiter;
 mod probes;
 mod refusals;
+mod rights;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -27,7 +27,7 @@ fn one_error_names_every_setting_that_is_wrong() {
         "a/b",
     ]);
     let mut process = worker.start();
-    assert_eq!(process.ended_within(PATIENCE).code(), Some(1));
+    assert_eq!(process.ended_within(PATIENCE).code(), Some(2));
     let said = process.printed_so_far();
     assert!(!said.contains("hunter2"), "{said}");
     let mut named: Vec<&str> =
