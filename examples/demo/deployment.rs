@@ -190,9 +190,7 @@ impl Deployment {
     /// Kills those whose grace is over, and forgets those that have ended. One that ends by itself is a fault.
     async fn bury(&mut self, now: Timestamp) -> Result<(), Failure> {
         for replica in &mut self.replicas {
-            if let Some(status) = replica.process.ended()? {
-                return Err(replica.process.fault(&format!("ended by itself ({status})")));
-            }
+            replica.process.still_runs()?;
         }
         for Leaving { replica, killed_at } in &mut self.leaving {
             if now >= *killed_at && replica.process.ended()?.is_none() {

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent_scaler::clock::{Clock as _, SystemClock};
+use agent_scaler::telemetry::Chain;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -77,7 +78,7 @@ async fn main() -> ExitCode {
         told = told() => told.map(|()| ExitCode::from(INTERRUPTED)).map_err(Into::into),
     };
     ended.unwrap_or_else(|error| {
-        say(&format!("\ndemo: {error}"));
+        say(&format!("\ndemo: {}", Chain(&*error)));
         ExitCode::FAILURE
     })
 }

@@ -137,6 +137,14 @@ impl Process {
         self.child.kill().await
     }
 
+    /// Finds fault with one that has ended by itself.
+    pub(crate) fn still_runs(&mut self) -> Result<(), Failure> {
+        match self.ended()? {
+            Some(status) => Err(self.fault(&format!("ended by itself ({status})"))),
+            None => Ok(()),
+        }
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         self.child.try_wait()

@@ -66,7 +66,8 @@ pub(crate) struct World {
     pub(crate) seen: Seen,
     pub(crate) scaler: Option<Scaler>,
     deployments: Vec<Deployment>,
-    apis: Vec<Api>,
+    /// URLs of the agent API, one for each queue.
+    apis: Vec<String>,
     tasks: Vec<Task>,
     usage: Use,
     redis: MultiplexedConnection,
@@ -75,14 +76,8 @@ pub(crate) struct World {
     folder: Folder,
     /// What limited each Deployment when it was last said, and when that was.
     said: [Option<(LimitedBy, Timestamp)>; 2],
-    /// Killed when they are dropped.
-    _servers: Vec<Process>,
-}
-
-/// The agent API of one queue.
-struct Api {
-    url: String,
-    _process: Process,
+    /// All that is no replica.
+    servers: Vec<Process>,
 }
 
 /// What a look at a world showed.
@@ -133,14 +128,16 @@ impl World {
         std::fs::write(&key, "the-one-key")?;
         let (program, redis_url) = (programs.worker.clone(), url.clone());
         let pod = Pod { program, redis: redis_url, provider: provider.clone(), key };
-        let (mut deployments, mut apis) = (Vec::new(), Vec::new());
+        let (mut deployments, mut apis, mut servers) = (Vec::new(), Vec::new(), vec![server, stub]);
         for kind in Kind::ALL {
             let trigger = match &scaler {
                 Some(scaler) => scaler::trigger(scaler.grpc, kind).await?,
                 None => Trigger::ListLength,
             };
             deployments.push(Deployment::new(kind, Autoscaler::new(trigger), pod.clone()));
-            apis.push(start_api(programs, &url, kind, &folder).await?);
+            let mut api = start_api(programs, &url, kind, &folder)?;
+            apis.push(api.listens().await?);
+            servers.push(api);
         }
         Ok(Self {
             law,
@@ -155,7 +152,7 @@ impl World {
             provider,
             folder,
             said: [None; 2],
-            _servers: vec![server, stub],
+            servers,
         })
     }
 
@@ -165,8 +162,8 @@ impl World {
         struct Accepted {
             id: String,
         }
-        let Some(api) = self.apis.get(kind as usize) else { return Ok(()) };
-        let request = self.http.post(format!("{}/tasks", api.url)).json(&json!({ "prompt": prompt }));
+        let api = self.apis.get(kind as usize).ok_or("this queue has no API")?;
+        let request = self.http.post(format!("{api}/tasks")).json(&json!({ "prompt": prompt }));
         let answer = request.send().await?.error_for_status()?;
         let Accepted { id } = answer.json().await?;
         self.tasks.push(Task { kind, id, calls });
@@ -182,6 +179,9 @@ impl World {
 
     /// One poll of KEDA and one sync of the HPA for each Deployment.
     pub(crate) async fn sync(&mut self, now: Timestamp) -> Result<(), Failure> {
+        for server in &mut self.servers {
+            server.still_runs()?;
+        }
         for deployment in &mut self.deployments {
             let waiting: u32 =
                 redis::cmd("LLEN").arg(deployment.kind.name()).query_async(&mut self.redis).await?;
@@ -286,11 +286,9 @@ async fn start_redis(programs: &Programs, folder: &Folder) -> Result<(Process, S
     Err(fault)
 }
 
-async fn start_api(programs: &Programs, redis: &str, kind: Kind, folder: &Folder) -> Result<Api, Failure> {
+fn start_api(programs: &Programs, redis: &str, kind: Kind, folder: &Folder) -> Result<Process, Failure> {
     let name = kind.name();
     let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let queue = ["--redis-url", redis, "--queue-kind", "list", "--queue", name];
-    let mut process =
-        Process::start(&programs.agent, &format!("agent-{name}"), [&ports[..], &queue].concat(), folder)?;
-    Ok(Api { url: process.listens().await?, _process: process })
+    Process::start(&programs.agent, &format!("agent-{name}"), [&ports[..], &queue].concat(), folder)
 }
