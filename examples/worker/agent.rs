@@ -201,7 +201,11 @@ impl Agent {
         let (mut tries, mut refusals) = (0, 0);
         loop {
             self.in_time(run)?;
+            // A provider that is out keeps the slot waiting as a rate limit does: what a slot uses while it gets on
+            // is not less for that.
+            let waiting = self.books.waits();
             let Ok(pass) = tokio::time::timeout(self.left(run), self.breaker.pass()).await else { continue };
+            drop(waiting);
             let admission = match &self.limiter {
                 Some(limiter) => limiter.admit(estimate, most).await,
                 None => Admission::free(),
@@ -247,6 +251,7 @@ impl Agent {
                     if seen.blocked.is_some() {
                         self.reports.limits(&seen).await;
                     }
+                    let _waiting = self.books.waits();
                     sleep(pause::after(tries)).await;
                 }
                 Reply::Wrong(reason) => {
