@@ -192,30 +192,33 @@ async fn look(worker: &Worker, signals: &mut Signals) -> (RedisResult<Option<Mes
     }
 }
 
-/// Begins to leave: nothing more is taken, and what has hardly begun goes back.
+/// Begins to leave: nothing more is taken.
 fn drains(worker: &Worker) -> Instant {
-    let handed_back = worker.drains();
-    tracing::info!(handed_back, "Told to go: draining.");
+    worker.drains();
+    tracing::info!("Told to go: draining.");
     Instant::now()
 }
 
-/// Waits for the tasks that still run, and hands back what is left when the grace period ends or a further signal
-/// comes.
+/// Hands back what has hardly begun, waits for the other tasks that still run, and hands those back too when the grace
+/// period ends or a further signal comes.
 async fn drain(worker: &Worker, tasks: &mut JoinSet<()>, signals: &mut Signals, told: Option<Instant>) {
-    let mut told = told;
-    loop {
-        let grace = worker.settings.grace;
-        let until = told.map(|told| told + grace.saturating_sub(RESERVE.min(grace / 4)));
+    if told.is_none() {
+        // The one task that was wanted.
         tokio::select! {
             () = all_end(tasks) => return,
-            () = signals.next() => {
-                if told.is_some() {
-                    break;
-                }
-                told = Some(drains(worker));
-            }
-            () = async { sleep_until(until.unwrap_or_else(Instant::now)).await }, if until.is_some() => break,
+            () = signals.next() => {}
         }
+    }
+    let told = told.unwrap_or_else(|| drains(worker));
+    // Not before the last look is over: it would take again what is handed back.
+    let young = worker.settings.young + told.elapsed();
+    let handed_back = worker.desk.hand_back_younger_than(young);
+    tracing::info!(handed_back, "Young tasks are handed back.");
+    let grace = worker.settings.grace;
+    tokio::select! {
+        () = all_end(tasks) => return,
+        () = signals.next() => {}
+        () = sleep_until(told + grace.saturating_sub(RESERVE.min(grace / 4))) => {}
     }
     let handed_back = worker.desk.hand_back_all();
     tracing::info!(handed_back, "The time is over: what still runs is handed back.");

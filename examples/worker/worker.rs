@@ -159,12 +159,11 @@ impl Worker {
         self.used_up.load(Ordering::Relaxed)
     }
 
-    /// Begins to leave; says how many tasks are handed back because they have hardly begun.
-    pub(crate) fn drains(&self) -> usize {
+    /// Begins to leave.
+    pub(crate) fn drains(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.health.drains();
         self.changed.notify_one();
-        self.desk.hand_back_younger_than(self.settings.young)
     }
 
     /// Runs what a message says, from its beginning to its end.

@@ -11,11 +11,11 @@ fn nothing_is_left(place: &Place) {
 async fn a_worker_that_leaves_finishes_the_old_and_hands_back_the_young(kind: Kind) {
     let place = Place::new(kind, &[]);
     let (old, young) = (ids(1), vec!["young".to_owned()]);
-    place.put(&old[0], "[steps=6 think=0.6 tool=0] go");
-    let mut first = place.worker("first", &["--young", "2s"]);
-    within(PATIENCE, "some steps", async || (place.steps(&old[0]) >= 3).then_some(())).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    place.put("young", "[steps=3 think=0.5 tool=0] go");
+    place.put(&old[0], "[steps=8 think=0.8 tool=0] go");
+    let mut first = place.worker("first", &["--young", "4s"]);
+    within(PATIENCE, "some steps", async || (place.steps(&old[0]) >= 4).then_some(())).await;
+    // A step takes longer than the last look for a task, after which it is handed back.
+    place.put("young", "[steps=3 think=1.5 tool=0] go");
     within(PATIENCE, "its first step", async || (place.steps("young") >= 1).then_some(())).await;
     first.process.signal("TERM");
     place.all(&young, "queued").await;
