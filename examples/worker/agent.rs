@@ -21,6 +21,7 @@ use crate::queue::Queue;
 use crate::reports::Reports;
 use crate::settings::Caps;
 use crate::tools::{TOOLS, Tools};
+use crate::wire::Answer;
 
 /// Tries of one request while the endpoint answers others.
 const TRIES: u32 = 8;
@@ -217,10 +218,15 @@ impl Agent {
             drop(calling);
             let took = asked.elapsed();
             match reply {
-                Reply::Answer { text, calls, used, seen } => {
+                Reply::Answer { answer: Answer { text, calls, is_cut }, used, seen } => {
                     pass.succeeded();
                     self.answered(run, used, &seen, took);
                     admission.settle(used).await;
+                    if is_cut {
+                        // Half a result is none, and half a call would do something else.
+                        let most = self.model.answer_tokens();
+                        return Err(Outcome::Failed(format!("an answer is longer than {most} tokens")));
+                    }
                     return Ok((text, calls, used));
                 }
                 Reply::Refused { seen, again } => {

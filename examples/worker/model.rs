@@ -9,10 +9,10 @@ use agent_scaler::secret::Revealed;
 use agent_scaler::timestamp::Timestamp;
 
 use crate::clock::RedisClock;
-use crate::conversation::{Call, Conversation};
+use crate::conversation::Conversation;
 use crate::http;
 use crate::settings::ModelSettings;
-use crate::wire;
+use crate::wire::{self, Answer};
 
 /// Most bytes of an answer: several times the longest that a model gives.
 const MOST: usize = 4 * 1024 * 1024;
@@ -33,7 +33,7 @@ pub(crate) struct Model {
 /// What a request came to.
 pub(crate) enum Reply {
     /// An answer.
-    Answer { text: String, calls: Vec<Call>, used: Used, seen: LimitSeen },
+    Answer { answer: Answer, used: Used, seen: LimitSeen },
     /// Refused because of a limit; `again` says whether that passes within minutes.
     Refused { seen: LimitSeen, again: bool },
     /// The endpoint did not do its work; another try may help.
@@ -101,9 +101,8 @@ impl Model {
             (None, _) if reply.is_cut => Reply::Wrong(format!("the answer is longer than {MOST} bytes")),
             (None, _) => match wire::answer(provider, &reply.body) {
                 // Without a count a request is still one.
-                Some((text, calls)) => Reply::Answer {
-                    text,
-                    calls,
+                Some(answer) => Reply::Answer {
+                    answer,
                     used: provider.usage(&reply.body).unwrap_or(Used { requests: 1, ..Used::default() }),
                     seen: said.seen,
                 },

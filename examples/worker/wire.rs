@@ -113,8 +113,17 @@ fn anthropic_messages(turns: &[Turn]) -> Vec<Value> {
     messages
 }
 
-/// Text and calls of an answer; `None` if it is no answer in the provider's words.
-pub(crate) fn answer(provider: Provider, body: &str) -> Option<(String, Vec<Call>)> {
+/// What the model answered.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) calls: Vec<Call>,
+    /// Whether it ends where the longest answer ends that was allowed.
+    pub(crate) is_cut: bool,
+}
+
+/// An answer; `None` if it is none in the provider's words.
+pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
     let body: Value = serde_json::from_str(body).ok()?;
     match provider {
         Provider::Anthropic => {
@@ -130,14 +139,17 @@ pub(crate) fn answer(provider: Provider, body: &str) -> Option<(String, Vec<Call
                     _ => {}
                 }
             }
-            Some((text, calls))
+            let is_cut = body.get("stop_reason").is_some_and(|reason| reason == "max_tokens");
+            Some(Answer { text, calls, is_cut })
         }
         Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
-            let message = body.get("choices")?.get(0)?.get("message")?;
+            let choice = body.get("choices")?.get(0)?;
+            let message = choice.get("message")?;
             let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();
             let calls = message.get("tool_calls").and_then(Value::as_array);
             let calls = calls.into_iter().flatten().map(openai_call).collect::<Option<_>>()?;
-            Some((text, calls))
+            let is_cut = choice.get("finish_reason").is_some_and(|reason| reason == "length");
+            Some(Answer { text, calls, is_cut })
         }
     }
 }
@@ -204,16 +216,19 @@ mod tests {
 
     #[test]
     fn answers_of_both_families_are_read() {
-        let wanted = Some((
-            "so".to_owned(),
-            vec![Call { id: "a".to_owned(), tool: "lookup".to_owned(), arguments: json!({"query": "x"}) }],
-        ));
+        let call = Call { id: "a".to_owned(), tool: "lookup".to_owned(), arguments: json!({"query": "x"}) };
+        let wanted = Some(Answer { text: "so".to_owned(), calls: vec![call], is_cut: false });
         let openai = r#"{"choices":[{"message":{"content":"so","tool_calls":[{"id":"a","type":"function",
             "function":{"name":"lookup","arguments":"{\"query\":\"x\"}"}}]}}]}"#;
         assert_eq!(answer(Provider::OpenAi, openai), wanted);
         let anthropic = r#"{"content":[{"type":"thinking","thinking":"hm"},{"type":"text","text":"so"},
             {"type":"tool_use","id":"a","name":"lookup","input":{"query":"x"}}]}"#;
         assert_eq!(answer(Provider::Anthropic, anthropic), wanted);
+        let cut = Some(Answer { text: "so".to_owned(), calls: Vec::new(), is_cut: true });
+        let openai = r#"{"choices":[{"message":{"content":"so"},"finish_reason":"length"}]}"#;
+        assert_eq!(answer(Provider::OpenAi, openai), cut);
+        let anthropic = r#"{"content":[{"type":"text","text":"so"}],"stop_reason":"max_tokens"}"#;
+        assert_eq!(answer(Provider::Anthropic, anthropic), cut);
         for nonsense in ["", "{}", r#"{"choices":[]}"#, r#"{"content":[{"type":"text"}]}"#] {
             assert_eq!(answer(Provider::OpenAi, nonsense), None, "{nonsense}");
             assert_eq!(answer(Provider::Anthropic, nonsense), None, "{nonsense}");

@@ -90,3 +90,23 @@ async fn requests_that_allow_long_answers_are_not_refused_for_what_they_might_ge
     let counts = place.counts().await;
     assert_eq!((count(&counts, &["most_running"]), count(&counts, &["refused"])), (2, 0), "{counts}");
 }
+
+#[tokio::test]
+async fn a_worker_that_does_not_pace_itself_says_so() {
+    let place = Place::new(Kind::Stream, &[]);
+    let tasks = ids(4);
+    tasks.iter().for_each(|id| place.put(id, "[steps=3 think=0.3 tool=0] go"));
+    let settings = ["--limit", LIMIT, "--requests-per-minute", "1"];
+    let _unpaced = place.worker("unpaced", &[&settings[..], &["--unpaced"]].concat());
+    place.all(&tasks, "done").await;
+    let _paced = place.worker("paced", &settings);
+    for (name, paces) in [("unpaced", false), ("paced", true)] {
+        let said = within(PATIENCE, name, async || {
+            let said = place.redis.command(&["HGET", "agent-scaler:{tasks}:workers", name]);
+            redis::from_redis_value::<Option<String>>(said).unwrap()
+        })
+        .await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["paces"], json!(paces), "{name}: {said}");
+    }
+}
