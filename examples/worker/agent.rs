@@ -240,9 +240,9 @@ impl Agent {
                     let waited = self.refused(seen, again, refusals).await;
                     self.throttled(run, waited);
                 }
-                Reply::Failed { reason, seen, is_answered } => {
+                Reply::Failed { reason, seen, is_admitted } => {
                     self.metrics.request("error", took);
-                    if is_answered {
+                    if is_admitted {
                         self.books.admitted(Used { requests: 1, ..Used::default() });
                     }
                     // Failures that opened the breaker, or happened while it was open, are the endpoint's and not

@@ -37,7 +37,7 @@ pub(crate) enum Reply {
     /// Refused because of a limit; `again` says whether that passes within minutes.
     Refused { seen: LimitSeen, again: bool },
     /// The endpoint did not do its work; another try may help.
-    Failed { reason: String, seen: LimitSeen, is_answered: bool },
+    Failed { reason: String, seen: LimitSeen, is_admitted: bool },
     /// The request is wrong, and will be again.
     Wrong(String),
 }
@@ -111,7 +111,7 @@ impl Model {
             // A key that is refused may be a rotated one, whose file changes in a moment; and all tasks of this
             // worker would fail with it, of which none is to blame.
             (Some(Refusal::Overload), _) | (Some(Refusal::Other), 401 | 403 | 408 | 409 | 425 | 500..) => {
-                Reply::Failed { reason: reason(), seen: said.seen, is_answered: true }
+                Reply::Failed { reason: reason(), seen: said.seen, is_admitted: false }
             }
             (Some(Refusal::Other), _) => Reply::Wrong(reason()),
         }
@@ -129,8 +129,8 @@ impl Model {
     }
 }
 
-fn failed(reason: String, is_answered: bool) -> Reply {
-    Reply::Failed { reason, seen: LimitSeen::default(), is_answered }
+fn failed(reason: String, is_admitted: bool) -> Reply {
+    Reply::Failed { reason, seen: LimitSeen::default(), is_admitted }
 }
 
 /// The beginning of what an endpoint says of an error.
