@@ -6,6 +6,7 @@ mod limiter;
 mod probes;
 mod refusals;
 mod rights;
+mod scripts;
 mod settings;
 
 use std::collections::BTreeMap;
