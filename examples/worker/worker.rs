@@ -60,10 +60,14 @@ impl Worker {
         loop {
             let started = Instant::now();
             self.beat().await;
+            let soon = async {
+                self.changed.notified().await;
+                sleep_until(started + spacing.min(every)).await;
+            };
             tokio::select! {
                 () = self.ended.cancelled() => return,
                 () = sleep_until(started + every) => {}
-                () = self.changed.notified() => sleep_until(started + spacing.min(every)).await,
+                () = soon => {}
             }
         }
     }

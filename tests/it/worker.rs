@@ -69,9 +69,13 @@ impl Place {
         let worker = Example::new("worker")
             .arguments(["--listen", "127.0.0.1:0", "--worker", name, "--model", "model"])
             .arguments(["--queue", "tasks", "--queue-kind", kind, "--redis-url", &self.redis.url()])
-            .arguments(["--lease", "2s", "--base-url", &self.stub_url])
+            .arguments(["--base-url", &self.stub_url])
             .arguments(["--tools-url", &format!("{}/tools", self.stub_url)])
-            .environment([("API_KEY_FILE", key.as_os_str()), ("MINUTE", "6s".as_ref())])
+            .environment([
+                ("API_KEY_FILE", key.as_os_str()),
+                ("MINUTE", "6s".as_ref()),
+                ("LEASE", "2s".as_ref()),
+            ])
             .arguments(settings);
         let (process, url) = worker.start_listening();
         Worker { process, url }

@@ -109,3 +109,18 @@ async fn a_worker_of_a_job_runs_one_task_and_ends() {
     assert_eq!((done, place.messages()), (1, 1));
     nothing_is_left(&place);
 }
+
+#[tokio::test]
+async fn what_was_counted_last_is_reported_at_the_end() {
+    let place = Place::new(Kind::Stream, &[]);
+    place.put("task-0", "[steps=1 think=1] go");
+    let slow = ["--minute", "60s", "--lease", "30s", "--young", "0s", "--slots", "1"];
+    let mut worker = place.worker("first", &slow);
+    within(PATIENCE, "its beginning", async || (place.field("task-0", "status") == "running").then_some(()))
+        .await;
+    // Long before the next beat.
+    worker.leaves(Duration::from_secs(4));
+    assert_eq!((place.reported("done"), place.reported("req")), (1, 1));
+    assert!(place.reported("busy_ms") >= 1_000);
+    nothing_is_left(&place);
+}
