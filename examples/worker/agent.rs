@@ -20,7 +20,7 @@ use crate::pause;
 use crate::queue::Queue;
 use crate::reports::Reports;
 use crate::settings::Caps;
-use crate::tools::{TOOLS, Tools};
+use crate::tools::{self, TOOLS, Tools};
 use crate::wire::Answer;
 
 /// Tries of one request while the endpoint answers others.
@@ -181,12 +181,25 @@ impl Agent {
         let task = &run.running.hold.id;
         let called = tokio::time::timeout(self.left(run), self.tools.call(task, call)).await;
         let name = TOOLS.iter().find(|tool| tool.name == call.tool).map_or("unknown", |tool| tool.name);
-        let is_answered = matches!(called, Ok(Ok(_)));
-        self.metrics.tool(name, if is_answered { "success" } else { "error" });
-        tracing::info!(task = %task, call = %call.id, tool = name, is_answered, "Tool called.");
         match called {
-            Ok(answer) => answer.map_err(Outcome::Retry),
-            Err(_) => self.in_time(run).map(|()| String::new()),
+            Ok(Ok(tools::Answer::Found(text))) => {
+                self.metrics.tool(name, "success");
+                tracing::info!(task = %task, call = %call.id, tool = name, "Tool called.");
+                Ok(text)
+            }
+            Ok(Ok(tools::Answer::Refused(reason))) => {
+                self.metrics.tool(name, "refused");
+                tracing::warn!(task = %task, call = %call.id, tool = name, reason, "A tool refused a call.");
+                Ok(format!("error: {reason}"))
+            }
+            Ok(Err(reason)) => {
+                self.metrics.tool(name, "error");
+                Err(Outcome::Retry(reason))
+            }
+            Err(_) => {
+                self.metrics.tool(name, "error");
+                self.in_time(run).map(|()| "error: the tool took too long".to_owned())
+            }
         }
     }
 

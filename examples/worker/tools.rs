@@ -41,6 +41,14 @@ pub(crate) const TOOLS: &[Tool] = &[Tool {
     },
 }];
 
+/// What a tool answered.
+pub(crate) enum Answer {
+    /// What the model wanted.
+    Found(String),
+    /// What is wrong with the call: the model may try another one.
+    Refused(String),
+}
+
 /// The tool server.
 pub(crate) struct Tools {
     client: reqwest::Client,
@@ -55,14 +63,14 @@ impl Tools {
         Self { client, address, timeout, breaker: Breaker::new("tools") }
     }
 
-    /// Calls a tool. What is wrong with the call is a text for the model.
+    /// Calls a tool.
     ///
     /// # Errors
     /// When the tool server does not do its work, with the reason.
-    pub(crate) async fn call(&self, task: &str, call: &Call) -> Result<String, String> {
+    pub(crate) async fn call(&self, task: &str, call: &Call) -> Result<Answer, String> {
         let known = TOOLS.iter().any(|tool| tool.name == call.tool);
         let Some(address) = self.address.as_ref().filter(|_| known) else {
-            return Ok(format!("error: there is no tool `{}`", excerpt(&call.tool)));
+            return Ok(Answer::Refused(format!("there is no tool `{}`", excerpt(&call.tool))));
         };
         let mut tries = 0;
         loop {
@@ -82,8 +90,8 @@ impl Tools {
                     pass.succeeded();
                     let cut = if reply.is_cut { "\n[cut off]" } else { "" };
                     return Ok(match reply.status {
-                        200..300 => format!("{}{cut}", reply.body),
-                        status => format!("error: status {status}: {}", excerpt(&reply.body)),
+                        200..300 => Answer::Found(format!("{}{cut}", reply.body)),
+                        status => Answer::Refused(format!("status {status}: {}", excerpt(&reply.body))),
                     });
                 }
                 Err(error) => chain(&error.without_url()),

@@ -111,3 +111,21 @@ async fn a_key_that_changes_on_disk_is_used_by_the_next_request() {
     let (first, second) = (count(&first, &["admitted"]), count(&second, &["admitted"]));
     assert!(first >= 2 && second >= 2 && first + second == 6, "{first} and {second}");
 }
+
+#[tokio::test]
+async fn a_tool_that_refuses_a_call_tells_the_model_and_the_log() {
+    let place = Place::new(Kind::Stream, &[]);
+    place.put("task-0", "[steps=2 think=0 tool=0] go");
+    // Without its last part the address leads to no tool.
+    let key = place.files.path().join("key");
+    let url = place.redis.url();
+    let worker = Example::new("worker")
+        .arguments(["--listen", "127.0.0.1:0", "--model", "model", "--queue", "tasks", "--redis-url", &url])
+        .arguments(["--base-url", &place.stub_url, "--tools-url", &place.stub_url])
+        .environment([("API_KEY_FILE", key)]);
+    let (mut worker, url) = worker.start_listening();
+    worker.printed("A tool refused a call");
+    place.all(&ids(1), "done").await;
+    let page = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(page.contains(r#"tool="lookup",status="refused"} 1"#), "{page}");
+}
