@@ -170,7 +170,7 @@ impl Deployment {
             ("lease", millis(LEASE)),
             ("provider", "openai".to_owned()),
             ("base-url", provider.clone()),
-            ("tools-url", provider.clone()),
+            ("tools-url", format!("{provider}/tools")),
             ("model", "demo".to_owned()),
             ("api-key-file", key.display().to_string()),
             ("limit", LIMIT_SCOPE.to_owned()),
