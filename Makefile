@@ -15,10 +15,10 @@ demo: toolchain
 # Everything that needs no cluster. Installs what it lacks, starts real servers on free ports, stops them again.
 test: setup test-rust test-manifests
 
-# The examples are processes in the tests, so their programs come first.
+# The examples are processes in the tests, so their programs come first; the tests mostly wait for them.
 test-rust:
 	cargo build --locked --bins --examples
-	cargo test --locked --all-targets
+	RUST_TEST_THREADS=4 cargo test --locked --all-targets
 
 test-manifests:
 	bash tests/manifests/run.sh
