@@ -97,7 +97,10 @@ impl Admission {
             && share > manners.too_many()
         {
             let admitted = past.admitted() / manners.usable();
-            return Self { k: admitted.clamp(STEEPEST * k, k).max(LEAST), too_much: Some(k) };
+            let cut = admitted.clamp(STEEPEST * k, k).max(LEAST);
+            // Where all of k was admitted, the refusals were for what had been sent before.
+            let too_much = if cut < k { Some(k) } else { too_much };
+            return Self { k: cut, too_much };
         }
         if share >= FEW * manners.too_many() {
             return self;
@@ -146,6 +149,16 @@ mod tests {
         let minutes: Vec<Minute> = (0..30).map(|number| minute(number, 20, 2)).collect();
         assert_eq!(last(&minutes, Manners::Unpaced), 1.0);
         assert!(last(&minutes, Manners::Paced) < 1.0, "pacing workers should earn none");
+    }
+
+    #[test]
+    fn refusals_of_what_was_sent_before_do_not_make_a_smaller_k_too_much() {
+        // Sixty a minute became 24: two cuts, a minute that refuses stragglers although it admits all of k, peace.
+        let mut minutes = vec![minute(0, 24, 36), minute(1, 24, 18), minute(2, 24, 9), minute(3, 24, 4)];
+        minutes.extend((4..8).map(|number| minute(number, 24, 0)));
+        let k = folded(&minutes, Manners::Paced);
+        assert!((k[&3] - 0.4).abs() < 1e-9, "{k:?}");
+        assert!(k[&7] <= 0.48, "near to what was too much it grows carefully: {k:?}");
     }
 
     #[test]
