@@ -27,10 +27,10 @@ const BURST: u32 = 60;
 /// that time the share may be another.
 const AHEAD: u32 = 2;
 
-/// Pauses after a refusal are at least and at most this part of a minute: 1 s and 15 s. The bucket of the provider fills
+/// Pauses after a refusal are at least and at most this part of a minute: 1 s and 5 s. The bucket of the provider fills
 /// up in a pause, so that the next refusal is not around the corner.
 const SHORTEST_PAUSE: u32 = 60;
-const LONGEST_PAUSE: u32 = 4;
+const LONGEST_PAUSE: u32 = 12;
 
 /// The part of a minute's tokens that requests under way may ask for together. Providers take the longest answer that a
 /// request allows out of the bucket when they admit it, and put back at its end what was not used.
