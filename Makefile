@@ -1,5 +1,5 @@
 # One plain command each. `make demo` and `make test` do all of their own set-up.
-.PHONY: demo test test-rust test-manifests test-keda check bench setup clean
+.PHONY: demo test test-rust test-manifests test-fleet test-keda check bench setup clean
 
 # Two minutes with real Redis, workers and a stand-in for an LLM provider, beside the same under KEDA's list length.
 # Needs the Rust toolchain, a C compiler and redis-server; without the last a smaller demo, on a queue in memory.
@@ -13,7 +13,7 @@ demo: toolchain
 	fi
 
 # Everything that needs no cluster. Installs what it lacks, starts real servers on free ports, stops them again.
-test: setup test-rust test-manifests
+test: setup test-rust test-manifests test-fleet
 
 # The examples are processes in the tests, so their programs come first; the tests mostly wait for them.
 test-rust:
@@ -22,6 +22,10 @@ test-rust:
 
 test-manifests:
 	bash tests/manifests/run.sh
+
+# Fleets of real worker processes under a provider's limit, and their figures: `make test-fleet ONLY="shares chaos"`.
+test-fleet: setup
+	cargo test --locked --test fleet -- $(ONLY)
 
 # The loop on a real control plane with a real KEDA, built from Go modules the first time (a quarter of an hour, 2 GB)
 # and started in a network namespace of its own. `make test-keda KEDA=v2.20.2`, `make test-keda ONLY="redis push"`.
@@ -33,7 +37,7 @@ test-keda: toolchain
 check: toolchain
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --test keda -- -D warnings
+	cargo clippy --locked --test keda --test fleet -- -D warnings
 
 # Figures, printed: the cost of a decision; 10,000 triggers on one Redis.
 bench: setup
