@@ -41,6 +41,22 @@ async fn two_deployments_share_a_key_by_weight_and_workers_are_told() {
 }
 
 #[tokio::test]
+async fn nobody_is_told_of_a_limit_whose_triggers_are_forgotten() {
+    let harness = Harness::with(FILE).await;
+    let (flood, _) = two(&harness).await;
+    harness.settles(&flood, 3, LimitedBy::LlmLimit).await;
+    eventually("shares", async || harness.script.published("prod")).await;
+    harness.clock.advance(Duration::from_secs(16 * 60));
+    eventually("nobody left", async || harness.scaler.reports().is_empty().then_some(())).await;
+    // What was under way when the last trigger went may still arrive; what comes three ticks later is new.
+    for _ in 0..2 {
+        harness.script.forget_published();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(harness.script.published("prod"), None);
+}
+
+#[tokio::test]
 async fn decisions_and_metrics_show_the_limit() {
     let harness = Harness::with(FILE).await;
     let (flood, calm) = two(&harness).await;

@@ -10,6 +10,7 @@ use crate::engine::limit::share::{Bound, Claim, LimitSignals, LimitState, Share,
 use crate::engine::signals::{Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{claimed, want};
+use crate::scaler::board::Watched;
 use crate::scaler::observer::Voice;
 use crate::sources::Published;
 use crate::timestamp::Timestamp;
@@ -37,9 +38,29 @@ impl Shared {
 
 /// A trigger of a limit, and everything that its claim is made of.
 struct Claimant {
-    id: TriggerId,
+    watched: Arc<Watched>,
     signals: Signals,
     want: Option<Want>,
+    /// What its workers reported last.
+    workers: Option<Arc<Workers>>,
+}
+
+impl Claimant {
+    fn claim(&self, limit: &Limit) -> Claim<'_> {
+        let trigger = &self.watched.trigger;
+        let namespace: &str = &trigger.id.namespace;
+        let want = self.want.as_ref();
+        Claim {
+            slots: want.and_then(|want| claimed(&trigger.policy, &self.signals, want)),
+            tasks_per_replica: trigger.policy.tasks_per_replica,
+            namespace,
+            namespace_weight: limit.weight_of(namespace),
+            weight: trigger.limit.as_ref().map_or(1.0, |limit| limit.weight),
+            scope: trigger.workers.as_ref().map_or("", |workers| &workers.scope),
+            workers: self.workers.as_deref(),
+            service: self.signals.service.seen().copied(),
+        }
+    }
 }
 
 impl Decider {
@@ -59,17 +80,22 @@ impl Decider {
         let Some((name, _)) = &member.limit else { return };
         let Some(shared) = self.limits.get_mut(name) else { return };
         shared.triggers.remove(id);
-        if shared.triggers.is_empty() {
-            self.limits.remove(name);
+        if !shared.triggers.is_empty() {
+            return;
         }
+        // Nobody is told any more what nobody divides.
+        if let Some(reader) = self.readers.get(&shared.limit.connection.name) {
+            reader.shares.send_modify(|shares| drop(shares.remove(&*shared.limit.scope)));
+        }
+        self.limits.remove(name);
     }
 
     /// What the workers of a trigger reported last, for as long as they would keep it themselves.
-    fn kept(&self, member: &Member, now: Timestamp) -> Option<&Workers> {
+    fn kept(&self, member: &Member, now: Timestamp) -> Option<Arc<Workers>> {
         let Signal::Seen { value, at, .. } = self.places.get(member.workers.as_ref()?)?.workers()? else {
             return None;
         };
-        (now.since(*at) <= self.manner.minute * MINUTES_KEPT).then_some(value.as_ref())
+        (now.since(*at) <= self.manner.minute * MINUTES_KEPT).then(|| Arc::clone(value))
     }
 
     /// Divides a limit anew among all its triggers.
@@ -78,7 +104,7 @@ impl Decider {
         let limit = Arc::clone(&shared.limit);
         let claimants: Vec<Claimant> =
             shared.triggers.iter().filter_map(|id| self.claimant(id, now)).collect();
-        let claims: Vec<Claim<'_>> = claimants.iter().filter_map(|of| self.claim(of, &limit, now)).collect();
+        let claims: Vec<Claim<'_>> = claimants.iter().map(|claimant| claimant.claim(&limit)).collect();
         let seen = self.places.get(&places::key(&limit.connection, limit.plan.as_ref()));
         let Some(seen) = seen.map(Place::limit) else { return };
         let signals = LimitSignals { seen, minute: self.manner.minute };
@@ -88,8 +114,9 @@ impl Decider {
             self.publish(&limit, allowances);
         }
         for (claimant, share) in claimants.iter().zip(shares) {
-            if let Some(member) = self.triggers.get_mut(&claimant.id) {
-                log_change(&claimant.id, member.share.as_deref(), &share);
+            let id = &claimant.watched.trigger.id;
+            if let Some(member) = self.triggers.get_mut(id) {
+                log_change(id, member.share.as_deref(), &share);
                 member.share = Some(Arc::new(share));
             }
         }
@@ -102,23 +129,11 @@ impl Decider {
         let member = self.triggers.get(id)?;
         let signals = self.signals(member, now)?;
         let want = want(&member.watched.trigger.policy, &signals, &member.memory, now);
-        Some(Claimant { id: id.clone(), signals, want })
-    }
-
-    fn claim<'a>(&'a self, claimant: &'a Claimant, limit: &Limit, now: Timestamp) -> Option<Claim<'a>> {
-        let member = self.triggers.get(&claimant.id)?;
-        let trigger = &member.watched.trigger;
-        let namespace: &str = &trigger.id.namespace;
-        let want = claimant.want.as_ref();
-        Some(Claim {
-            slots: want.and_then(|want| claimed(&trigger.policy, &claimant.signals, want)),
-            tasks_per_replica: trigger.policy.tasks_per_replica,
-            namespace,
-            namespace_weight: limit.weight_of(namespace),
-            weight: trigger.limit.as_ref().map_or(1.0, |limit| limit.weight),
-            scope: trigger.workers.as_ref().map_or("", |workers| &workers.scope),
+        Some(Claimant {
+            watched: Arc::clone(&member.watched),
+            signals,
+            want,
             workers: self.kept(member, now),
-            service: claimant.signals.service.seen().copied(),
         })
     }
 

@@ -132,6 +132,11 @@ impl Script {
         self.published.lock().unwrap().get(scope).cloned()
     }
 
+    /// As if workers had never been told anything.
+    pub(crate) fn forget_published(&self) {
+        self.published.lock().unwrap().clear();
+    }
+
     fn show(&self, plan: String, sighting: Result<Sighting, ReadError>) {
         self.silent.lock().unwrap().remove(&plan);
         self.shown.lock().unwrap().insert(plan, sighting);
