@@ -65,7 +65,7 @@ pub fn decide(
     let mut memory = memory.clone();
     memory.promise_missed = want.promise_missed;
     memory.progress.look(signals, reading, &want, now);
-    let shadow = memory.unseen.look(policy, reading, &want, read_at, now);
+    let shadow = memory.unseen.look(policy, reading, &want, memory.last, read_at, now);
     if let unseen::Shadow::Unknown(unknown) = shadow {
         let answer = Answer::Unknown(unknown);
         return (undecided(signals, Some(want), share, answer), memory);

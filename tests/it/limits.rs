@@ -9,9 +9,12 @@ use agent_scaler::engine::minutes::{Minute, Used};
 use agent_scaler::engine::signals::{Reading, Worker, WorkerState, Workers};
 use agent_scaler::scaler::proto::ScaledObjectRef;
 use agent_scaler::telemetry::limits::ShownLimit;
+use agent_scaler::workers::writer::{Beat, Reporter, Settings, Tally};
+use redis::aio::ConnectionManager;
 use serde_json::Value;
 
-use crate::support::harness::{Harness, eventually, queue, scripted};
+use crate::support::harness::{Harness, eventually, queue, scripted, trigger};
+use crate::support::servers::Redis;
 
 const FILE: &str = "
 connections: { script: { type: scripted } }
@@ -173,6 +176,57 @@ async fn a_latency_target_tightens_the_promise_and_says_when_it_is_out_of_reach(
     harness.settles(&short, 100, LimitedBy::Demand).await;
     let why = harness.report(&short).unwrap().decision.to_string();
     assert!(why.contains("latencyTarget is out of reach: 5 % of tasks alone run"), "{why}");
+}
+
+#[tokio::test]
+async fn a_redis_of_the_workers_that_dies_and_forgets_lowers_nothing() {
+    let (queues, mut reports) = (Redis::plain(), Redis::plain());
+    let file = format!(
+        "connections: {{ queues: {{ type: redis, url: \"{}\" }}, reports: {{ type: redis, url: \"{}\" }} }}\n\
+         llmLimits: {{ prod: {{ workersConnection: reports, scope: prod, requestsPerMinute: 60, \
+         usePerTask: {{ requests: 12 }}, publishShares: true }} }}",
+        queues.url(),
+        reports.url()
+    );
+    let harness = Harness::with(&file).await;
+    let keys = [("source", "redis"), ("connection", "queues"), ("listName", "jobs"), ("llmLimit", "prod")];
+    let jobs = trigger("jobs", &[&keys[..], &[("expectedTaskDuration", "60s")]].concat());
+    queues.command(&["RPUSH", "jobs", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    report(&reports, 4).await;
+    // Twelve requests a minute and slot: the limit feeds five.
+    harness.settles(&jobs, 5, LimitedBy::LlmLimit).await;
+
+    reports.kill();
+    queues.command(&["DEL", "jobs"]);
+    harness.clock.advance(Duration::from_secs(60));
+    harness.settles(&jobs, 5, LimitedBy::RunningTasks).await;
+    harness.clock.advance(Duration::from_secs(3_600));
+    harness.settles(&jobs, 5, LimitedBy::RunningTasks).await;
+    assert!(harness.is_active(&jobs).await.unwrap());
+
+    // It is back, and has forgotten everything: the workers have not.
+    reports.restart();
+    harness.settles(&jobs, 5, LimitedBy::UnseenTasks).await;
+    assert!(harness.is_active(&jobs).await.unwrap());
+    report(&reports, 2).await;
+    harness.settles(&jobs, 2, LimitedBy::Demand).await;
+}
+
+/// One beat of a worker that runs so many tasks.
+async fn report(redis: &Redis, running: u32) {
+    let settings = Settings {
+        scope: "jobs".to_owned(),
+        limit: None,
+        worker: "w".to_owned(),
+        minute: Duration::from_secs(60),
+        lease: Duration::from_secs(600),
+    };
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut reporter = Reporter::new(ConnectionManager::new(client).await.unwrap(), settings);
+    let now = reporter.time().await.unwrap();
+    let worker = Worker { slots: 4, running, ..busy(5).alive[0] };
+    let running: Vec<String> = (0..running).map(|task| task.to_string()).collect();
+    reporter.beat(&Beat { worker, running: &running, tally: &Tally::default() }, now).await.unwrap();
 }
 
 /// Two triggers on one limit: what they see is 200 waiting each, and workers that make five requests a slot-minute.

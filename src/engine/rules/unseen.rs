@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::decision::{LimitedBy, Step, Unknown};
+use crate::engine::decision::{LimitedBy, Size, Step, Unknown};
 use crate::engine::policy::{Policy, Workload};
 use crate::engine::signals::Reading;
 use crate::engine::want::Want;
@@ -17,6 +17,8 @@ pub(in crate::engine) struct Unseen {
     /// Since when the queue has been watched without a hole.
     watched_since: Option<Timestamp>,
     last_read: Option<Timestamp>,
+    /// Whether the last reading showed what runs.
+    was_shown: bool,
     /// Recent demands, each larger than all later ones, with the time until which it was wanted.
     peaks: Vec<Peak>,
 }
@@ -48,16 +50,23 @@ impl Unseen {
         policy: &Policy,
         reading: &Reading,
         want: &Want,
+        last: Option<Size>,
         read_at: Timestamp,
         now: Timestamp,
     ) -> Shadow {
         self.bridge_hole(policy, read_at, now);
+        let was_shown = std::mem::replace(&mut self.was_shown, reading.in_flight.is_some());
         let watched_since = *self.watched_since.get_or_insert(now);
         let hold = policy.unseen_for();
         self.peaks.retain(|peak| now.since(peak.wanted_at) <= hold);
         if reading.in_flight.is_some() || policy.workload == Workload::Job {
             self.peaks.clear();
             return Shadow::None;
+        }
+        // What ran a moment ago still does, though nobody shows it any more: workers whose reports were lost will
+        // report again.
+        if let Some(last) = last.filter(|last| was_shown && last.active) {
+            self.peaks = vec![Peak { wanted_at: now, replicas: last.replicas }];
         }
         // A backlog too small to wake anybody leaves nobody behind who could have taken from it.
         let demanded = want.demanded(policy);
@@ -129,6 +138,16 @@ mod tests {
             trigger.at(second).sees(list(0)).wants(40).limited_by(UnseenTasks).active();
         }
         trigger.at(370).sees(list(0)).wants(0).limited_by(Demand).inactive();
+    }
+
+    #[test]
+    fn what_ran_when_reports_were_lost_is_held_until_they_are_back() {
+        let mut trigger = Trigger::with(|policy| policy.expected_task_duration = Some(seconds(300)));
+        trigger.at(0).sees(queue(5, 5)).wants(10);
+        trigger.at(5).sees(list(0)).wants(10).limited_by(UnseenTasks).active();
+        trigger.at(10).sees(list(0)).wants(10).limited_by(UnseenTasks);
+        trigger.at(15).sees(queue(0, 2)).wants(2).limited_by(Demand);
+        trigger.at(20).sees(queue(0, 0)).wants(0).inactive();
     }
 
     #[test]
