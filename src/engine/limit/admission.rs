@@ -16,6 +16,9 @@ const TOO_MANY_PACED: f64 = 0.03;
 /// The same where they do not: a bursty load shows 9 % at a third of the limit, and needs no cap for it.
 const TOO_MANY_UNPACED: f64 = 0.20;
 
+/// Minutes that workers keep.
+const MINUTES_KEPT: u64 = 30;
+
 /// Part of the threshold below which k may grow again.
 const FEW: f64 = 0.25;
 
@@ -73,8 +76,9 @@ pub(super) struct Past<'a> {
 /// k after each complete minute, by its number. `present` is the minute that has not ended.
 pub(super) fn fold(past: &BTreeMap<u64, Past<'_>>, present: u64, manners: Manners) -> BTreeMap<u64, f64> {
     let mut admission = Admission { k: 1.0, too_much: None };
-    let first = past.keys().next().copied().unwrap_or(present);
-    (first..present)
+    // Workers keep no more; minutes further apart are those of two clocks, one of which is wrong.
+    let first = past.keys().copied().find(|number| present.saturating_sub(*number) <= MINUTES_KEPT);
+    (first.unwrap_or(present)..present)
         .map(|number| {
             admission = admission.after(past.get(&number), manners);
             (number, admission.k)
@@ -166,6 +170,14 @@ mod tests {
         let k = folded(&minutes, Manners::Paced);
         assert!((k[&3] - 0.4).abs() < 1e-9, "{k:?}");
         assert!(k[&7] <= 0.48, "near to what was too much it grows carefully: {k:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_years_costs_no_years_of_minutes() {
+        let now = 29_000_000;
+        let minutes = vec![minute(3, 0, 50), minute(now, 0, 50), minute(now + 1, 24, 0)];
+        let k = folded(&minutes, Manners::Paced);
+        assert_eq!(k.keys().copied().collect::<Vec<_>>(), [now, now + 1]);
     }
 
     #[test]

@@ -340,15 +340,12 @@ fn scopes<'a>(claims: &[Claim<'a>]) -> impl Iterator<Item = &'a [Arc<Minute>]> {
     by_scope.into_values().map(|workers| workers.minutes.as_slice())
 }
 
-/// All live workers must say that they pace themselves; where none lives, what the minutes tell.
+/// All live workers must say that they pace themselves. Of workers that are gone nobody knows, and to take a burst's
+/// refusals for a smaller limit would hold up the next one.
 fn manners(claims: &[Claim<'_>]) -> Manners {
-    let workers = || claims.iter().filter_map(|claim| claim.workers);
-    let mut alive = workers().flat_map(|workers| &workers.alive).peekable();
-    let paced = if alive.peek().is_some() {
-        alive.all(|worker| worker.paces)
-    } else {
-        workers().flat_map(|workers| &workers.minutes).any(|minute| minute.throttled.is_some())
-    };
+    let mut alive =
+        claims.iter().filter_map(|claim| claim.workers).flat_map(|workers| &workers.alive).peekable();
+    let paced = alive.peek().is_some() && alive.all(|worker| worker.paces);
     if paced { Manners::Paced } else { Manners::Unpaced }
 }
 

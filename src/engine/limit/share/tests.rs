@@ -145,6 +145,17 @@ fn concurrency_counts_the_part_of_the_time_that_a_slot_calls() {
 }
 
 #[test]
+fn what_bursts_of_workers_that_are_gone_earned_does_not_hold_up_the_next() {
+    let mut workers = pacing(2);
+    let refused = |minute: &Arc<Minute>| Arc::new(Minute { refused: 2, ..minute.as_ref().clone() });
+    workers.minutes = workers.minutes.iter().map(refused).collect();
+    let k = |workers: &Workers| divided(&requests(60.0), &[claim("a", 1.0, Some(9.0), workers)]).1.k;
+    assert!(k(&workers) < 1.0, "pacing workers earn no 9 %");
+    workers.alive.clear();
+    assert_eq!(k(&workers), 1.0);
+}
+
+#[test]
 fn use_by_others_is_taken_off_the_room() {
     let mut workers = pacing(4);
     let with_headers = |minute: &Arc<Minute>| {
