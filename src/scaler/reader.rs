@@ -17,9 +17,6 @@ use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
-/// Pace of the reads that wake an inactive workload: with it, a first task is seen within 300 ms.
-const WAKE_EVERY: Duration = Duration::from_millis(200);
-
 /// Part of the time that reads for waking may take, as a divisor: at most a fifth, however slow a batch is.
 const WAKE_SHARE: u32 = 5;
 
@@ -141,7 +138,7 @@ impl Reader {
         let started = Instant::now();
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
             // Triggers that begin in a pause learn why they must wait; all others know.
-            state.next_wake = started + WAKE_EVERY;
+            state.next_wake = started + self.connection.kind.wake_every;
             return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
         }
         state.pause = None;
@@ -165,10 +162,11 @@ impl Reader {
             Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
             Due::Waking => {}
         }
+        let wake_every = self.connection.kind.wake_every;
         let rest = match due {
-            Due::Waking => (started.elapsed() * WAKE_SHARE).max(WAKE_EVERY),
+            Due::Waking => (started.elapsed() * WAKE_SHARE).max(wake_every),
             // All were looked at, just not for the sake of waking.
-            Due::All => WAKE_EVERY,
+            Due::All => wake_every,
             Due::New => return true,
         };
         state.next_wake = Instant::now() + rest;

@@ -49,6 +49,8 @@ pub struct ConnectionKind {
     pub keys: &'static [Key],
     /// Keys with which KEDA's triggers say where the backend is, and what to write instead.
     pub moved: &'static [(&'static str, &'static str)],
+    /// Pause between two reads that wait for the first task of an inactive workload, which KEDA listens for.
+    pub wake_every: Duration,
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
     /// How workers report through it, if they can.
@@ -123,6 +125,8 @@ pub enum Sighting {
     Workers(Workers),
     /// A limit.
     Limit(LimitSeen),
+    /// Nothing, because each call costs money and the last one is recent: what it saw stands, and grows old.
+    Unchanged,
 }
 
 impl From<Reading> for Sighting {

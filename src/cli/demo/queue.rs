@@ -32,6 +32,7 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
         summary: "this process",
         keys: &[],
         moved: &[],
+        wake_every: Duration::from_millis(200),
         parse: |_| None,
         reports: None,
     },

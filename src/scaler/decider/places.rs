@@ -131,6 +131,7 @@ impl Seen {
                 *self = Self::Queue(seen(reading, at), throughput);
                 true
             }
+            (_, Sighting::Unchanged) => false,
             (_, Sighting::Workers(workers)) => {
                 *self = Self::Workers(seen(Arc::new(workers), at));
                 true

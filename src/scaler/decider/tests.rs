@@ -67,8 +67,15 @@ fn named(tasks: &str) -> Trigger {
     trigger::parse(&server, "acme", tasks, &metadata).unwrap()
 }
 
-const KIND: ConnectionKind =
-    ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None, reports: None };
+const KIND: ConnectionKind = ConnectionKind {
+    name: "here",
+    summary: "",
+    keys: &[],
+    moved: &[],
+    wake_every: Duration::from_millis(200),
+    parse: |_| None,
+    reports: None,
+};
 const TASKS: Key = Key { name: "tasks", need: Need::Required, unit: "tasks", help: "", example: "" };
 static SOURCES: &[Spec] = &[Spec {
     name: "numbers",

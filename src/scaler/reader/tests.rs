@@ -13,6 +13,16 @@ use crate::sources::{ConnectionKind, Endpoint};
 
 const TICK: Duration = Duration::from_secs(5);
 
+const KIND: ConnectionKind = ConnectionKind {
+    name: "here",
+    summary: "",
+    keys: &[],
+    moved: &[],
+    wake_every: Duration::from_millis(200),
+    parse: |_| None,
+    reports: None,
+};
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_login_is_not_repeated_at_the_pace_of_the_reads_that_wake() {
     let logins = observed(&[("a", true)], Duration::from_secs(60), Answer::Refuses).await;
@@ -41,8 +51,6 @@ async fn what_never_answers_costs_one_reading_a_tick() {
 async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
     let asked = Arc::new(AtomicUsize::new(0));
     let backend = Backend { answer, asked: Arc::clone(&asked) };
-    let kind =
-        &ConnectionKind { name: "here", summary: "", keys: &[], moved: &[], parse: |_| None, reports: None };
     let item = |(queue, wakes): &(&str, bool)| Item {
         queue: (*queue).into(),
         plan: Arc::new(Named((*queue).to_owned())),
@@ -51,7 +59,7 @@ async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> us
     let (watchlist, watched) = watch::channel(Watchlist::default());
     let (batches, mut seen) = mpsc::channel(1);
     let reader = Reader {
-        connection: Arc::new(Connection { name: "here".into(), kind, endpoint: Arc::new(backend) }),
+        connection: Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint: Arc::new(backend) }),
         watchlist: watched,
         shares: watch::channel(Shares::default()).1,
         batches,

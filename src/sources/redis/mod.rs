@@ -15,6 +15,8 @@ mod memory;
 mod opening;
 mod stream;
 
+use std::time::Duration;
+
 use crate::sources::{ConnectionKind, Reports, Spec};
 
 /// Tasks in one or several lists.
@@ -53,6 +55,8 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("password", IN_CONNECTION),
         ("databaseIndex", IN_CONNECTION),
     ],
+    // With it a first task is seen within 300 ms.
+    wake_every: Duration::from_millis(200),
     parse: endpoint::parse,
     reports: Some(Reports { workers: layout::workers, limit: layout::limit }),
 };

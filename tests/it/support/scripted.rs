@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_scaler::engine::limit::LimitSeen;
 use agent_scaler::engine::signals::{Reading, Workers};
@@ -37,6 +38,7 @@ pub(crate) const KIND: ConnectionKind = ConnectionKind {
     summary: "a test",
     keys: &[],
     moved: &[],
+    wake_every: Duration::from_millis(200),
     parse: |_| Some(Arc::new(Stage(Arc::default()))),
     reports: Some(Reports {
         workers: |scope, _| Arc::new(Reported { what: "workers of", scope: scope.to_owned() }),
