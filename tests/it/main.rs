@@ -11,6 +11,7 @@ mod checks;
 mod configuration;
 mod demo;
 mod documents;
+mod isolation;
 mod keda;
 mod limited_by;
 mod limits;
