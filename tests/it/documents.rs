@@ -7,19 +7,25 @@ use agent_scaler::engine::decision::LimitedBy;
 
 use crate::support::tree::{files, root};
 
-/// The commands whose output stands in the README between a comment that names them and an end.
+/// The commands whose output stands in documents between a comment that names them and an end: all of it in one
+/// document, the first table in another.
 const TABLES: [&str; 2] = ["agent-scaler keys --markdown", "agent-scaler keys --server --markdown"];
 
+/// What the comment says before a command of which only the first table stands there.
+const FIRST: &str = "first of ";
+
 #[test]
-fn the_tables_of_the_readme_are_those_that_the_program_prints() {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
-    let fresh = TABLES.iter().fold(readme.clone(), |text, command| with_table(&text, command));
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(path, fresh).unwrap();
-        return;
+fn the_tables_of_keys_are_those_that_the_program_prints() {
+    for (document, part) in [("docs/keys.md", ""), ("README.md", FIRST)] {
+        let path = root().join(document);
+        let text = fs::read_to_string(&path).unwrap();
+        let fresh = TABLES.iter().fold(text.clone(), |text, command| with_table(&text, part, command));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(path, fresh).unwrap();
+            continue;
+        }
+        assert!(text == fresh, "{document} has old tables: run `UPDATE=1 cargo test --test it documents`");
     }
-    assert!(readme == fresh, "the README's tables are old: run `UPDATE=1 cargo test --test it documents`");
 }
 
 #[test]
@@ -47,13 +53,17 @@ fn every_test_that_the_architecture_names_exists() {
     }
 }
 
-fn with_table(text: &str, command: &str) -> String {
-    let marker = format!("<!-- {command} -->\n");
+fn with_table(text: &str, part: &str, command: &str) -> String {
+    let marker = format!("<!-- {part}{command} -->\n");
     let (before, rest) = text.split_once(&marker).unwrap();
     let (_, after) = rest.split_once("<!-- end -->").unwrap();
     let output =
         Command::new(env!("CARGO_BIN_EXE_agent-scaler")).args(command.split(' ').skip(1)).output().unwrap();
-    let table = String::from_utf8(output.stdout).unwrap();
+    let mut table = String::from_utf8(output.stdout).unwrap();
+    if part == FIRST {
+        let next = table.find("\n\n**").unwrap();
+        table.truncate(next + 1);
+    }
     format!("{before}{marker}{table}<!-- end -->{after}")
 }
 

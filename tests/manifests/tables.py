@@ -1,4 +1,4 @@
-"""The two kinds of tables: the keys in README.md, which are read, and the chart's values, which are written."""
+"""The two kinds of tables: the keys in docs/keys.md, which are read, and the chart's values, which are written."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ START, END = "<!-- values.schema.json and values.yaml; run.sh --table writes it 
 
 
 def keys(title: str) -> set[str]:
-    """The keys in the tables of README.md whose titles begin so. A Rust test holds them to the program's own."""
+    """The keys in the tables of docs/keys.md whose titles begin so. A Rust test holds them to the program's own."""
     found, inside = set(), False
-    for line in (ROOT / "README.md").read_text().splitlines():
+    for line in (ROOT / "docs/keys.md").read_text().splitlines():
         if line.startswith("**"):
             inside = line.startswith(f"**{title}")
         elif inside and line.startswith("| `"):
@@ -24,7 +24,7 @@ def keys(title: str) -> set[str]:
         elif line.startswith("<!--"):
             inside = False
     if not found:
-        raise LookupError(f"README.md has no table {title!r}")
+        raise LookupError(f"docs/keys.md has no table {title!r}")
     return found
 
 
@@ -100,4 +100,4 @@ def drifted_keys() -> Iterator[tuple[str, str | None]]:
                          ("Top of the server's file", set(tops) & {"adminToken", "tick", "maxTriggers",
                                                                    "maxConnectionAge"} | others)):
         differ = ", ".join(sorted(known ^ keys(title)))
-        yield f"values.schema.json ↔ README.md {title}", f"only one of them has {differ}" if differ else None
+        yield f"values.schema.json ↔ docs/keys.md {title}", f"only one of them has {differ}" if differ else None
