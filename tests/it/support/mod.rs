@@ -3,6 +3,7 @@
 pub(crate) mod examples;
 pub(crate) mod harness;
 pub(crate) mod keda_client;
+pub(crate) mod moto;
 pub(crate) mod proxy;
 pub(crate) mod scripted;
 pub(crate) mod servers;

@@ -1,0 +1,3 @@
+//! SQS queues, on moto and on ElasticMQ.
+
+mod moto;
