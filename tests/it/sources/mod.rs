@@ -1,4 +1,6 @@
 //! Each source against its real server, and against faults on the way to it.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod redis;
 mod sqs;

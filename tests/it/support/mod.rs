@@ -2,6 +2,8 @@
 
 pub(crate) mod examples;
 pub(crate) mod harness;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod keda_client;
 pub(crate) mod moto;
 pub(crate) mod proxy;

@@ -163,7 +163,7 @@ fn write_configuration(options: Options, port: u16, tls_port: u16, directory: &T
 }
 
 /// Writes an authority's certificate, and certificates with keys for a server and a client.
-fn write_certificates(directory: &TempDir) {
+pub(crate) fn write_certificates(directory: &TempDir) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
