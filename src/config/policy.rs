@@ -7,7 +7,8 @@ use crate::config::keys;
 use crate::engine::policy::{BadRange, Policy, ReplicaRange, Workload};
 use crate::fields::{Fields, Positive, PositiveSpan, Span};
 
-/// Reads what is wanted; a reading is fresh for three of the server's ticks.
+/// Reads what is wanted; a reading is fresh for three of the server's ticks, and for as long on top as its
+/// connection may pause.
 pub(super) fn parse(fields: &mut Fields<'_>, tick: Duration) -> Option<Policy> {
     let workload: Option<WorkloadName> = fields.read(&keys::WORKLOAD);
     let tasks_per_replica: Option<Positive> = fields.read(&keys::TASKS_PER_REPLICA);

@@ -114,6 +114,8 @@ pub fn parse(
         return Err(unexplained().into());
     };
     let connection = connect(server, source, &connection)?;
+    // A queue that is left out on purpose must not look like one that cannot be read.
+    let policy = Policy { fresh_for: policy.fresh_for + connection.endpoint.longest_pause(), ..policy };
     let (workers, limit) = asked.find(server, source, plan.as_ref())?;
     server.tenants.permit(namespace, &connection.name, &plan.names())?;
     if let Some(WorkersAt { connection, plan, .. }) = &workers {

@@ -26,7 +26,8 @@ pub struct Policy {
     pub drain_time: Duration,
     /// Backlog above which an empty workload wakes.
     pub activation_backlog: u64,
-    /// Age up to which a reading of the queue is fresh: three ticks.
+    /// Age up to which a reading of the queue is fresh: three ticks, and the longest pause that its connection
+    /// makes for an idle queue.
     pub fresh_for: Duration,
 }
 

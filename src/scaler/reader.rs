@@ -81,6 +81,14 @@ struct State {
     next_wake: Instant,
 }
 
+impl State {
+    /// Whether a queue that was read before may be left out for once. It grows old meanwhile.
+    fn rests(&self, item: &Item) -> bool {
+        let client = self.client.as_ref();
+        self.known.contains(&item.queue) && client.is_some_and(|client| client.rests(item.plan.as_ref()))
+    }
+}
+
 /// A rest for a backend that failed.
 struct Pause {
     /// When the next attempt may be made.
@@ -134,11 +142,11 @@ impl Reader {
             Due::New => Arc::clone(&self.watchlist.borrow_and_update()),
             Due::All | Due::Waking => Arc::clone(&self.watchlist.borrow()),
         };
-        let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, &state.known)).collect();
+        let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, state)).collect();
         let started = Instant::now();
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
             // Triggers that begin in a pause learn why they must wait; all others know.
-            state.next_wake = started + self.connection.kind.wake_every;
+            state.next_wake = started + self.connection.wake_every();
             return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
         }
         state.pause = None;
@@ -162,7 +170,7 @@ impl Reader {
             Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
             Due::Waking => {}
         }
-        let wake_every = self.connection.kind.wake_every;
+        let wake_every = self.connection.wake_every();
         let rest = match due {
             Due::Waking => (started.elapsed() * WAKE_SHARE).max(wake_every),
             // All were looked at, just not for the sake of waking.
@@ -277,7 +285,7 @@ impl Reader {
 
 /// Why a batch is read.
 enum Due {
-    /// The tick: every queue.
+    /// The tick: every queue but those that rest.
     All,
     /// The watchlist changed: queues that were never read.
     New,
@@ -286,10 +294,10 @@ enum Due {
 }
 
 impl Due {
-    fn takes(&self, item: &Item, known: &BTreeSet<Arc<str>>) -> bool {
+    fn takes(&self, item: &Item, state: &State) -> bool {
         match self {
-            Self::All => true,
-            Self::New => !known.contains(&item.queue),
+            Self::All => !state.rests(item),
+            Self::New => !state.known.contains(&item.queue),
             Self::Waking => item.wakes,
         }
     }

@@ -6,6 +6,7 @@
 pub mod named;
 
 mod redis;
+mod sqs;
 
 use std::any::Any;
 use std::fmt;
@@ -19,7 +20,7 @@ use crate::engine::signals::{Reading, Workers};
 use crate::fields::{Fields, Key};
 
 /// Every source in this build, in the order in which `agent-scaler keys` lists them.
-pub const ALL: &[Spec] = &[redis::LIST, redis::STREAMS];
+pub const ALL: &[Spec] = &[redis::LIST, redis::STREAMS, sqs::QUEUE];
 
 /// A kind of queue.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,22 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
 
     /// What a read sends, in the backend's own words, for `plan --verbose`.
     fn commands(&self) -> Vec<String>;
+
+    /// What a read costs, where the backend has its calls paid.
+    fn price(&self) -> Option<Price> {
+        None
+    }
+}
+
+/// What one read of a plan costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Calls of one read.
+    pub calls: u32,
+    /// US dollars for a million reads, before any discount.
+    pub dollars_per_million: f64,
+    /// The year whose price list that is.
+    pub as_of: u16,
 }
 
 /// A backend to connect to: parsed and valid, and not connected.
@@ -95,6 +112,16 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the backend cannot be reached or refuses.
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError>;
+
+    /// Longest time between two reads of a queue where nothing happens; zero where every tick reads it.
+    fn longest_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Pause between two reads for waking, where the connection has its own; otherwise its kind's holds.
+    fn wake_every(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// One open connection.
@@ -105,6 +132,13 @@ pub trait Client: Send {
     /// The caller sees to the deadline and drops the client after it, or after an error that
     /// [loses the connection](ReadError::loses_connection).
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>>;
+
+    /// Whether the tick may leave `plan` out, because its calls cost money and the last of them found it idle
+    /// a short while ago. What is new or waited for is read all the same.
+    fn rests(&self, plan: &dyn Plan) -> bool {
+        let _ = plan;
+        false
+    }
 
     /// Tells workers what they may use, where the backend can carry that.
     ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value as Node};
 
@@ -30,6 +31,11 @@ pub(in crate::config) struct NoReports {
 }
 
 impl Connection {
+    /// Pause between two reads that wait for the first task of an inactive workload.
+    pub fn wake_every(&self) -> Duration {
+        self.endpoint.wake_every().unwrap_or(self.kind.wake_every)
+    }
+
     /// How workers report through it, where the kinds of `sources` are known.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ impl Place {
     pub(super) fn take(&mut self, at: Timestamp, result: Result<Sighting, ReadError>) -> bool {
         self.is_answered = true;
         match result {
+            // Why the read before it failed is still true.
+            Ok(Sighting::Unchanged) => false,
             Ok(sighting) => {
                 self.error = None;
                 self.seen.take(at, sighting)

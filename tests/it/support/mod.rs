@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod answerer;
 pub(crate) mod examples;
 pub(crate) mod harness;
 #[cfg(feature = "kafka")]

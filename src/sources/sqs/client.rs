@@ -1,0 +1,172 @@
+//! The calls of one batch: one for each queue, some at a time.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use super::call;
+use super::counts::Counts;
+use super::endpoint::Access;
+use super::fault::{Fault, Place};
+use super::identity::{self, Session};
+use super::memory::Memory;
+use super::queue::{Queue, Queues};
+use crate::engine::signals::Reading;
+use crate::sources::{Client, Plan, ReadError, Sighting};
+
+/// Most calls at a time: a thousand queues take about two seconds at 30 ms a call.
+const AT_A_TIME: usize = 16;
+
+/// A client of SQS in one region.
+pub(super) struct SqsClient {
+    access: Arc<Access>,
+    session: Session,
+    /// Whether AWS refused the credentials: the next read looks for others.
+    is_refused: bool,
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// What the calls of one batch said.
+type Answers = BTreeMap<Queue, Result<Counts, Fault>>;
+
+#[async_trait]
+impl Client for SqsClient {
+    async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
+        let address = self.access.address();
+        if self.is_refused {
+            match identity::open(&self.access).await {
+                Ok(session) => (self.session, self.is_refused) = (session, false),
+                Err(fault) => return vec![Err(fault.at(&address)); plans.len()],
+            }
+        }
+        let now = Instant::now();
+        let asked: Vec<Result<&Queues, Fault>> = plans.iter().map(|plan| self.may_ask(plan, now)).collect();
+        let queues: BTreeSet<Queue> =
+            asked.iter().flatten().flat_map(|queues| &queues.queues).cloned().collect();
+        let answers = self.ask(queues).await;
+        self.is_refused = answers.values().any(|answer| matches!(answer, Err(Fault::Nobody(_))));
+        let mut memory = lock(&self.memory);
+        memory.forget(now);
+        let readings = asked.into_iter().map(|queues| take(&mut memory, queues?, &answers, now));
+        readings.map(|reading| reading.map(Sighting::from).map_err(|fault| fault.at(&address))).collect()
+    }
+
+    fn rests(&self, plan: &dyn Plan) -> bool {
+        let queues = (plan as &dyn Any).downcast_ref::<Queues>();
+        queues.is_some_and(|queues| lock(&self.memory).rests(queues, Instant::now()))
+    }
+}
+
+impl SqsClient {
+    /// A client with credentials that were found.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub(super) async fn open(access: Arc<Access>, memory: Arc<Mutex<Memory>>) -> Result<Self, Fault> {
+        let session = identity::open(&access).await?;
+        Ok(Self { access, session, is_refused: false, memory })
+    }
+
+    /// The queues of a plan, if we may ask for them.
+    fn may_ask<'a>(&self, plan: &'a Arc<dyn Plan>, now: Instant) -> Result<&'a Queues, Fault> {
+        let queues = (plan.as_ref() as &dyn Any)
+            .downcast_ref::<Queues>()
+            .ok_or_else(|| Fault::Unexpected("the queue is none of SQS".to_owned()))?;
+        if let Some(fault) = lock(&self.memory).throttled(queues, now) {
+            return Err(fault);
+        }
+        queues.queues.iter().try_for_each(|queue| self.is_ours(queue))?;
+        Ok(queues)
+    }
+
+    /// Whether the connection may be used for this queue. Tenants are let in by the names of queues, and the
+    /// account in a URL is the user's to write: a name must not open the queue of that name in every account.
+    fn is_ours(&self, queue: &Queue) -> Result<(), Fault> {
+        let Some(place) = &queue.place else { return Ok(()) };
+        let Access { region, url, accounts, .. } = &*self.access;
+        if let Some(other) = place.region.as_ref().filter(|other| *other != region && url.is_none()) {
+            return Err(Fault::Unexpected(format!(
+                "the URL of `{}` is of the region {other}: name a connection to that region",
+                queue.name
+            )));
+        }
+        let account = &place.account;
+        let known = if accounts.is_empty() { self.session.account.as_slice() } else { accounts };
+        if known.contains(account) {
+            return Ok(());
+        }
+        let why = if known.is_empty() {
+            "the credentials do not tell which account is theirs".to_owned()
+        } else {
+            format!("the connection is for {}", known.join(", "))
+        };
+        Err(Fault::Denied(format!(
+            "the URL of `{}` is of the account {account}, and {why}: name the queue without its URL, or add the \
+             account to the connection's `accounts`",
+            queue.name
+        )))
+    }
+
+    /// The account of a queue, if that is known. One that is named without any is of the account of whoever asks.
+    fn account_of<'a>(&'a self, queue: &'a Queue) -> Option<&'a str> {
+        let named = queue.place.as_ref().map(|place| &place.account);
+        let own = named.or(self.session.account.as_ref());
+        // Credentials that do not tell are taken for those of the one account that the connection is for.
+        let only = self.access.accounts.first().filter(|_| self.access.accounts.len() == 1);
+        own.or(only).map(String::as_str)
+    }
+
+    /// What a call names a queue by: its whole URL where that is known, otherwise the name, which AWS takes too.
+    fn url_of(&self, queue: &Queue, account: Option<&str>) -> String {
+        match (&queue.place, self.access.origin(), account) {
+            (None, Some(origin), Some(account)) => format!("{origin}/{account}/{}", queue.name),
+            (Some(_), ..) | (None, ..) => queue.url(),
+        }
+    }
+
+    async fn ask(&self, queues: BTreeSet<Queue>) -> Answers {
+        let calls = queues.into_iter().map(|queue| async move {
+            let account = self.account_of(&queue);
+            let place = Place { name: &queue.name, region: &self.access.region, account };
+            let counts = call::count(&self.session.client, self.url_of(&queue, account), &place).await;
+            (queue, counts)
+        });
+        let mut answers: Answers = stream::iter(calls).buffer_unordered(AT_A_TIME).collect().await;
+        // A connection on which others are answered is not lost.
+        if answers.values().any(Result::is_ok) {
+            for (queue, answer) in &mut answers {
+                if matches!(answer, Err(Fault::Late)) {
+                    let message = format!("there was no answer in time about `{}`", queue.name);
+                    *answer = Err(Fault::Unexpected(message));
+                }
+            }
+        }
+        answers
+    }
+}
+
+/// What the answers say of one plan.
+fn take(memory: &mut Memory, queues: &Queues, answers: &Answers, now: Instant) -> Result<Reading, Fault> {
+    let counts: Result<Vec<Counts>, Fault> = queues
+        .queues
+        .iter()
+        .map(|queue| {
+            answers.get(queue).cloned().unwrap_or_else(|| Err(Fault::nonsense(&queue.name, "any attribute")))
+        })
+        .collect();
+    match counts {
+        Ok(counts) => Ok(memory.take(queues, &counts, now)),
+        Err(fault) => {
+            memory.fail(queues, &fault, now);
+            Err(fault)
+        }
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,318 @@
+//! A region of AWS, and who we are there.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use url::Url;
+
+use super::client::SqsClient;
+use super::memory::{LONGEST_PAUSE, Memory};
+use super::queue::is_account;
+use crate::fields::{Fields, Key, Names, Need, Span};
+use crate::secret::Secret;
+use crate::sources::{Client, Endpoint, ReadError};
+
+/// The keys of a connection.
+pub(super) const KEYS: &[Key] = &[
+    REGION,
+    ENDPOINT,
+    ROLE_ARN,
+    EXTERNAL_ID,
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    ACCOUNTS,
+    WAKE_EVERY,
+];
+
+const REGION: Key = Key {
+    name: "region",
+    need: Need::Required,
+    unit: "name",
+    help: "region of the queues; that of the environment is not looked at",
+    example: "eu-west-1",
+};
+
+const ENDPOINT: Key = Key {
+    name: "endpoint",
+    need: Need::Optional,
+    unit: "URL",
+    help: "address to ask instead of AWS's own, e.g. of a VPC endpoint",
+    example: "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com",
+};
+
+const ROLE_ARN: Key = Key {
+    name: "roleArn",
+    need: Need::Optional,
+    unit: "ARN",
+    help: "role to take, e.g. of another account; triggers cannot name one",
+    example: "arn:aws:iam::123456789012:role/queue-reader",
+};
+
+const EXTERNAL_ID: Key = Key {
+    name: "externalId",
+    need: Need::Optional,
+    unit: "text",
+    help: "external id that the role asks for; needs `roleArn`",
+    example: "agent-scaler",
+};
+
+const ACCESS_KEY_ID: Key = Key {
+    name: "accessKeyId",
+    need: Need::Optional,
+    unit: "secret",
+    help: "reference to the id of a key; without it the environment, a profile, IRSA, Pod Identity or the instance",
+    example: "{ file: /secrets/aws/id }",
+};
+
+const SECRET_ACCESS_KEY: Key = Key {
+    name: "secretAccessKey",
+    need: Need::Optional,
+    unit: "secret",
+    help: "reference to the key; files are read anew for each call; needs `accessKeyId`",
+    example: "{ file: /secrets/aws/key }",
+};
+
+const SESSION_TOKEN: Key = Key {
+    name: "sessionToken",
+    need: Need::Optional,
+    unit: "secret",
+    help: "reference to the token of a temporary key; needs `accessKeyId`",
+    example: "{ file: /secrets/aws/token }",
+};
+
+const ACCOUNTS: Key = Key {
+    name: "accounts",
+    need: Need::Optional,
+    unit: "accounts",
+    help: "accounts whose queues triggers may name by URL, separated by commas; without it that of the credentials",
+    example: "123456789012",
+};
+
+const WAKE_EVERY: Key = Key {
+    name: "wakeEvery",
+    need: Need::Default("1s"),
+    unit: "duration",
+    help: "pause between reads that wait for a first task (external-push), 200ms to 30s: each is a paid call",
+    example: "1s",
+};
+
+/// A connection: whom it asks, how fast, and what it remembers.
+#[derive(Debug)]
+struct SqsEndpoint {
+    access: Arc<Access>,
+    wake_every: Duration,
+    /// Outlives a client, because a zero after an outage is as young as one before it.
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// One region, as one identity.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) region: String,
+    /// `None` is AWS's own.
+    pub(super) url: Option<String>,
+    /// `None` is what the environment offers.
+    pub(super) keys: Option<Keys>,
+    pub(super) role: Option<Role>,
+    /// Accounts whose queues may be named by URL; empty is the account of the credentials.
+    pub(super) accounts: Vec<String>,
+}
+
+/// A key of a user, or a temporary one with a token.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) id: Secret,
+    pub(super) secret: Secret,
+    pub(super) token: Option<Secret>,
+}
+
+/// A role to take.
+#[derive(Clone, Debug)]
+pub(super) struct Role {
+    pub(super) arn: String,
+    pub(super) external_id: Option<String>,
+}
+
+/// Parses the keys of a connection.
+pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
+    let region: Option<RegionName> = fields.read(&REGION);
+    let url: Option<Option<Address>> = optional(&ENDPOINT, fields);
+    let role = parse_role(fields);
+    let keys = parse_keys(fields);
+    let accounts: Option<Option<Accounts>> = optional(&ACCOUNTS, fields);
+    let wake_every: Option<WakeEvery> = fields.read(&WAKE_EVERY);
+    let access = Access {
+        region: region?.0,
+        url: url?.map(|Address(url)| url),
+        keys: keys?,
+        role: role?,
+        accounts: accounts?.map(|Accounts(accounts)| accounts).unwrap_or_default(),
+    };
+    let WakeEvery(wake_every) = wake_every?;
+    Some(Arc::new(SqsEndpoint { access: Arc::new(access), wake_every, memory: Arc::default() }))
+}
+
+fn parse_role(fields: &mut Fields<'_>) -> Option<Option<Role>> {
+    let arn: Option<Option<RoleArn>> = optional(&ROLE_ARN, fields);
+    let external_id: Option<Option<String>> = optional(&EXTERNAL_ID, fields);
+    match (arn?, external_id?) {
+        (Some(RoleArn(arn)), external_id) => Some(Some(Role { arn, external_id })),
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            fields.problem(&EXTERNAL_ID, "needs `roleArn`");
+            None
+        }
+    }
+}
+
+fn parse_keys(fields: &mut Fields<'_>) -> Option<Option<Keys>> {
+    let id = fields.secret(&ACCESS_KEY_ID);
+    let secret = fields.secret(&SECRET_ACCESS_KEY);
+    let token = fields.secret(&SESSION_TOKEN);
+    let given = [(&ACCESS_KEY_ID, &id), (&SECRET_ACCESS_KEY, &secret), (&SESSION_TOKEN, &token)];
+    if given.iter().any(|(key, secret)| secret.is_none() && fields.has(key)) {
+        return None;
+    }
+    match (id, secret, token) {
+        (Some(id), Some(secret), token) => Some(Some(Keys { id, secret, token })),
+        (None, None, None) => Some(None),
+        (Some(_), None, _) => {
+            fields.problem(&ACCESS_KEY_ID, "needs `secretAccessKey`");
+            None
+        }
+        (None, Some(_), _) => {
+            fields.problem(&SECRET_ACCESS_KEY, "needs `accessKeyId`");
+            None
+        }
+        (None, None, Some(_)) => {
+            fields.problem(&SESSION_TOKEN, "needs `accessKeyId`");
+            None
+        }
+    }
+}
+
+/// The value of an optional key, if there is one; `None` if it is bad.
+fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let value = fields.read(key);
+    (value.is_some() || !fields.has(key)).then_some(value)
+}
+
+/// A region; it becomes part of a host's name.
+struct RegionName(String);
+
+impl FromStr for RegionName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_region = (1..=63).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        is_region.then(|| Self(text.to_owned())).ok_or("not the name of a region")
+    }
+}
+
+/// Where to ask instead of AWS.
+struct Address(String);
+
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| "not a URL")?;
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() || !is_bare {
+            return Err("must be `https://` or `http://`, a host and nothing that is secret");
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+struct RoleArn(String);
+
+impl FromStr for RoleArn {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let is_role = matches!(parts[..], ["arn", _, "iam", "", account, role]
+            if is_account(account) && role.strip_prefix("role/").is_some_and(|name| !name.is_empty()));
+        is_role.then(|| Self(text.to_owned())).ok_or("not the ARN of a role")
+    }
+}
+
+struct Accounts(Vec<String>);
+
+impl FromStr for Accounts {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Names(accounts) = text.parse()?;
+        if accounts.iter().all(|account| is_account(account)) {
+            Ok(Self(accounts))
+        } else {
+            Err("an account has 12 digits")
+        }
+    }
+}
+
+struct WakeEvery(Duration);
+
+impl FromStr for WakeEvery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Span(pause) = text.parse()?;
+        let range = Duration::from_millis(200)..=LONGEST_PAUSE;
+        if range.contains(&pause) { Ok(Self(pause)) } else { Err("must be within 200ms to 30s".to_owned()) }
+    }
+}
+
+impl Access {
+    /// Who is asked, without credentials.
+    pub(super) fn address(&self) -> String {
+        let Self { region, url, .. } = self;
+        url.clone().unwrap_or_else(|| format!("SQS in {region}"))
+    }
+
+    /// How the URLs of its queues begin, where that is known: an address of AWS that is not the usual one serves
+    /// the same queues.
+    pub(super) fn origin(&self) -> Option<String> {
+        let Self { region, url, .. } = self;
+        let foreign = url.as_ref().filter(|url| !url.contains(".amazonaws.com"));
+        if foreign.is_some() {
+            return foreign.cloned();
+        }
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        // AWS's closed regions have domains of their own.
+        (!region.contains("-iso")).then(|| format!("https://sqs.{region}.amazonaws.com{suffix}"))
+    }
+}
+
+#[async_trait]
+impl Endpoint for SqsEndpoint {
+    fn address(&self) -> String {
+        self.access.address()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        let client = SqsClient::open(Arc::clone(&self.access), Arc::clone(&self.memory)).await;
+        Ok(Box::new(client.map_err(|fault| fault.at(&self.address()))?))
+    }
+
+    fn longest_pause(&self) -> Duration {
+        LONGEST_PAUSE
+    }
+
+    fn wake_every(&self) -> Option<Duration> {
+        Some(self.wake_every)
+    }
+}
