@@ -56,11 +56,22 @@ impl Walk {
             Node::Number(number) => Some(Value::Text(number.to_string())),
             Node::String(text) => Some(Value::Text(text)),
             Node::Object(reference) => self.secret(&reference, path).map(Value::Secret),
-            Node::Array(_) => {
-                self.problem(path, "must be one value, not a list", None);
-                None
-            }
+            Node::Array(items) => self.list(&items, path),
         }
+    }
+
+    /// Several texts or numbers, which a key that takes several reads with commas between them.
+    fn list(&mut self, items: &[Node], path: &str) -> Option<Value> {
+        let text = |item: &Node| match item {
+            Node::String(text) => Some(text.clone()),
+            Node::Number(number) => Some(number.to_string()),
+            Node::Null | Node::Bool(_) | Node::Object(_) | Node::Array(_) => None,
+        };
+        let texts: Option<Vec<String>> = items.iter().map(text).collect();
+        if texts.is_none() {
+            self.problem(path, "must be one value, or a list of texts", None);
+        }
+        texts.map(|texts| Value::Text(texts.join(",")))
     }
 
     /// `{ env: NAME }` or `{ file: PATH }`.

@@ -5,6 +5,8 @@
 
 pub mod named;
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod redis;
 mod sqs;
 
@@ -20,7 +22,13 @@ use crate::engine::signals::{Reading, Workers};
 use crate::fields::{Fields, Key};
 
 /// Every source in this build, in the order in which `agent-scaler keys` lists them.
-pub const ALL: &[Spec] = &[redis::LIST, redis::STREAMS, sqs::QUEUE];
+pub const ALL: &[Spec] = &[
+    redis::LIST,
+    redis::STREAMS,
+    #[cfg(feature = "kafka")]
+    kafka::SPEC,
+    sqs::QUEUE,
+];
 
 /// A kind of queue.
 #[derive(Clone, Copy, Debug)]

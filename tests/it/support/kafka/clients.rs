@@ -94,6 +94,19 @@ impl Kafka {
         producer.flush(PATIENCE).unwrap();
     }
 
+    /// Writes `count` records in a transaction that stays open as long as its producer, which is returned.
+    pub(crate) fn send_in_transaction(&self, topic: &str, partition: i32, count: usize) -> BaseProducer {
+        let producer: BaseProducer = self.config().set("transactional.id", topic).create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        for _ in 0..count {
+            let record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(partition).payload("task");
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+        producer
+    }
+
     /// Commits for `group` that it is done with all records before the given offset of each partition.
     pub(crate) fn commit(&self, group: &str, topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) {
         let mut list = TopicPartitionList::new();

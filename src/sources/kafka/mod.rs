@@ -1,0 +1,70 @@
+//! Kafka: the lag of a consumer group, read with two requests a broker however many partitions there are.
+//!
+//! Every call of Kafka's client library blocks, so questions are asked on threads that may ([`handle`]). One handle
+//! asks for topics and the ends of partitions, and one for each group what it has committed: the library takes the
+//! group from a client's configuration. What the offsets mean is in [`lag`], without any input or output.
+
+mod client;
+mod endpoint;
+mod fault;
+mod groups;
+mod handle;
+mod heard;
+mod lag;
+mod login;
+mod memory;
+mod offsets;
+mod opening;
+mod queue;
+mod round;
+mod starts;
+mod token;
+mod topics;
+
+use std::time::Duration;
+
+use crate::sources::{ConnectionKind, Spec};
+
+/// Records of topics, taken by a consumer group.
+pub(super) const SPEC: Spec = Spec {
+    name: "kafka",
+    summary: "tasks in Kafka topics, taken by a consumer group",
+    keys: queue::KEYS,
+    moved: queue::MOVED,
+    parse: queue::parse,
+    connection: &CONNECTION,
+};
+
+/// What to write instead of a key that says where Kafka is and who asks.
+const IN_CONNECTION: &str = "name a `connection`: the server's file holds its address and credentials";
+
+/// One Kafka cluster.
+const CONNECTION: ConnectionKind = ConnectionKind {
+    name: "kafka",
+    summary: "a Kafka cluster, version 2.1 or later",
+    keys: endpoint::KEYS,
+    moved: &[
+        ("bootstrapServers", IN_CONNECTION),
+        ("sasl", IN_CONNECTION),
+        ("saslTokenProvider", IN_CONNECTION),
+        ("username", IN_CONNECTION),
+        ("password", IN_CONNECTION),
+        ("scopes", IN_CONNECTION),
+        ("oauthTokenEndpointUri", IN_CONNECTION),
+        ("oauthExtensions", IN_CONNECTION),
+        ("tls", IN_CONNECTION),
+        ("ca", IN_CONNECTION),
+        ("cert", IN_CONNECTION),
+        ("key", IN_CONNECTION),
+        ("keyPassword", IN_CONNECTION),
+        ("awsRegion", "not supported: IAM of MSK; give the connection SCRAM, or a `tokenEndpoint`"),
+        ("keytab", "not supported: Kerberos; give the connection another `mechanism`"),
+        ("realm", "not supported: Kerberos; give the connection another `mechanism`"),
+        ("kerberosConfig", "not supported: Kerberos; give the connection another `mechanism`"),
+        ("kerberosServiceName", "not supported: Kerberos; give the connection another `mechanism`"),
+    ],
+    // A read is two requests a broker, and a first task is seen within a second.
+    wake_every: Duration::from_millis(500),
+    parse: endpoint::parse,
+    reports: None,
+};

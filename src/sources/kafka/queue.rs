@@ -1,0 +1,383 @@
+//! What a trigger says of its topics and their group.
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
+use crate::sources::Plan;
+
+/// The trigger keys of a group.
+pub(super) const KEYS: &[Key] = &[
+    TOPIC,
+    CONSUMER_GROUP,
+    PARTITION_LIMITATION,
+    OFFSET_RESET_POLICY,
+    SCALE_TO_ZERO_ON_INVALID_OFFSET,
+    ISOLATION_LEVEL,
+    ALLOW_IDLE_CONSUMERS,
+    LIMIT_TO_PARTITIONS_WITH_LAG,
+    EXCLUDE_PERSISTENT_LAG,
+    PERSISTENT_AFTER,
+];
+
+/// Keys of KEDA's `kafka` and `apache-kafka` scalers.
+pub(super) const MOVED: &[(&str, &str)] = &[
+    ("lagThreshold", "`tasksPerReplica`: tasks that one replica runs at a time"),
+    ("activationLagThreshold", "`activationBacklog`"),
+    ("group", "`consumerGroup`"),
+    ("version", "nothing: client and broker agree on a version by themselves"),
+    ("fullMetadata", "nothing: only what is needed is asked for"),
+    (
+        "ensureEvenDistributionOfPartitions",
+        "not supported: replicas are sized by what they run, and partitions may lie on them unevenly",
+    ),
+];
+
+const TOPIC: Key = Key {
+    name: "topic",
+    need: Need::Optional,
+    unit: "names",
+    help: "topics that hold the tasks, separated by commas; without it all that the group has committed to",
+    example: "tasks",
+};
+
+const CONSUMER_GROUP: Key = Key {
+    name: "consumerGroup",
+    need: Need::Required,
+    unit: "name",
+    help: "consumer group of the workers",
+    example: "workers",
+};
+
+const PARTITION_LIMITATION: Key = Key {
+    name: "partitionLimitation",
+    need: Need::Optional,
+    unit: "numbers",
+    help: "the partitions that count, in each topic; without it all of them",
+    example: "1,2,5-9",
+};
+
+const OFFSET_RESET_POLICY: Key = Key {
+    name: "offsetResetPolicy",
+    need: Need::Default("latest"),
+    unit: "latest or earliest",
+    help: "where the workers begin in a partition that they have never committed to; must be what they do",
+    example: "earliest",
+};
+
+const SCALE_TO_ZERO_ON_INVALID_OFFSET: Key = Key {
+    name: "scaleToZeroOnInvalidOffset",
+    need: Need::Default("false"),
+    unit: "true or false",
+    help: "whether a partition that the group has never committed to counts as empty, whatever it holds",
+    example: "true",
+};
+
+const ISOLATION_LEVEL: Key = Key {
+    name: "isolationLevel",
+    need: Need::Default("readUncommitted"),
+    unit: "readUncommitted or readCommitted",
+    help: "whether records of open transactions count; must be the workers' `isolation.level`",
+    example: "readCommitted",
+};
+
+const ALLOW_IDLE_CONSUMERS: Key = Key {
+    name: "allowIdleConsumers",
+    need: Need::Default("false"),
+    unit: "true or false",
+    help: "whether there may be more slots than partitions",
+    example: "true",
+};
+
+const LIMIT_TO_PARTITIONS_WITH_LAG: Key = Key {
+    name: "limitToPartitionsWithLag",
+    need: Need::Default("false"),
+    unit: "true or false",
+    help: "whether there are at most as many slots as partitions that have something to do",
+    example: "true",
+};
+
+const EXCLUDE_PERSISTENT_LAG: Key = Key {
+    name: "excludePersistentLag",
+    need: Need::Default("false"),
+    unit: "true or false",
+    help: "whether a partition on which nothing moves any more counts as one task, however much waits in it",
+    example: "true",
+};
+
+const PERSISTENT_AFTER: Key = Key {
+    name: "persistentAfter",
+    need: Need::Default("10m"),
+    unit: "duration",
+    help: "how long neither the lag of such a partition nor what is committed has changed; more than a task takes",
+    example: "2h",
+};
+
+/// The tasks of one consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Queue {
+    pub(super) group: Arc<str>,
+    pub(super) topics: Topics,
+    pub(super) partitions: Option<Partitions>,
+    pub(super) reset: Reset,
+    /// Whether a partition without a commit counts as empty.
+    pub(super) ignores_uncommitted: bool,
+    pub(super) isolation: Isolation,
+    pub(super) room: Room,
+    /// How long a partition stands still before it counts no more, if it ever does.
+    pub(super) persistent_after: Option<Duration>,
+}
+
+/// Which topics count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Topics {
+    /// These.
+    Named(Vec<Arc<str>>),
+    /// All that the group has committed to.
+    Committed,
+}
+
+/// Where a consumer begins that finds no commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reset {
+    /// Behind the last record.
+    Latest,
+    /// Before the first record.
+    Earliest,
+}
+
+/// Which records a consumer gets to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Isolation {
+    /// All.
+    Uncommitted,
+    /// Those before the first transaction that is still open.
+    Committed,
+}
+
+/// How many slots are of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Room {
+    /// One for each partition.
+    Partitions,
+    /// One for each partition that has something to do.
+    PartitionsWithLag,
+    /// Any number.
+    Unlimited,
+}
+
+/// Numbers of partitions, in ascending ranges that do not touch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Partitions(Vec<RangeInclusive<i32>>);
+
+/// Parses the trigger keys of a group.
+pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
+    let topic: Option<Names> = fields.read(&TOPIC);
+    let topics = match topic {
+        Some(Names(names)) => Some(Topics::Named(distinct(names))),
+        None if fields.has(&TOPIC) => None,
+        None => Some(Topics::Committed),
+    };
+    let group = fields.read::<String>(&CONSUMER_GROUP);
+    let group = filled(&CONSUMER_GROUP, group, fields);
+    let limitation: Option<Partitions> = fields.read(&PARTITION_LIMITATION);
+    let reset = fields.read(&OFFSET_RESET_POLICY);
+    let ignores_uncommitted = fields.read(&SCALE_TO_ZERO_ON_INVALID_OFFSET);
+    let isolation = fields.read(&ISOLATION_LEVEL);
+    let room = parse_room(fields);
+    let excludes: Option<bool> = fields.read(&EXCLUDE_PERSISTENT_LAG);
+    let after = fields.read(&PERSISTENT_AFTER).map(|PositiveSpan(after)| after);
+    if excludes == Some(false) && fields.has(&PERSISTENT_AFTER) {
+        fields.problem(&PERSISTENT_AFTER, "needs `excludePersistentLag: \"true\"`");
+    }
+    if topics == Some(Topics::Committed) {
+        for key in [&PARTITION_LIMITATION, &LIMIT_TO_PARTITIONS_WITH_LAG].into_iter() {
+            let is_set = match key.need {
+                Need::Optional => fields.has(key),
+                Need::Required | Need::Default(_) => room == Some(Room::PartitionsWithLag),
+            };
+            if is_set {
+                fields.problem(key, "needs `topic`");
+            }
+        }
+    }
+    let limitation_is_bad = limitation.is_none() && fields.has(&PARTITION_LIMITATION);
+    let (topics, group, reset, room, excludes, after) = (topics?, group?, reset?, room?, excludes?, after?);
+    (!limitation_is_bad).then_some(())?;
+    Some(Arc::new(Queue {
+        group: group.into(),
+        topics,
+        partitions: limitation,
+        reset,
+        ignores_uncommitted: ignores_uncommitted?,
+        isolation: isolation?,
+        room,
+        persistent_after: excludes.then_some(after),
+    }))
+}
+
+fn parse_room(fields: &mut Fields<'_>) -> Option<Room> {
+    let idle: Option<bool> = fields.read(&ALLOW_IDLE_CONSUMERS);
+    let with_lag: Option<bool> = fields.read(&LIMIT_TO_PARTITIONS_WITH_LAG);
+    match (idle?, with_lag?) {
+        (false, false) => Some(Room::Partitions),
+        (false, true) => Some(Room::PartitionsWithLag),
+        (true, false) => Some(Room::Unlimited),
+        (true, true) => {
+            fields.problem(&ALLOW_IDLE_CONSUMERS, "cannot be true beside `limitToPartitionsWithLag`");
+            None
+        }
+    }
+}
+
+fn filled(key: &'static Key, text: Option<String>, fields: &mut Fields<'_>) -> Option<String> {
+    if text.as_deref() == Some("") {
+        fields.problem(key, "an empty name");
+        return None;
+    }
+    text
+}
+
+fn distinct(mut names: Vec<String>) -> Vec<Arc<str>> {
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(Arc::from).collect()
+}
+
+impl Queue {
+    /// Whether a partition of that number counts.
+    pub(super) fn counts(&self, partition: i32) -> bool {
+        self.partitions.as_ref().is_none_or(|Partitions(ranges)| {
+            ranges.iter().any(|range| range.contains(&partition))
+        })
+    }
+}
+
+impl Plan for Queue {
+    fn queue(&self) -> String {
+        let Self { group, topics, partitions, reset, ignores_uncommitted, isolation, room, persistent_after } =
+            self;
+        let mut text = match topics {
+            Topics::Named(names) => format!("topic {} of group {group}", names.join(",")),
+            Topics::Committed => format!("all topics of group {group}"),
+        };
+        if let Some(Partitions(ranges)) = partitions {
+            let ranges: Vec<String> =
+                ranges.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+            // Writing to a text cannot fail.
+            let _ = write!(text, ", partitions {}", ranges.join(","));
+        }
+        if *reset == Reset::Earliest {
+            text.push_str(", from the earliest");
+        }
+        if *ignores_uncommitted {
+            text.push_str(", committed partitions only");
+        }
+        if *isolation == Isolation::Committed {
+            text.push_str(", committed transactions only");
+        }
+        match room {
+            Room::Partitions => {}
+            Room::PartitionsWithLag => text.push_str(", slots for partitions with lag"),
+            Room::Unlimited => text.push_str(", any number of slots"),
+        }
+        if let Some(after) = persistent_after {
+            let _ = write!(text, ", without what stands still for {}", humantime::format_duration(*after));
+        }
+        text
+    }
+
+    fn name(&self) -> String {
+        match &self.topics {
+            Topics::Named(names) => names.join(","),
+            Topics::Committed => self.group.to_string(),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let topics: Vec<&str> = match &self.topics {
+            Topics::Named(names) => names.iter().map(AsRef::as_ref).collect(),
+            // Only whom every pattern of names is given may ask about any topic.
+            Topics::Committed => vec!["*"],
+        };
+        topics.into_iter().chain([&*self.group]).collect()
+    }
+
+    fn shows_running(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let topics = match &self.topics {
+            Topics::Named(names) => names.join(","),
+            Topics::Committed => "all".to_owned(),
+        };
+        let isolation = match self.isolation {
+            Isolation::Uncommitted => "read_uncommitted",
+            Isolation::Committed => "read_committed",
+        };
+        vec![
+            format!("OffsetFetch group={} topics={topics}", self.group),
+            format!("ListOffsets latest topics={topics} isolation={isolation}"),
+        ]
+    }
+}
+
+impl FromStr for Reset {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            "earliest" => Ok(Self::Earliest),
+            _ => Err("must be `latest` or `earliest`"),
+        }
+    }
+}
+
+impl FromStr for Isolation {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "readUncommitted" => Ok(Self::Uncommitted),
+            "readCommitted" => Ok(Self::Committed),
+            _ => Err("must be `readUncommitted` or `readCommitted`"),
+        }
+    }
+}
+
+impl FromStr for Partitions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| match text.trim().parse::<i32>() {
+            Ok(number) if 0 <= number => Ok(number),
+            Ok(_) | Err(_) => Err(format!("`{}` is no number of a partition", text.trim())),
+        };
+        let mut ranges = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range = number(first)?..=number(last)?;
+            if range.is_empty() {
+                return Err(format!("`{}` ends before it begins", part.trim()));
+            }
+            ranges.push(range);
+        }
+        ranges.sort_unstable_by_key(|range| *range.start());
+        ranges.dedup_by(|next, last| {
+            let touches = next.start().saturating_sub(1) <= *last.end();
+            if touches {
+                *last = *last.start()..=*last.end().max(next.end());
+            }
+            touches
+        });
+        Ok(Self(ranges))
+    }
+}
+
+#[cfg(test)]
+mod tests;
