@@ -8,6 +8,7 @@ package_of() {
     cc) echo gcc ;;
     node) echo nodejs ;;
     python3) echo python3-venv ;;
+    sidekiq) echo ruby-sidekiq ;;
     ip) echo iproute2 ;;
     unshare) echo util-linux ;;
     *) echo "$1" ;;

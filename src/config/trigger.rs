@@ -113,6 +113,7 @@ pub fn parse(
     else {
         return Err(unexplained().into());
     };
+    let plan = plan.starting_in(policy.start_up).unwrap_or(plan);
     let connection = connect(server, source, &connection)?;
     // A queue that is left out on purpose must not look like one that cannot be read.
     let policy = Policy { fresh_for: policy.fresh_for + connection.endpoint.longest_pause(), ..policy };

@@ -16,8 +16,12 @@ pub struct Reading {
     pub due: Option<u64>,
     /// Delayed tasks that will be due within the start-up time of a replica.
     pub soon: Option<u64>,
+    /// Tasks that no worker may take yet: those that will be due later, and those of a queue that is paused.
+    pub delayed: Option<u64>,
     /// Tasks taken and not finished.
     pub in_flight: Option<InFlight>,
+    /// Tasks that failed for good, and that nobody will take again by himself.
+    pub dead: Option<u64>,
     /// How long the oldest ready task has waited.
     pub oldest: Option<Duration>,
     /// Totals since an epoch of the backend's own, from which the engine takes rates.

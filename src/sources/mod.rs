@@ -25,6 +25,13 @@ use crate::fields::{Fields, Key};
 pub const ALL: &[Spec] = &[
     redis::LIST,
     redis::STREAMS,
+    redis::SORTED_SET,
+    redis::CELERY,
+    redis::BULLMQ,
+    redis::RQ,
+    redis::SIDEKIQ,
+    redis::DRAMATIQ,
+    redis::TASKIQ,
     #[cfg(feature = "kafka")]
     kafka::SPEC,
     sqs::QUEUE,
@@ -88,6 +95,13 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
 
     /// Whether a read can tell what runs.
     fn shows_running(&self) -> bool;
+
+    /// The same queue, looked at for replicas that take this long to start: delayed tasks that are due within it
+    /// are [soon](Reading::soon). `None` if that makes no difference.
+    fn starting_in(&self, start_up: Duration) -> Option<Arc<dyn Plan>> {
+        let _ = start_up;
+        None
+    }
 
     /// What a read sends, in the backend's own words, for `plan --verbose`.
     fn commands(&self) -> Vec<String>;

@@ -129,18 +129,21 @@ impl Seen {
 }
 
 fn reading_values(seen: &mut Vec<Seen>, reading: &Reading) {
-    let Reading { ready, due, soon, in_flight, oldest, counters: _, ceiling, waits, services } = reading;
+    let Reading { ready, due, soon, delayed, in_flight, dead, oldest, counters: _, ceiling, waits, services } =
+        reading;
     let mut count = |name, value: Option<u64>, quality| {
         seen.extend(value.map(|value| Seen::new(name, value as f64, quality)));
     };
     count("ready", *ready, Quality::Measured);
     count("due", *due, Quality::Measured);
     count("due_soon", *soon, Quality::Measured);
+    count("delayed", *delayed, Quality::Measured);
     match in_flight {
         Some(InFlight::Known(tasks)) => count("in_flight", Some(*tasks), Quality::Measured),
         Some(InFlight::Estimated(tasks)) => count("in_flight", Some(*tasks), Quality::Estimated),
         None => {}
     }
+    count("dead", *dead, Quality::Measured);
     count("ceiling", ceiling.map(u64::from), Quality::Measured);
     count("wait_samples", waits.map(|waits| waits.samples), Quality::Measured);
     count("service_samples", services.map(|services| services.samples), Quality::Measured);

@@ -30,6 +30,21 @@ pub(super) fn bytes(answer: &Value) -> Option<&[u8]> {
     Some(bytes)
 }
 
+/// The score of the first member of a sorted set; `Some(None)` if it has none.
+pub(super) fn lowest(answer: &Value) -> Option<Option<f64>> {
+    let score = match array(answer)? {
+        [] => return Some(None),
+        // A pair in the protocol's version 3.
+        [Value::Array(pair)] => pair.get(1)?,
+        [_, score] => score,
+        _ => return None,
+    };
+    if let Value::Double(score) = score {
+        return Some(Some(*score));
+    }
+    str::from_utf8(bytes(score)?).ok()?.parse().ok().map(Some)
+}
+
 /// The value of `name` in a flat list of names and values.
 pub(super) fn field<'a>(fields: &'a [Value], name: &str) -> Option<&'a Value> {
     let (pairs, _) = fields.as_chunks::<2>();

@@ -47,12 +47,17 @@ impl Fault {
 
     /// What Redis said instead of answering a command about `key`, which should hold a `kind`.
     pub(super) fn about(key: &str, kind: &str, error: &ServerError) -> Self {
+        Self::refused(key, kind, RIGHTS, error)
+    }
+
+    /// The same where reading takes other `rights`.
+    pub(super) fn refused(key: &str, kind: &str, rights: &str, error: &ServerError) -> Self {
         match error.code() {
             "WRONGTYPE" => Self::Unexpected(format!(
                 "`{key}` holds another type than a {kind}: name a {kind}, or delete the key"
             )),
             "NOPERM" => Self::Denied(format!(
-                "reading `{key}`: {}; the user needs `{RIGHTS} ~{key}`",
+                "reading `{key}`: {}; the user needs `{rights} ~{key}`",
                 shortened(error.details())
             )),
             _ => match Self::said(error) {
@@ -60,6 +65,14 @@ impl Fault {
                 other @ (Self::Lost(_) | Self::Denied(_)) => other,
             },
         }
+    }
+
+    /// What Redis said instead of following the names in `key`.
+    pub(super) fn unfollowed(key: &str, error: &ServerError) -> Self {
+        Self::Denied(format!(
+            "following the names in `{key}`: {}; that needs Redis 7, `+sort_ro %R~*`, and no cluster",
+            shortened(error.details())
+        ))
     }
 
     /// What Redis said instead of taking what workers may use.

@@ -10,11 +10,12 @@ use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::list::List;
 use super::memory::Memory;
+use super::presets::{Framework, Heads};
 use super::stream::{Stream, Uncounted};
 use crate::engine::signals::Reading;
 use crate::sources::{Plan, Sighting};
 use crate::timestamp::Timestamp;
-use crate::workers::reader::{Asked, LimitScope, Scope};
+use crate::workers::reader::{self, LimitScope, Scope};
 
 /// How tasks, and reports about them, lie in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,10 +24,21 @@ pub(super) enum Layout {
     List(List),
     /// In a stream.
     Stream(Stream),
+    /// As a framework keeps them.
+    Framework(Framework),
     /// No tasks: what workers report.
     Workers(Scope),
     /// No tasks: what workers saw of a limit.
     Limit(LimitScope),
+}
+
+/// What was asked, where the answers alone do not say it.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Workers.
+    Workers(reader::Asked),
+    /// Queues of a framework.
+    Heads(Heads),
 }
 
 /// What the first answers told.
@@ -46,13 +58,15 @@ pub(super) enum Look {
 }
 
 impl Layout {
-    /// Adds the commands of one read; `memory` is what the reads before told. Of workers, the answers can only
-    /// be read by what was asked.
+    /// Adds the commands of one read; `memory` is what the reads before told.
     pub(super) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Option<Asked> {
         match self {
             Self::List(list) => list.ask(pipeline),
             Self::Stream(stream) => stream.ask(memory.unread_after(self), pipeline),
-            Self::Workers(scope) => return Some(scope.ask(&memory.minutes, memory.now(), pipeline)),
+            Self::Framework(framework) => return Some(Asked::Heads(framework.ask(memory, pipeline))),
+            Self::Workers(scope) => {
+                return Some(Asked::Workers(scope.ask(&memory.minutes, memory.now(), pipeline)));
+            }
             Self::Limit(limit) => limit.ask(pipeline),
         }
         None
@@ -80,8 +94,13 @@ impl Layout {
                 memory.begins(self, begins);
                 look
             }
+            Self::Framework(framework) => {
+                let Some(Asked::Heads(heads)) = asked else { return Err(Fault::nonsense("no question")) };
+                let reading = framework.read(heads, answers, memory, now)?;
+                Ok(Look::Complete { reading, unread_after: None })
+            }
             Self::Workers(scope) => {
-                let asked = asked.ok_or_else(|| Fault::nonsense("HSCAN"))?;
+                let Some(Asked::Workers(asked)) = asked else { return Err(Fault::nonsense("HSCAN")) };
                 let workers = scope.read(asked, answers, &mut memory.minutes, now)?;
                 Ok(Look::Reported(Sighting::Workers(workers)))
             }
@@ -105,6 +124,7 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.to_string(),
             Self::Stream(stream) => stream.to_string(),
+            Self::Framework(framework) => framework.to_string(),
             Self::Workers(scope) => format!("workers of {}", quoted(scope.name())),
             Self::Limit(limit) => format!("limit {}", quoted(limit.name())),
         }
@@ -114,6 +134,7 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.name(),
             Self::Stream(stream) => stream.name().to_owned(),
+            Self::Framework(framework) => framework.name(),
             Self::Workers(scope) => scope.name().to_owned(),
             Self::Limit(limit) => limit.name().to_owned(),
         }
@@ -123,6 +144,7 @@ impl Plan for Layout {
         match self {
             Self::List(list) => list.names(),
             Self::Stream(stream) => vec![stream.name()],
+            Self::Framework(framework) => framework.names(),
             Self::Workers(scope) => vec![scope.name()],
             Self::Limit(limit) => vec![limit.name()],
         }
@@ -131,9 +153,15 @@ impl Plan for Layout {
     fn shows_running(&self) -> bool {
         match self {
             Self::List(list) => list.shows_running(),
+            Self::Framework(framework) => framework.shows_running(),
             Self::Stream(_) | Self::Workers(_) => true,
             Self::Limit(_) => false,
         }
+    }
+
+    fn starting_in(&self, start_up: Duration) -> Option<Arc<dyn Plan>> {
+        let Self::Framework(framework) = self else { return None };
+        Some(Arc::new(Self::Framework(framework.starting_in(start_up)?)))
     }
 
     /// The commands themselves, so that what is said and what is sent cannot differ; and those that depend on
@@ -141,8 +169,12 @@ impl Plan for Layout {
     fn commands(&self) -> Vec<String> {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("TIME");
-        if !matches!(self, Self::Workers(_)) {
-            self.ask(&Memory::new(Timestamp::default()), &mut pipeline);
+        match self {
+            Self::List(_) | Self::Stream(_) | Self::Limit(_) => {
+                self.ask(&Memory::new(Timestamp::default()), &mut pipeline);
+            }
+            Self::Framework(framework) => framework.ask_in_words(&mut pipeline),
+            Self::Workers(_) => {}
         }
         let mut commands: Vec<String> = pipeline.cmd_iter().map(words).collect();
         match self {
@@ -152,7 +184,7 @@ impl Plan for Layout {
             }
             // They depend on the time, and on what is known already.
             Self::Workers(scope) => commands.extend(scope.commands()),
-            Self::List(_) | Self::Limit(_) => {}
+            Self::List(_) | Self::Framework(_) | Self::Limit(_) => {}
         }
         commands
     }
@@ -172,7 +204,7 @@ fn words(command: &Cmd) -> String {
 
 /// A name as part of a queue's text: in quotation marks where it could be taken for several words.
 pub(super) fn quoted(name: &str) -> Cow<'_, str> {
-    if name.contains(|c: char| c.is_whitespace() || c == '"') {
+    if name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') {
         Cow::Owned(format!("{name:?}"))
     } else {
         Cow::Borrowed(name)

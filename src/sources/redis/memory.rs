@@ -9,7 +9,7 @@ use super::layout::Layout;
 use crate::timestamp::Timestamp;
 use crate::workers::reader;
 
-/// Most streams whose position is remembered: as many as a server has triggers. Beyond it all are
+/// Most streams and queues whose position is remembered: as many as a server has triggers. Beyond it all are
 /// forgotten, which costs the age of the oldest entry in one reading.
 const MOST_POSITIONS: usize = 20_000;
 
@@ -17,6 +17,8 @@ const MOST_POSITIONS: usize = 20_000;
 pub(super) struct Memory {
     /// Streams that had unread entries when they were last read, and the entry after which these lie.
     unread_after: HashMap<Layout, EntryId>,
+    /// The ids that were at the heads of frameworks' queues when these were last read, by a key of theirs.
+    heads: HashMap<String, String>,
     /// What workers did in minutes that are over.
     pub(super) minutes: reader::Memory,
     /// The time that Redis told last, and when.
@@ -26,7 +28,12 @@ pub(super) struct Memory {
 impl Memory {
     /// Nothing but the time.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { unread_after: HashMap::new(), minutes: reader::Memory::default(), told: (now, Instant::now()) }
+        Self {
+            unread_after: HashMap::new(),
+            heads: HashMap::new(),
+            minutes: reader::Memory::default(),
+            told: (now, Instant::now()),
+        }
     }
 
     /// Redis's time, as it must be if its clock went on like ours: late by the way of its last answer.
@@ -55,5 +62,22 @@ impl Memory {
             self.unread_after.clear();
         }
         self.unread_after.insert(layout.clone(), id);
+    }
+
+    /// The id that was at the head of the queue with that key.
+    pub(super) fn head(&self, key: &str) -> Option<String> {
+        self.heads.get(key).cloned()
+    }
+
+    /// Remembers what is at the head of the queue with that key.
+    pub(super) fn set_head(&mut self, key: String, id: Option<String>) {
+        let Some(id) = id else {
+            self.heads.remove(&key);
+            return;
+        };
+        if self.heads.len() >= MOST_POSITIONS {
+            self.heads.clear();
+        }
+        self.heads.insert(key, id);
     }
 }

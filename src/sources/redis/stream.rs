@@ -76,10 +76,15 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
     let name = fields.read::<Name>(&STREAM);
     let group = fields.read::<Name>(&CONSUMER_GROUP);
     let (Name(name), Name(group)) = (name?, group?);
-    Some(Arc::new(Layout::Stream(Stream { name, group })))
+    Some(Arc::new(Layout::Stream(Stream::new(name, group))))
 }
 
 impl Stream {
+    /// A stream, as the group reads it.
+    pub(super) const fn new(name: String, group: String) -> Self {
+        Self { name, group }
+    }
+
     /// The key of the stream.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -219,7 +224,7 @@ fn known(ready: u64, pending: u64, oldest: Option<Duration>, counters: Counters)
 }
 
 /// A name that is not empty.
-struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 impl FromStr for Name {
     type Err = &'static str;

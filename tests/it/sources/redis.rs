@@ -34,14 +34,14 @@ fn stream(name: &str, group: &str) -> Arc<dyn Plan> {
     plan("redis-streams", &[("stream", name), ("consumerGroup", group)])
 }
 
-fn plan(source: &str, keys: &[(&str, &str)]) -> Arc<dyn Plan> {
+pub(super) fn plan(source: &str, keys: &[(&str, &str)]) -> Arc<dyn Plan> {
     let values: BTreeMap<String, Value> = keys.iter().map(|(name, value)| text(name, value)).collect();
     let mut fields = Fields::new("metadata", &values);
     let plan = (spec(source).parse)(&mut fields);
     plan.unwrap_or_else(|| panic!("{:?}", fields.finish()))
 }
 
-fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
+pub(super) fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
     let values: BTreeMap<String, Value> = keys.iter().cloned().collect();
     let mut fields = Fields::new("connections.main", &values);
     let endpoint = (spec("redis").connection.parse)(&mut fields);
@@ -52,11 +52,11 @@ fn spec(source: &str) -> &'static Spec {
     ALL.iter().find(|spec| spec.name == source).unwrap()
 }
 
-fn text(name: &str, value: &str) -> (String, Value) {
+pub(super) fn text(name: &str, value: &str) -> (String, Value) {
     (name.to_owned(), Value::Text(value.to_owned()))
 }
 
-fn password(password: &str) -> (String, Value) {
+pub(super) fn password(password: &str) -> (String, Value) {
     let value = Revealed::new(password);
     ("password".to_owned(), Value::Secret(Secret::Variable { name: "REDIS_PASSWORD".to_owned(), value }))
 }
@@ -65,24 +65,27 @@ fn password_file(path: PathBuf) -> (String, Value) {
     ("password".to_owned(), Value::Secret(Secret::File(path)))
 }
 
-async fn connect(endpoint: &dyn Endpoint) -> Result<Box<dyn Client>, ReadError> {
+pub(super) async fn connect(endpoint: &dyn Endpoint) -> Result<Box<dyn Client>, ReadError> {
     tokio::time::timeout(PATIENCE, endpoint.connect()).await.unwrap()
 }
 
 /// A client of a server without a password.
-async fn client_of(redis: &Redis) -> Box<dyn Client> {
+pub(super) async fn client_of(redis: &Redis) -> Box<dyn Client> {
     client_at(redis.port()).await
 }
 
-async fn client_at(port: u16) -> Box<dyn Client> {
+pub(super) async fn client_at(port: u16) -> Box<dyn Client> {
     connect(&*endpoint(&[text("url", &address(port))])).await.unwrap()
 }
 
-fn address(port: u16) -> String {
+pub(super) fn address(port: u16) -> String {
     format!("redis://127.0.0.1:{port}/0")
 }
 
-async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Result<Reading, ReadError>> {
+pub(super) async fn read(
+    client: &mut Box<dyn Client>,
+    plans: &[Arc<dyn Plan>],
+) -> Vec<Result<Reading, ReadError>> {
     let sightings = tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap();
     let reading = |sighting| match sighting {
         Sighting::Queue(reading) => reading,
@@ -92,7 +95,10 @@ async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Resu
 }
 
 /// The reading of the one plan that is read.
-async fn read_one(client: &mut Box<dyn Client>, plan: &Arc<dyn Plan>) -> Result<Reading, ReadError> {
+pub(super) async fn read_one(
+    client: &mut Box<dyn Client>,
+    plan: &Arc<dyn Plan>,
+) -> Result<Reading, ReadError> {
     let mut results = read(client, std::slice::from_ref(plan)).await;
     assert_eq!(results.len(), 1);
     results.remove(0)

@@ -1,0 +1,180 @@
+//! Trigger keys of a framework → the commands that its table asks for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::question::{HEAD, Question};
+use super::{Ask, Framework, Preset, Row};
+use crate::fields::{Fields, Key, Names, Need};
+use crate::sources::Plan;
+use crate::sources::redis::layout::{Layout, quoted};
+
+/// Unit of a key with one or several names, separated by commas.
+pub(super) const NAMES: &str = "names";
+
+/// Unit of a key with one text, which may be empty; `\x06` in it stands for a byte.
+pub(super) const TEXT: &str = "text";
+
+/// Unit of a key that is on or off.
+pub(super) const SWITCH: &str = "true | false";
+
+/// What each key stands for in a template.
+type Values = BTreeMap<&'static str, Vec<String>>;
+
+/// Parses the trigger keys of a framework. Keys of other units are its own to read.
+pub(in crate::sources::redis) fn parse(
+    preset: &'static Preset,
+    fields: &mut Fields<'_>,
+) -> Option<Arc<dyn Plan>> {
+    let mut values = Values::new();
+    let mut text = preset.name.to_owned();
+    let mut wrong = false;
+    for key in preset.keys.iter().filter(|key| [NAMES, TEXT, SWITCH].contains(&key.unit)) {
+        let Some(value) = read(key, fields) else {
+            wrong |= key.need != Need::Optional || fields.has(key);
+            values.insert(key.name, Vec::new());
+            continue;
+        };
+        wrong |= repeats(key, &value, fields);
+        let written = value.written();
+        if key.need == Need::Required {
+            text.push_str(&format!(" {written}"));
+        } else if !matches!(key.need, Need::Default(text) if value.is(text)) {
+            text.push_str(&format!(" {} {written}", key.name));
+        }
+        values.insert(key.name, value.stands_for());
+    }
+    if wrong {
+        return None;
+    }
+    let queues = values.get(preset.keys.first()?.name)?.clone();
+    let questions = questions(preset, &queues, &mut values);
+    Some(Arc::new(Layout::Framework(Framework::new(text, queues, questions))))
+}
+
+/// The value of a key.
+enum Value {
+    Names(Vec<String>),
+    Text(String),
+    Switch(bool),
+}
+
+impl Value {
+    /// Whether it is what `text` means.
+    fn is(&self, text: &str) -> bool {
+        match self {
+            Self::Names(names) => Names::from_str(text).is_ok_and(|other| other.0 == *names),
+            Self::Text(value) => Text::from_str(text).is_ok_and(|other| other.0 == *value),
+            Self::Switch(on) => text == on.to_string(),
+        }
+    }
+
+    /// As it stands in the queue's text.
+    fn written(&self) -> String {
+        match self {
+            Self::Names(names) => names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(","),
+            Self::Text(text) => quoted(text).into_owned(),
+            Self::Switch(on) => on.to_string(),
+        }
+    }
+
+    /// What it stands for in a template: a row with a name that stands for nothing at all is not asked.
+    fn stands_for(self) -> Vec<String> {
+        match self {
+            Self::Names(names) => names,
+            Self::Text(text) => vec![text],
+            Self::Switch(true) => vec![String::new()],
+            Self::Switch(false) => Vec::new(),
+        }
+    }
+}
+
+fn read(key: &'static Key, fields: &mut Fields<'_>) -> Option<Value> {
+    match key.unit {
+        NAMES => fields.read::<Names>(key).map(|Names(names)| Value::Names(names)),
+        SWITCH => fields.read::<bool>(key).map(Value::Switch),
+        _ => fields.read::<Text>(key).map(|Text(text)| Value::Text(text)),
+    }
+}
+
+/// Keeps a problem for a name that is given twice: its tasks would count twice.
+fn repeats(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> bool {
+    let Value::Names(names) = value else { return false };
+    let mut seen = HashSet::new();
+    let mut twice = false;
+    for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
+        twice = true;
+        fields.problem(key, format!("`{name}` is named twice"));
+    }
+    twice
+}
+
+/// Every command that the table asks for: those about a queue for each queue, the others once.
+fn questions(preset: &Preset, queues: &[String], values: &mut Values) -> Vec<Question> {
+    let Some(queue) = preset.keys.first() else { return Vec::new() };
+    let mut questions = Vec::new();
+    let mut add = |row: &Row, queue: Option<usize>, values: &Values| {
+        let member = match row.ask {
+            Ask::Sismember(template) | Ask::Sort(template) => expanded(template, values).pop(),
+            _ => None,
+        };
+        let keys = expanded(row.key, values).into_iter();
+        questions.extend(keys.map(|key| Question::new(*row, key, member.clone(), queue)));
+    };
+    let placeholder = format!("{{{}}}", queue.name);
+    let about_a_queue = |row: &&Row| match row.ask {
+        Ask::Sismember(member) => member.contains(&placeholder),
+        _ => row.key.contains(&placeholder) || row.key.contains("{head}"),
+    };
+    for (index, name) in queues.iter().enumerate() {
+        values.insert(queue.name, vec![name.clone()]);
+        preset.rows.iter().filter(about_a_queue).for_each(|row| add(row, Some(index), values));
+    }
+    preset.rows.iter().filter(|row| !about_a_queue(row)).for_each(|row| add(row, None, values));
+    questions
+}
+
+/// Every text that a template stands for.
+fn expanded(template: &str, values: &Values) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    let mut parts = template.split('{');
+    let first = parts.next().unwrap_or_default();
+    texts.iter_mut().for_each(|text| text.push_str(first));
+    for part in parts {
+        let (name, rest) = part.split_once('}').unwrap_or((part, ""));
+        let head = [HEAD.to_owned()];
+        let (name, colon) = name.strip_suffix(':').map_or((name, ""), |name| (name, ":"));
+        let known = if name == "head" { &head[..] } else { values.get(name).map_or(&[][..], Vec::as_slice) };
+        texts = texts
+            .iter()
+            .flat_map(|text| {
+                known.iter().map(move |value| {
+                    let colon = if value.is_empty() { "" } else { colon };
+                    format!("{text}{value}{colon}{rest}")
+                })
+            })
+            .collect();
+    }
+    texts
+}
+
+/// A text in which `\x06` stands for a byte, which YAML has only in double quotes.
+struct Text(String);
+
+impl FromStr for Text {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split(r"\x");
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (digits, rest) = part.split_at_checked(2).ok_or("`\\x` needs two hexadecimal digits")?;
+            let byte = u8::from_str_radix(digits, 16).ok().filter(u8::is_ascii);
+            let byte = byte.ok_or("`\\x` needs two hexadecimal digits, at most 7f")?;
+            plain.push(char::from(byte));
+            plain.push_str(rest);
+        }
+        Ok(Self(plain))
+    }
+}

@@ -1,0 +1,244 @@
+//! One command about one key, and what its answer says.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use redis::{Pipeline, Value};
+
+use super::{Ask, Clock, Role, Row, Span, Stamp};
+use crate::sources::redis::answer;
+use crate::sources::redis::fault::Fault;
+use crate::timestamp::Timestamp;
+
+/// What a key has where the id at the head of its queue belongs.
+pub(super) const HEAD: &str = "\0";
+
+/// Most processes whose busy threads are summed in one answer.
+const MOST_PROCESSES: usize = 1_000;
+
+/// A row of a table, with the names that a trigger gives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) row: Row,
+    pub(super) key: String,
+    /// What is looked for in the key, where the command takes such a text.
+    member: Option<String>,
+    /// The queue that it is about; `None` if it is about all of them.
+    pub(super) queue: Option<usize>,
+}
+
+/// What an answer says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Told {
+    /// A number of tasks, or a yes that is not zero.
+    Count(u64),
+    /// There is no such field, id or member.
+    Nothing,
+    /// An id.
+    Id(String),
+    /// A time.
+    At(Timestamp),
+}
+
+/// The times that bound scores.
+pub(super) trait Times {
+    /// The highest score that is due at the present, and with `within` the highest that is due then.
+    fn last(&self, clock: Clock, within: Duration) -> String;
+}
+
+impl Question {
+    pub(super) const fn new(row: Row, key: String, member: Option<String>, queue: Option<usize>) -> Self {
+        Self { row, key, member, queue }
+    }
+
+    /// Whether it needs to know the id at the head of its queue.
+    pub(super) fn needs_head(&self) -> bool {
+        self.key.contains(HEAD)
+    }
+
+    /// Adds the command; `start_up` is how long a replica takes to start.
+    pub(super) fn ask(&self, times: &dyn Times, start_up: Duration, head: &str, pipeline: &mut Pipeline) {
+        let key = self.key.replace(HEAD, head);
+        let member = self.member.as_deref().unwrap_or_default();
+        let command = pipeline.cmd(self.row.ask.name()).arg(key);
+        match self.row.ask {
+            Ask::Llen | Ask::Hlen | Ask::Zcard | Ask::Get | Ask::Exists => {}
+            Ask::Zcount(span, clock) => {
+                let (low, high) = span.bounds(times, clock, start_up);
+                command.arg(low).arg(high);
+            }
+            Ask::Zrange => {
+                command.arg(0).arg(0).arg("WITHSCORES");
+            }
+            Ask::Hget(field) => {
+                command.arg(field);
+            }
+            Ask::Sismember(_) => {
+                command.arg(member);
+            }
+            Ask::Lindex(index) => {
+                command.arg(index);
+            }
+            Ask::Sort(_) => {
+                let most = MOST_PROCESSES + 1;
+                command.arg("BY").arg("nosort").arg("LIMIT").arg(0).arg(most).arg("GET").arg(member);
+            }
+        }
+    }
+
+    /// Reads the answer to it; `rights` tells those that the whole table takes.
+    ///
+    /// # Errors
+    /// When Redis refuses, or the answer makes no sense.
+    pub(super) fn read(&self, answer: &Value, rights: &dyn Fn() -> String) -> Result<Told, Fault> {
+        let Row { ask, key: _, role } = self.row;
+        if let Value::ServerError(error) = answer {
+            if matches!(ask, Ask::Sort(_)) && error.code() == "ERR" {
+                return Err(Fault::unfollowed(&self.key, error));
+            }
+            return Err(Fault::refused(&self.key, ask.kind(), &rights(), error));
+        }
+        let told = match role {
+            Role::Head(_) if *answer == Value::Nil => Some(Told::Nothing),
+            Role::Head(_) => {
+                answer::bytes(answer).map(|id| Told::Id(String::from_utf8_lossy(id).into_owned()))
+            }
+            Role::Since(stamp) => since(answer, stamp),
+            Role::Paused if matches!(ask, Ask::Hget(_)) => (*answer == Value::Nil
+                || answer::bytes(answer).is_some())
+            .then(|| Told::Count(u64::from(*answer != Value::Nil))),
+            Role::Concurrency | Role::Rate | Role::Started => optional(answer),
+            Role::InFlight if matches!(ask, Ask::Sort(_)) => return self.sum(answer),
+            Role::Ready
+            | Role::Due
+            | Role::Soon
+            | Role::Delayed
+            | Role::Asleep
+            | Role::InFlight
+            | Role::Unfinished
+            | Role::Dead
+            | Role::Paused => answer::count(answer).map(Told::Count),
+        };
+        told.ok_or_else(|| self.nonsense())
+    }
+
+    /// The sum of the numbers that a set's members have.
+    fn sum(&self, answer: &Value) -> Result<Told, Fault> {
+        let numbers = answer::array(answer).ok_or_else(|| self.nonsense())?;
+        if numbers.len() > MOST_PROCESSES {
+            return Err(Fault::Unexpected(format!(
+                "`{}` has more than {MOST_PROCESSES} members: remove those that are gone",
+                self.key
+            )));
+        }
+        let sum = numbers.iter().try_fold(0_u64, |sum, number| match optional(number)? {
+            Told::Count(count) => Some(sum.saturating_add(count)),
+            // A process that has given no sign of life for a minute.
+            Told::Nothing | Told::Id(_) | Told::At(_) => Some(sum),
+        });
+        sum.map(Told::Count).ok_or_else(|| self.nonsense())
+    }
+
+    fn nonsense(&self) -> Fault {
+        Fault::nonsense(&format!("{} {}", self.row.ask.name(), self.key.replace(HEAD, "ID")))
+    }
+}
+
+/// A number that is written as a text, if there is one.
+fn optional(answer: &Value) -> Option<Told> {
+    if *answer == Value::Nil {
+        return Some(Told::Nothing);
+    }
+    text(answer)?.parse().ok().map(Told::Count)
+}
+
+/// The time that an answer holds, if it holds one.
+fn since(answer: &Value, stamp: Stamp) -> Option<Told> {
+    if *answer == Value::Nil {
+        return Some(Told::Nothing);
+    }
+    let at = match stamp {
+        Stamp::Millis => Timestamp::from_millis(text(answer)?.parse().ok()?),
+        Stamp::Rfc3339 => {
+            let since = humantime::parse_rfc3339(text(answer)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Timestamp::default() + since
+        }
+        Stamp::Score(clock) => match answer::lowest(answer)? {
+            Some(score) => clock.at(score)?,
+            None => return Some(Told::Nothing),
+        },
+    };
+    Some(Told::At(at))
+}
+
+fn text(answer: &Value) -> Option<&str> {
+    str::from_utf8(answer::bytes(answer)?).ok()
+}
+
+impl Ask {
+    /// The command.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Llen => "LLEN",
+            Self::Hlen => "HLEN",
+            Self::Zcard => "ZCARD",
+            Self::Zcount(..) => "ZCOUNT",
+            Self::Zrange => "ZRANGE",
+            Self::Hget(_) => "HGET",
+            Self::Get => "GET",
+            Self::Exists => "EXISTS",
+            Self::Sismember(_) => "SISMEMBER",
+            Self::Lindex(_) => "LINDEX",
+            Self::Sort(_) => "SORT_RO",
+        }
+    }
+
+    /// The type of key that it reads.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Llen | Self::Lindex(_) => "list",
+            Self::Hlen | Self::Hget(_) => "hash",
+            Self::Zcard | Self::Zcount(..) | Self::Zrange => "sorted set",
+            Self::Get | Self::Exists => "text",
+            Self::Sismember(_) | Self::Sort(_) => "set",
+        }
+    }
+}
+
+impl Span {
+    /// The lowest and the highest score, as `ZCOUNT` takes them.
+    fn bounds(self, times: &dyn Times, clock: Clock, start_up: Duration) -> (String, String) {
+        let now = times.last(clock, Duration::ZERO);
+        let soon = times.last(clock, start_up);
+        match self {
+            Self::Past => ("-inf".to_owned(), now),
+            Self::Future => (format!("({now}"), "+inf".to_owned()),
+            Self::Soon => (format!("({now}"), soon),
+            Self::Later => (format!("({soon}"), "+inf".to_owned()),
+        }
+    }
+}
+
+impl Clock {
+    /// The highest score that is due at `time`.
+    pub(super) fn last(self, time: Timestamp) -> String {
+        let millis = time.as_millis();
+        match self {
+            Self::Seconds => format!("{}.{:03}", millis / 1_000, millis % 1_000),
+            Self::Millis => millis.to_string(),
+            Self::Millis4096 => millis.saturating_mul(4_096).saturating_add(4_095).to_string(),
+        }
+    }
+
+    /// The time of a score; `None` if it is none.
+    fn at(self, score: f64) -> Option<Timestamp> {
+        let millis = match self {
+            Self::Seconds => score * 1_000.0,
+            Self::Millis => score,
+            Self::Millis4096 => score / 4_096.0,
+        };
+        // Scores below zero say "at once".
+        Duration::try_from_secs_f64((millis / 1_000.0).max(0.0))
+            .ok()
+            .map(|since| Timestamp::default() + since)
+    }
+}

@@ -1,0 +1,195 @@
+//! What holds for every framework.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_scaler::engine::signals::InFlight;
+use agent_scaler::sources::{Plan, ReadError};
+
+use super::super::redis::{
+    address, client_at, client_of, connect, endpoint, password, plan, read, read_one, text,
+};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::servers::Redis;
+
+/// Every source of this kind, and the least that it takes to name a queue.
+const SOURCES: [(&str, &[(&str, &str)]); 7] = [
+    ("redis-sorted-set", &[("sortedSetName", "QUEUE"), ("scoreUnit", "seconds")]),
+    ("celery", &[("queue", "QUEUE")]),
+    ("bullmq", &[("queue", "QUEUE")]),
+    ("rq", &[("queue", "QUEUE")]),
+    ("sidekiq", &[("queue", "QUEUE")]),
+    ("dramatiq", &[("queue", "QUEUE")]),
+    ("taskiq", &[("queue", "QUEUE")]),
+];
+
+fn of(source: &str, keys: &[(&str, &str)], queue: &str) -> Arc<dyn Plan> {
+    let keys: Vec<_> = keys.iter().map(|(key, value)| (*key, value.replace("QUEUE", queue))).collect();
+    let keys: Vec<_> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let plan = plan(source, &keys);
+    plan.starting_in(Duration::from_secs(30)).unwrap_or(plan)
+}
+
+fn all(queue: &str) -> Vec<Arc<dyn Plan>> {
+    SOURCES.iter().map(|(source, keys)| of(source, keys, queue)).collect()
+}
+
+#[tokio::test]
+async fn keys_that_do_not_exist_are_a_known_zero() {
+    let redis = Redis::plain();
+    let mut client = client_of(&redis).await;
+    for ((source, _), result) in SOURCES.iter().zip(read(&mut client, &all("none")).await) {
+        let reading = result.unwrap();
+        assert_eq!(reading.ready, Some(0), "{source}");
+        assert_eq!(
+            reading.due.unwrap_or(0) + reading.soon.unwrap_or(0) + reading.delayed.unwrap_or(0),
+            0,
+            "{source}"
+        );
+        assert_eq!((reading.oldest, reading.ceiling), (None, None), "{source}");
+        let known = (*source != "redis-sorted-set").then_some(InFlight::Known(0));
+        assert_eq!(reading.in_flight, known, "{source}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_queues_take_one_round_trip() {
+    let redis = Redis::plain();
+    let proxy = Proxy::start(redis.port()).await;
+    let mut client = client_at(proxy.port()).await;
+    let plans: Vec<_> = (0..1_000)
+        .map(|number: usize| {
+            let (source, keys) = SOURCES[number % SOURCES.len()];
+            of(source, keys, &format!("acme:{number}"))
+        })
+        .collect();
+    proxy.round_trips();
+    let readings = read(&mut client, &plans).await;
+    assert_eq!(proxy.round_trips(), 1);
+    assert!(readings.iter().all(|reading| matches!(reading, Ok(reading) if reading.ready == Some(0))));
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_an_error_that_names_it_and_never_a_zero() {
+    for (source, keys) in SOURCES {
+        let queue = of(source, keys, "acme");
+        for name in queue.names() {
+            // Whether it exists is all that is asked of it.
+            if name == "rq:suspended" {
+                continue;
+            }
+            let redis = Redis::plain();
+            let mut client = client_of(&redis).await;
+            // Of a type that nobody takes there.
+            redis.command(&["PFADD", name, "x"]);
+            redis.command(&["XADD", "other", "*", "a", "b"]);
+            if name != "bull:acme:limiter" && !name.ends_with("limiter") {
+                redis.command(&["DEL", name]);
+                redis.command(&["COPY", "other", name]);
+            }
+            if source == "taskiq" {
+                redis.command(&["SET", name, "x"]);
+            }
+            let Err(ReadError::Unexpected { endpoint, message }) = read_one(&mut client, &queue).await else {
+                panic!("{source} takes another type at {name}");
+            };
+            assert_eq!(endpoint, address(redis.port()));
+            assert!(message.contains(&format!("`{name}`")) || message.contains(name), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_rights_learns_which_it_takes_and_with_them_reads() {
+    let redis = Redis::plain();
+    redis.command(&["ACL", "SETUSER", "scaler", "on", ">hunter2", "-@all", "+select", "+time"]);
+    let keys = [text("url", &address(redis.port())), text("username", "scaler"), password("hunter2")];
+    let mut client = connect(&*endpoint(&keys)).await.unwrap();
+    for (source, keys) in SOURCES.iter().filter(|(source, _)| *source != "taskiq") {
+        let queue = of(source, keys, "acme");
+        let Err(ReadError::Denied { message, .. }) = read_one(&mut client, &queue).await else {
+            panic!("{source} needs no rights");
+        };
+        let rights = message.split("the user needs `").nth(1).unwrap().split(" ~").next().unwrap();
+        let mut grant = vec!["ACL", "SETUSER", "scaler", "resetkeys"];
+        let patterns: Vec<String> = queue.names().iter().map(|name| format!("~{name}")).collect();
+        grant.extend(rights.split(' '));
+        grant.extend(patterns.iter().map(String::as_str));
+        redis.command(&grant);
+        match read_one(&mut client, &queue).await {
+            Ok(reading) => assert_eq!(reading.ready, Some(0), "{source}"),
+            // The one that follows names needs to read every key.
+            Err(ReadError::Denied { message, .. }) if *source == "sidekiq" => {
+                assert!(message.starts_with("following the names in `processes`: "), "{message}");
+                assert!(
+                    message.ends_with("that needs Redis 7, `+sort_ro %R~*`, and no cluster"),
+                    "{message}"
+                );
+                redis.command(&["ACL", "SETUSER", "scaler", "%R~*"]);
+                assert_eq!(read_one(&mut client, &queue).await.unwrap().ready, Some(0));
+            }
+            Err(error) => panic!("{source}: {error}"),
+        }
+        redis.command(&["ACL", "SETUSER", "scaler", "resetkeys", "-@all", "+select", "+time"]);
+    }
+}
+
+#[tokio::test]
+async fn nonsense_and_a_connection_that_breaks_are_errors() {
+    let redis = Redis::plain();
+    for (source, keys) in SOURCES {
+        let queue = of(source, keys, "acme");
+        for mode in [Mode::Say(b"*2\r\n$4\r\nacme\r\n:7\r\n"), Mode::CutAfter(9), Mode::Cut] {
+            let proxy = Proxy::start(redis.port()).await;
+            let mut client = client_at(proxy.port()).await;
+            proxy.switch(mode);
+            assert!(read_or_wait(&mut client, &queue).await, "{source} {mode:?}");
+        }
+    }
+}
+
+/// Whether a read fails, or has no end that the reader's deadline would not make.
+async fn read_or_wait(client: &mut Box<dyn agent_scaler::sources::Client>, queue: &Arc<dyn Plan>) -> bool {
+    let reading =
+        tokio::time::timeout(Duration::from_millis(300), client.read(std::slice::from_ref(queue))).await;
+    reading.is_err() || reading.is_ok_and(|results| results.iter().all(Result::is_err))
+}
+
+#[tokio::test]
+async fn the_commands_that_are_named_are_those_that_redis_was_sent() {
+    for (source, keys) in SOURCES {
+        let redis = Redis::plain();
+        let queue = of(source, keys, "acme");
+        let mut client = client_of(&redis).await;
+        redis.command(&["CONFIG", "RESETSTAT"]);
+        read_one(&mut client, &queue).await.unwrap();
+        let answer: String = redis::from_redis_value(redis.command(&["INFO", "commandstats"])).unwrap();
+        let mut sent: Vec<String> = answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("cmdstat_"))
+            .map(|line| {
+                let (name, calls) = line.split_once(":calls=").unwrap();
+                format!("{} {}", name.replace('|', " "), calls.split(',').next().unwrap())
+            })
+            // What this test, its harness and every client's login send.
+            .filter(|line| {
+                !["info", "client", "config", "hello", "select"].iter().any(|own| line.starts_with(own))
+            })
+            .collect();
+        let mut named: Vec<String> = Vec::new();
+        let commands = queue.commands();
+        // What depends on an answer that was not there was not sent.
+        for command in commands.iter().filter(|command| !command.contains("ID")) {
+            let words: Vec<&str> = command.split(' ').collect();
+            let name = if words[0] == "XINFO" { "xinfo groups".to_owned() } else { words[0].to_lowercase() };
+            named.push(name);
+        }
+        named.sort_unstable();
+        let mut counted: Vec<String> = Vec::new();
+        for names in named.chunk_by(|one, other| one == other) {
+            counted.push(format!("{} {}", names[0], names.len()));
+        }
+        sent.sort_unstable();
+        assert_eq!(sent, counted, "{source}: {commands:?}");
+    }
+}

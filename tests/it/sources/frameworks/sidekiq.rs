@@ -1,0 +1,49 @@
+//! Sidekiq.
+
+use std::time::Duration;
+
+use agent_scaler::engine::signals::Reading;
+use serde_json::json;
+
+use super::super::redis::plan;
+use super::{Stage, tasks};
+
+#[tokio::test]
+async fn queue_schedule_and_busy_threads_are_sidekiq_s_own_counts() {
+    let stage = Stage::of("ruby").await;
+    let mut sidekiq = stage.driver("ruby", "sidekiq", &["driver.rb"]);
+    let plan = plan("sidekiq", &[("queue", "research")]).starting_in(Duration::from_secs(90)).unwrap();
+    let mut client = stage.client().await;
+    let seen = |ready, due, soon, delayed, busy, dead| Reading {
+        due: Some(due),
+        soon: Some(soon),
+        delayed: Some(delayed),
+        dead: Some(dead),
+        ..tasks(ready, busy)
+    };
+    stage.shows(&mut client, &plan, &seen(0, 0, 0, 0, 0, 0)).await;
+
+    for command in [
+        "fail 1 research",
+        "perform 3 research",
+        "perform_in 1 research 0.001",
+        "perform_in 2 research 60",
+        "perform_in 4 research 600",
+    ] {
+        sidekiq.ask(command).await;
+    }
+    stage.shows(&mut client, &plan, &seen(4, 1, 2, 4, 0, 0)).await;
+    let counts = json!({"queued": 4, "scheduled": 7, "retries": 0, "dead": 0, "busy": 0});
+    assert_eq!(sidekiq.ask("counts research").await, counts);
+    // What KEDA's list length sees of these eleven.
+    assert_eq!(stage.list_length("queue:research"), 4);
+
+    // The poller for the schedule comes after some seconds, the heartbeat too.
+    let worker = stage.worker("sidekiq", "sidekiq", &["-r", "./driver.rb", "-c", "2", "-q", "research"]);
+    stage.shows(&mut client, &plan, &seen(1, 1, 2, 4, 2, 1)).await;
+    let counts = json!({"queued": 1, "scheduled": 7, "retries": 0, "dead": 1, "busy": 2});
+    assert_eq!(sidekiq.ask("counts research").await, counts);
+    worker.kill().await;
+    // Until its heartbeat is a minute old, and then its jobs are lost: so Sidekiq has it.
+    stage.shows(&mut client, &plan, &seen(1, 1, 2, 4, 2, 1)).await;
+}
