@@ -11,7 +11,9 @@ use url::Url;
 
 use crate::flags::Flags;
 use crate::limiter::Amounts;
-use crate::settings::{Caps, Kind, ModelSettings, RedisSettings};
+#[cfg(feature = "kafka")]
+use crate::settings::KafkaSettings;
+use crate::settings::{Caps, Kind, ModelSettings, RedisSettings, SqsSettings};
 
 /// Shortest lease: it is renewed three times in it, over a network.
 pub(crate) const SHORTEST_LEASE: Duration = Duration::from_secs(1);
@@ -147,10 +149,60 @@ impl Check {
                 }
                 Some(Kind::List { processing })
             }
-            other => {
-                self.problem("queue-kind", &format!("`{other}` is neither `stream` nor `list`"));
+            "sqs" => self.sqs(flags).map(Kind::Sqs),
+            #[cfg(feature = "kafka")]
+            "kafka" => self.kafka(flags).map(Kind::Kafka),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => {
+                self.problem("queue-kind", "this worker was built without Kafka (feature `kafka`)");
                 None
             }
+            other => {
+                let kinds = "none of `stream`, `list`, `sqs` and `kafka`";
+                self.problem("queue-kind", &format!("`{other}` is {kinds}"));
+                None
+            }
+        }
+    }
+
+    fn sqs(&mut self, flags: &Flags) -> Option<SqsSettings> {
+        let before = self.0.len();
+        let url = self.url("queue-url", &flags.queue_url, &["http", "https"]);
+        if url.is_none() && self.0.len() == before {
+            self.problem("queue-url", "is required for SQS");
+        }
+        let endpoint = self.url("endpoint-url", &flags.endpoint_url, &["http", "https"]);
+        let dead = self.url("dead-letters", &flags.dead_letters, &["http", "https"]);
+        Some(SqsSettings { url: url?, region: absent(&flags.region), endpoint, dead })
+    }
+
+    #[cfg(feature = "kafka")]
+    fn kafka(&mut self, flags: &Flags) -> Option<KafkaSettings> {
+        let brokers = self.text("brokers", &flags.brokers);
+        let topic = self.text("topic", &flags.topic);
+        let group = self.text("group", &flags.group);
+        let properties = self.file("kafka-properties-file", &flags.kafka_properties_file);
+        let (brokers, topic, group) = (brokers?, topic?, group?);
+        let dead = absent(&flags.dead_letters).unwrap_or_else(|| format!("{topic}.dead"));
+        if dead == topic {
+            self.problem("dead-letters", "is the topic itself");
+        }
+        Some(KafkaSettings { brokers, topic, group, dead, properties })
+    }
+
+    /// The name of the queue; a broker's queue has one of its own.
+    pub(crate) fn queue(&mut self, flags: &Flags, kind: Option<&Kind>) -> Option<String> {
+        let own = kind.and_then(|kind| match kind {
+            Kind::Stream { .. } | Kind::List { .. } => None,
+            Kind::Sqs(sqs) => sqs.url.rsplit('/').next().map(str::to_owned),
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(kafka) => Some(kafka.topic.clone()),
+        });
+        match absent(&flags.queue).or(own) {
+            Some(queue) => Some(queue),
+            // What is wrong with the kind comes first.
+            None if kind.is_none() && matches!(flags.queue_kind.trim(), "sqs" | "kafka") => None,
+            None => self.text("queue", &flags.queue),
         }
     }
 

@@ -164,7 +164,7 @@ mod tests {
     use crate::queue::Message;
 
     fn running(lease: Duration) -> Arc<Running> {
-        let message = Message { handle: "1-0".to_owned(), text: String::new() };
+        let message = Message { handle: "1-0".to_owned(), ..Message::default() };
         let hold = Hold { message, id: "a".to_owned(), token: "t".to_owned(), attempts: 1 };
         Running::new(hold, Instant::now() + lease, Timestamp::default())
     }

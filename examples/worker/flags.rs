@@ -3,12 +3,12 @@
 
 use clap::Parser;
 
-/// A worker for AI-agent tasks: takes them from a Redis stream or list, asks a model and calls tools until there is
+/// A worker for AI-agent tasks: takes them from a Redis stream or list, from SQS or Kafka, asks a model and calls tools until there is
 /// a result, keeps to its share of the model's rate limit, and reports what it does to agent-scaler.
 #[derive(Debug, Parser)]
 #[command(name = "worker")]
 pub(crate) struct Flags {
-    /// Redis with the queue and the reports: redis:// or rediss://, host, port, database. Required.
+    /// Redis with the records of tasks, the reports, and the queue if it is one of Redis's: redis:// or rediss://, host, port, database. Required.
     #[arg(long, env, value_name = "URL", default_value = "", hide_env_values = true)]
     pub(crate) redis_url: String,
     /// User of Redis's ACL; without it the password is the default user's.
@@ -20,18 +20,42 @@ pub(crate) struct Flags {
     /// PEM file of the authority that signed Redis's certificate; without it the public ones.
     #[arg(long, env, value_name = "PATH", default_value = "")]
     pub(crate) redis_ca: String,
-    /// Name of the queue. Required.
+    /// Name of the queue, under which records and reports are kept. Required for a stream or list; without it the last
+    /// part of `--queue-url`, or the topic.
     #[arg(long, env, value_name = "NAME", default_value = "")]
     pub(crate) queue: String,
-    /// Kind of the queue: stream or list.
+    /// Kind of the queue: stream, list, sqs or kafka.
     #[arg(long, env, value_name = "KIND", default_value = "stream")]
     pub(crate) queue_kind: String,
-    /// Consumer group of a stream.
+    /// Consumer group of a stream or topic.
     #[arg(long, env, value_name = "NAME", default_value = "workers")]
     pub(crate) group: String,
     /// List that holds the running tasks of a list; without it QUEUE:processing.
     #[arg(long, env, value_name = "NAME", default_value = "")]
     pub(crate) processing_list: String,
+    /// URL of an SQS queue. Credentials come as the AWS SDK finds them.
+    #[arg(long, env, value_name = "URL", default_value = "")]
+    pub(crate) queue_url: String,
+    /// AWS region of the queue; without it AWS_REGION or what else the SDK knows.
+    #[arg(long, env, value_name = "NAME", default_value = "")]
+    pub(crate) region: String,
+    /// Address of SQS, where it is not AWS's own.
+    #[arg(long, env, value_name = "URL", default_value = "")]
+    pub(crate) endpoint_url: String,
+    /// Kafka's brokers, divided by commas.
+    #[arg(long, env, value_name = "HOST:PORT", default_value = "")]
+    pub(crate) brokers: String,
+    /// Topic with the tasks.
+    #[arg(long, env, value_name = "NAME", default_value = "")]
+    pub(crate) topic: String,
+    /// File with further properties of the Kafka client, as librdkafka names them, one `name=value` a line: how to
+    /// encrypt and to log in. It is read when the process starts.
+    #[arg(long, env, value_name = "PATH", default_value = "")]
+    pub(crate) kafka_properties_file: String,
+    /// Dead-letter queue: an SQS queue's URL, without it the one of the queue's redrive policy; or a topic, without it
+    /// TOPIC.dead. Redis's queues have QUEUE:dead.
+    #[arg(long, env, value_name = "NAME", default_value = "")]
+    pub(crate) dead_letters: String,
     /// Tasks at a time; `tasksPerReplica` of the trigger.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub(crate) slots: String,
@@ -125,9 +149,12 @@ pub(crate) struct Flags {
     /// Scope under which the worker reports; without it the queue's name.
     #[arg(long, env, value_name = "NAME", default_value = "")]
     pub(crate) scope: String,
-    /// Runs one task and ends, as a Job does; ends also if there is none within a minute.
+    /// Runs one task and ends, as a Job does. Ends with exit code 0 when the task has ended, or if there is none.
     #[arg(long, env = "ONCE")]
     pub(crate) once: bool,
+    /// How long `--once` waits for a task.
+    #[arg(long, env, value_name = "TIME", default_value = "10s")]
+    pub(crate) once_wait: String,
     /// What is logged: info, or worker=debug,redis=warn.
     #[arg(long, env, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,

@@ -1,4 +1,4 @@
-//! The reference worker: runs agent tasks from a Redis queue, keeps to its share of an LLM rate limit, and speaks
+//! The reference worker: runs agent tasks from a queue in Redis, SQS or Kafka, keeps to its share of an LLM rate limit, and speaks
 //! agent-scaler's worker protocol.
 
 mod agent;
@@ -92,7 +92,7 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
-    let worker = assemble(settings)?;
+    let worker = assemble(settings).await?;
     let pages = Pages { health: Arc::clone(&worker.health), registry: worker.metrics.registry() };
     let serving = axum::serve(listener, probes::routes(Arc::new(pages)));
     tokio::spawn(async move { serving.await });
@@ -100,7 +100,7 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 }
 
 /// Puts the parts together. Nothing is asked of anybody yet.
-fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
+async fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
     let Connections { queue, looking, limiter, reports } = connections::prepare(&settings.redis)?;
     let client = http::client()?;
     let books = Arc::new(Books::new());
@@ -117,7 +117,7 @@ fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
         },
     );
     let reports = Reports::new(reporter, Arc::clone(&clock));
-    let queue = queue::open(&settings, queue, looking);
+    let queue = queue::open(&settings, queue, looking).await?;
     let limiter = settings.limit.as_ref().filter(|_| settings.paced).map(|limit| {
         Arc::new(Limiter::new(
             limiter,

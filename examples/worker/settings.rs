@@ -35,7 +35,8 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     pub(crate) worker: String,
     pub(crate) scope: String,
-    pub(crate) once: bool,
+    /// Whether only one task is run, and how long it is waited for.
+    pub(crate) once: Option<Duration>,
 }
 
 /// How to reach Redis.
@@ -48,12 +49,41 @@ pub(crate) struct RedisSettings {
 }
 
 /// What holds the tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// A stream, read by a consumer group.
     Stream { group: String },
     /// A list, from which tasks are moved to another while they run.
     List { processing: String },
+    /// An SQS queue.
+    Sqs(SqsSettings),
+    /// A Kafka topic.
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSettings),
+}
+
+/// An SQS queue, and how to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct SqsSettings {
+    pub(crate) url: String,
+    pub(crate) region: Option<String>,
+    /// Address of SQS where it is not AWS's own.
+    pub(crate) endpoint: Option<String>,
+    /// URL of the dead-letter queue, unless the redrive policy names it.
+    pub(crate) dead: Option<String>,
+}
+
+/// A topic, and how to reach it.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Debug)]
+pub(crate) struct KafkaSettings {
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    /// Topic of dead letters.
+    pub(crate) dead: String,
+    /// File with further properties of the client.
+    pub(crate) properties: Option<PathBuf>,
 }
 
 /// The model, and how to ask it.
@@ -102,8 +132,8 @@ impl Settings {
     pub(crate) fn try_new(flags: &Flags) -> Result<Self, Invalid> {
         let mut check = Check::default();
         let redis = check.redis(flags);
-        let queue = check.text("queue", &flags.queue);
         let kind = check.kind(flags);
+        let queue = check.queue(flags, kind.as_ref());
         let slots = check.number::<u32>("slots", &flags.slots, 1);
         let lease = check.time("lease", &flags.lease, SHORTEST_LEASE);
         let attempts = check.number::<u32>("attempts", &flags.attempts, 1);
@@ -112,6 +142,7 @@ impl Settings {
         let caps = check.caps(flags);
         let amounts = check.amounts(flags);
         let minute = check.time("minute", &flags.minute, Duration::from_millis(500));
+        let once_wait = check.time("once-wait", &flags.once_wait, Duration::ZERO);
         let grace = check.time("grace", &flags.grace, Duration::ZERO);
         let young = check.time("young", &flags.young, Duration::ZERO);
         let limit = absent(&flags.limit);
@@ -142,7 +173,7 @@ impl Settings {
                 listen: flags.listen.clone(),
                 worker,
                 scope: absent(&flags.scope).unwrap_or_else(|| queue.clone()),
-                once: flags.once,
+                once: flags.once.then_some(once_wait?),
                 queue,
             })
         })();

@@ -4,21 +4,17 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::limiter::jittered;
-use crate::queue::Message;
-use crate::worker::Worker;
+use crate::queue::{self, Message};
+use crate::worker::{Fate, Worker};
 
 /// Pause between tries to open the queue or to look into it.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// How long a worker that runs one task waits for it.
-const ONCE: Duration = Duration::from_secs(60);
 
 /// Kept free at the end of the grace period to hand back what still runs: a few commands to a Redis that may be slow.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -44,10 +40,11 @@ impl Signals {
     }
 }
 
-/// Works until a signal, or until one task is done where only one is wanted.
+/// Works until a signal, or until one task has ended where only one is wanted.
 ///
 /// # Errors
-/// When signals cannot be listened to, or Redis does not let us in any more.
+/// When signals cannot be listened to, when Redis does not let us in any more, or when the one task that was wanted
+/// was taken and has not ended.
 pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
     let mut signals =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
@@ -59,12 +56,8 @@ pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
     let ended = tokio::select! {
         () = signals.next() => Ok(()),
         opened = open(&worker) => match opened {
-            Ok(()) => {
-                let told = take(&worker, &mut tasks, &mut signals).await;
-                drain(&worker, &mut tasks, &mut signals, *told.as_ref().unwrap_or(&None)).await;
-                told.map(drop)
-            }
-            Err(locked_out) => Err(locked_out),
+            Ok(()) => work(&worker, &mut tasks, &mut signals).await,
+            Err(locked_out) => Err(locked_out.into()),
         },
     };
     worker.ended.cancel();
@@ -73,13 +66,37 @@ pub(crate) async fn run(worker: Arc<Worker>) -> Result<(), Box<dyn Error>> {
     worker.reports.leave(&worker.books.take()).await;
     drop(timeout(PATIENCE, worker.queue.leave()).await);
     tracing::info!("The worker has left.");
-    Ok(ended?)
+    ended
 }
+
+async fn work(
+    worker: &Arc<Worker>,
+    tasks: &mut JoinSet<Fate>,
+    signals: &mut Signals,
+) -> Result<(), Box<dyn Error>> {
+    let began = Instant::now();
+    loop {
+        let told = take(worker, tasks, signals, began).await;
+        let fate = drain(worker, tasks, signals, *told.as_ref().unwrap_or(&None)).await;
+        told?;
+        return match (worker.settings.once, fate) {
+            // That was no task for us, and there may be another.
+            (Some(_), Some(Fate::Passed)) if !worker.is_draining() => continue,
+            (Some(_), Some(Fate::Left(reason))) => Err(NotEnded(reason).into()),
+            _ => Ok(()),
+        };
+    }
+}
+
+/// The one task that was wanted was taken, and has not ended: another try makes sense.
+#[derive(Debug, thiserror::Error)]
+#[error("the task has not ended: {0}")]
+struct NotEnded(&'static str);
 
 /// Redis has refused our password for some time. It was read at the start, so a new process may have a better one.
 #[derive(Debug, thiserror::Error)]
 #[error("Redis does not let us in")]
-struct LockedOut(#[source] RedisError);
+struct LockedOut(#[source] queue::Error);
 
 /// Since when Redis has refused our password.
 #[derive(Default)]
@@ -88,8 +105,8 @@ struct Door(Option<Instant>);
 impl Door {
     /// # Errors
     /// When it was shut for too long.
-    fn tried(&mut self, error: RedisError) -> Result<(), LockedOut> {
-        if error.kind() != ErrorKind::AuthenticationFailed {
+    fn tried(&mut self, error: queue::Error) -> Result<(), LockedOut> {
+        if !error.is_refusal() {
             self.0 = None;
             return Ok(());
         }
@@ -98,7 +115,7 @@ impl Door {
     }
 }
 
-/// Opens the queue, however long Redis takes to come.
+/// Opens the queue, however long it takes to come.
 async fn open(worker: &Worker) -> Result<(), LockedOut> {
     let mut door = Door::default();
     let mut last = String::new();
@@ -120,12 +137,13 @@ async fn open(worker: &Worker) -> Result<(), LockedOut> {
 /// Takes tasks until a signal comes, and says when; or until the one that was wanted is taken, or is not there.
 async fn take(
     worker: &Arc<Worker>,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut JoinSet<Fate>,
     signals: &mut Signals,
+    began: Instant,
 ) -> Result<Option<Instant>, LockedOut> {
     let mut door = Door::default();
     let slots = Arc::new(Semaphore::new(usize::try_from(worker.settings.slots).unwrap_or(1)));
-    let (began, once) = (Instant::now(), worker.settings.once);
+    let once = worker.settings.once;
     loop {
         let slot = tokio::select! {
             biased;
@@ -134,7 +152,7 @@ async fn take(
         };
         let Ok(slot) = slot else { return Ok(None) };
         while let Some(ended) = tasks.try_join_next() {
-            note(ended);
+            fate(ended);
         }
         if worker.is_used_up() {
             tokio::select! {
@@ -147,11 +165,14 @@ async fn take(
             Ok(Some(message)) => {
                 worker.reached(true);
                 tasks.spawn(Arc::clone(worker).serve(message, slot));
-                if once {
+                if once.is_some() {
                     return Ok(told);
                 }
             }
-            Ok(None) if once && began.elapsed() > ONCE => return Ok(told),
+            Ok(None) if once.is_some_and(|wait| began.elapsed() >= wait) => {
+                tracing::info!("There is no task, so there is nothing to do.");
+                return Ok(told);
+            }
             Ok(None) => {
                 door = Door::default();
                 worker.reached(true);
@@ -160,8 +181,7 @@ async fn take(
                 worker.reached(false);
                 tracing::debug!(%error, "The queue cannot be looked into.");
                 sleep(jittered(RETRY)).await;
-                // A Redis that lost its data has lost the group with it.
-                if error.code() == Some("NOGROUP") {
+                if error.is_gone() {
                     tokio::select! {
                         () = signals.next() => return Ok(Some(drains(worker))),
                         opened = open(worker) => opened?,
@@ -179,7 +199,7 @@ async fn take(
 
 /// Looks for a task, to the end of the look: it may have been given to us already when a signal comes. Says when it
 /// came.
-async fn look(worker: &Worker, signals: &mut Signals) -> (RedisResult<Option<Message>>, Option<Instant>) {
+async fn look(worker: &Worker, signals: &mut Signals) -> (queue::Result<Option<Message>>, Option<Instant>) {
     let look = worker.queue.take();
     tokio::pin!(look);
     let mut told = None;
@@ -200,12 +220,18 @@ fn drains(worker: &Worker) -> Instant {
 }
 
 /// Hands back what has hardly begun, waits for the other tasks that still run, and hands those back too when the grace
-/// period ends or a further signal comes.
-async fn drain(worker: &Worker, tasks: &mut JoinSet<()>, signals: &mut Signals, told: Option<Instant>) {
+/// period ends or a further signal comes. Says what became of the last one.
+async fn drain(
+    worker: &Worker,
+    tasks: &mut JoinSet<Fate>,
+    signals: &mut Signals,
+    told: Option<Instant>,
+) -> Option<Fate> {
+    let mut last = None;
     if told.is_none() {
         // The one task that was wanted.
         tokio::select! {
-            () = all_end(tasks) => return,
+            () = all_end(tasks, &mut last) => return last,
             () = signals.next() => {}
         }
     }
@@ -216,24 +242,29 @@ async fn drain(worker: &Worker, tasks: &mut JoinSet<()>, signals: &mut Signals, 
     tracing::info!(handed_back, "Young tasks are handed back.");
     let grace = worker.settings.grace;
     tokio::select! {
-        () = all_end(tasks) => return,
+        () = all_end(tasks, &mut last) => return last,
         () = signals.next() => {}
         () = sleep_until(told + grace.saturating_sub(RESERVE.min(grace / 4))) => {}
     }
     let handed_back = worker.desk.hand_back_all();
     tracing::info!(handed_back, "The time is over: what still runs is handed back.");
-    drop(timeout(RESERVE, all_end(tasks)).await);
+    // What does not come back in this time comes back when its lease ends.
+    if timeout(RESERVE, all_end(tasks, &mut last)).await.is_err() {
+        last = Some(Fate::Left("there was no time to hand it back"));
+    }
+    last
 }
 
-async fn all_end(tasks: &mut JoinSet<()>) {
+async fn all_end(tasks: &mut JoinSet<Fate>, last: &mut Option<Fate>) {
     while let Some(ended) = tasks.join_next().await {
-        note(ended);
+        *last = Some(fate(ended));
     }
 }
 
 /// A task that panicked is not renewed any more: another worker takes it.
-fn note(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+fn fate(ended: Result<Fate, JoinError>) -> Fate {
+    ended.unwrap_or_else(|error| {
         tracing::error!(%error, "A slot has failed.");
-    }
+        Fate::Left("its slot has failed")
+    })
 }

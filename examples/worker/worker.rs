@@ -8,7 +8,6 @@ use agent_scaler::engine::limit::Why;
 use agent_scaler::engine::signals::{Worker as Said, WorkerState};
 use agent_scaler::timestamp::Timestamp;
 use agent_scaler::workers::writer::Beat;
-use redis::RedisResult;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use crate::desk::{CalledOff, Desk, Running};
 use crate::metrics::Metrics;
 use crate::pause;
 use crate::probes::Health;
-use crate::queue::{Back, Begun, End, Hold, Message, Queue};
+use crate::queue::{self, Back, Begun, End, Hold, Message, Queue};
 use crate::reports::{News, Reports};
 use crate::settings::Settings;
 use crate::task::Task;
@@ -31,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Attempts from which on a task is suspected of killing its workers.
 const POISON: u32 = 3;
+
+/// What becomes of a task whose lease is lost.
+const LOST: Fate = Fate::Left("its lease was lost");
 
 /// Everything that the parts of a worker share.
 pub(crate) struct Worker {
@@ -51,6 +53,17 @@ pub(crate) struct Worker {
     pub(crate) draining: AtomicBool,
     /// Whether the limit's budget is used up, so that a task that was taken could only wait.
     pub(crate) used_up: AtomicBool,
+}
+
+/// What became of a message that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its task has ended, with a result or for good without one; or it was no task.
+    Ended,
+    /// There was nothing to run.
+    Passed,
+    /// Its task has not ended, for this reason. The queue has it, or another worker.
+    Left(&'static str),
 }
 
 impl Worker {
@@ -145,16 +158,16 @@ impl Worker {
         }
     }
 
-    /// Redis did what it was asked, or did not. The log has each change.
+    /// Queue or Redis did what it was asked, or did not. The log has each change.
     pub(crate) fn reached(&self, reached: bool) {
         match (self.health.reached(reached), reached) {
-            (true, true) => tracing::info!("Redis is reached."),
-            (true, false) => tracing::warn!("Redis is not reached."),
+            (true, true) => tracing::info!("The queue is reached."),
+            (true, false) => tracing::warn!("The queue is not reached."),
             (false, _) => {}
         }
     }
 
-    fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
@@ -166,21 +179,26 @@ impl Worker {
     /// Begins to leave.
     pub(crate) fn drains(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.queue.stop();
         self.health.drains();
         self.changed.notify_one();
     }
 
     /// Runs what a message says, from its beginning to its end.
-    pub(crate) async fn serve(self: Arc<Self>, message: Message, _slot: OwnedSemaphorePermit) {
+    pub(crate) async fn serve(self: Arc<Self>, message: Message, _slot: OwnedSemaphorePermit) -> Fate {
         let Ok(task) = serde_json::from_str::<Task>(&message.text) else {
             tracing::warn!(message = %message.handle, "A message that is no task was put aside.");
             if let Err(error) = self.queue.bury(&message, "it is no task").await {
                 tracing::warn!(%error, "A message that is no task could not be put aside.");
+                return Fate::Left("it is no task, and could not be put aside");
             }
-            return;
+            return Fate::Ended;
         };
         let asked = Instant::now();
-        let Some((hold, checkpoint, first)) = self.begin(&message, &task).await else { return };
+        let (hold, checkpoint, first) = match self.begin(&message, &task).await {
+            Ok(begun) => begun,
+            Err(fate) => return fate,
+        };
         let running = Running::new(hold, asked + self.settings.lease, self.clock.now());
         let seat = self.desk.seat(&running);
         let busy = self.books.runs();
@@ -191,24 +209,26 @@ impl Worker {
             running.hand_back();
         }
         self.changed.notify_one();
-        self.work(&running, &task, checkpoint.as_deref()).await;
+        let fate = self.work(&running, &task, checkpoint.as_deref()).await;
         drop((seat, busy));
         self.reports.release(&task.id).await;
         self.changed.notify_one();
+        fate
     }
 
-    async fn begin(&self, message: &Message, task: &Task) -> Option<(Hold, Option<String>, bool)> {
+    /// Begins a task: its lease, where an earlier worker got to, and whether nobody ran it before.
+    async fn begin(&self, message: &Message, task: &Task) -> Result<(Hold, Option<String>, bool), Fate> {
         let token = format!("{}-{:016x}", self.settings.worker, fastrand::u64(..));
         for failures in 1..=3 {
             match self.queue.begin(message, &task.id, &token).await {
                 Ok(Begun::Run { hold, checkpoint, first }) => {
                     let (attempts, resumed) = (hold.attempts, checkpoint.is_some());
                     tracing::info!(task = %task.id, attempts, resumed, "Task begun.");
-                    return Some((hold, checkpoint, first));
+                    return Ok((hold, checkpoint, first));
                 }
                 Ok(Begun::Skip(reason)) => {
                     tracing::info!(task = %task.id, reason, "A message was passed over.");
-                    return None;
+                    return Err(Fate::Passed);
                 }
                 Err(error) => {
                     tracing::warn!(task = %task.id, %error, "A task could not be begun.");
@@ -217,10 +237,10 @@ impl Worker {
             }
         }
         // Whoever finds it without a lease takes it.
-        None
+        Err(Fate::Left("it could not be begun"))
     }
 
-    async fn work(&self, running: &Running, task: &Task, checkpoint: Option<&str>) {
+    async fn work(&self, running: &Running, task: &Task, checkpoint: Option<&str>) -> Fate {
         let Hold { attempts, .. } = running.hold;
         let conversation = checkpoint.and_then(Conversation::restore);
         let conversation = conversation.unwrap_or_else(|| Conversation::new(&task.prompt));
@@ -238,61 +258,70 @@ impl Worker {
         match outcome {
             Outcome::Done(result) => {
                 let end = End::Done(result);
-                if self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
-                    self.books.done(effort.time);
-                    self.metrics.ended(effort.time);
-                    self.metrics.task("success");
-                    tracing::info!(task = %task.id, seconds = effort.time.as_secs_f64(), "Task done.");
+                if !self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
+                    return LOST;
                 }
+                self.books.done(effort.time);
+                self.metrics.ended(effort.time);
+                self.metrics.task("success");
+                tracing::info!(task = %task.id, seconds = effort.time.as_secs_f64(), "Task done.");
+                Fate::Ended
             }
             Outcome::Failed(reason) => self.fail(running, reason, effort).await,
             Outcome::Retry(reason) if attempts >= self.settings.attempts => {
-                self.fail(running, format!("{reason} (attempt {attempts}, the last one)"), effort).await;
+                self.fail(running, format!("{reason} (attempt {attempts}, the last one)"), effort).await
             }
             Outcome::Retry(reason) => {
                 let longest = Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(attempts));
                 let back = Back::Later(longest.min(self.settings.lease).mul_f64(0.5 + fastrand::f64() / 2.0));
                 tracing::warn!(task = %task.id, attempts, reason, "Task put back for another attempt.");
-                if self.written(running, || self.queue.hand_back(&running.hold, back)).await {
-                    self.metrics.task("retried");
+                if !self.written(running, || self.queue.hand_back(&running.hold, back)).await {
+                    return LOST;
                 }
+                self.metrics.task("retried");
+                Fate::Left("it was put back for another attempt")
             }
             Outcome::Lost => self.leave_off(running, CalledOff::Lost).await,
         }
     }
 
     /// Ends a task without a result.
-    async fn fail(&self, running: &Running, reason: String, effort: Effort) {
+    async fn fail(&self, running: &Running, reason: String, effort: Effort) -> Fate {
         tracing::warn!(task = %running.hold.id, reason, "Task failed for good.");
         let end = End::Failed(reason);
-        if self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
-            self.books.failed(effort.time);
-            self.metrics.ended(effort.time);
-            self.metrics.task("failed");
+        if !self.written(running, || self.queue.finish(&running.hold, &end, effort.steps)).await {
+            return LOST;
         }
+        self.books.failed(effort.time);
+        self.metrics.ended(effort.time);
+        self.metrics.task("failed");
+        Fate::Ended
     }
 
     /// Leaves a task to others.
-    async fn leave_off(&self, running: &Running, why: CalledOff) {
+    async fn leave_off(&self, running: &Running, why: CalledOff) -> Fate {
         let task = &running.hold.id;
         match why {
             CalledOff::Lost => {
                 tracing::warn!(task = %task, "The lease is lost: the task is left to others.");
                 self.metrics.task("lost");
+                LOST
             }
             CalledOff::HandBack => {
-                if self.written(running, || self.queue.hand_back(&running.hold, Back::Unharmed)).await {
-                    tracing::info!(task = %task, "Task handed back.");
-                    self.metrics.task("handed_back");
+                if !self.written(running, || self.queue.hand_back(&running.hold, Back::Unharmed)).await {
+                    return LOST;
                 }
+                tracing::info!(task = %task, "Task handed back.");
+                self.metrics.task("handed_back");
+                Fate::Left("it was handed back")
             }
         }
     }
 
-    /// Writes until Redis has taken it, or the lease is lost; says whether it was taken.
+    /// Writes until the queue has taken it, or the lease is lost; says whether it was taken.
     async fn written<F>(&self, running: &Running, write: impl Fn() -> F) -> bool
     where
-        F: Future<Output = RedisResult<bool>>,
+        F: Future<Output = queue::Result<bool>>,
     {
         let writing = async {
             loop {

@@ -3,6 +3,7 @@
 mod crash;
 mod drain;
 mod limiter;
+mod once;
 mod probes;
 mod refusals;
 mod rights;
@@ -173,6 +174,12 @@ impl Worker {
         self.process.signal("TERM");
         assert_eq!(self.process.ended_within(patience).code(), Some(0), "{}", self.process.printed_so_far());
     }
+}
+
+/// Nothing of a worker is left in the reports.
+fn nothing_is_left(place: &Place) {
+    assert_eq!(place.number(&["HLEN", "agent-scaler:{tasks}:workers"]), 0);
+    assert_eq!(place.number(&["ZCARD", "agent-scaler:{tasks}:leases"]), 0);
 }
 
 /// Ids of so many tasks, in order.

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use redis::RedisResult;
 use tokio::time::Instant;
 
-use super::{Back, Begun, Common, End, Hold, KEPT, LOOK, Message, Queue, begun, ending, millis};
+use super::{
+    Back, Begun, Common, End, Hold, KEPT, LOOK, Message, Queue, Result, begun, ending, held, millis,
+};
 use crate::task::Task;
 
 /// Most elements that one sweep looks at, from the oldest: more tasks than run at a time on one queue.
@@ -33,12 +34,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn new(common: Common, processing: String, scope: &str) -> Self {
-        let leases = format!("agent-scaler:{{{scope}}}:leases");
+        let leases = held::leases(scope);
         Self { common, processing, leases, idle: Mutex::default() }
-    }
-
-    fn lease_of(&self, id: &str) -> String {
-        format!("{}/{id}", self.common.worker)
     }
 
     /// Remembers which elements nobody has begun, and forgets those that are gone.
@@ -61,18 +58,18 @@ impl List {
 
 #[async_trait]
 impl Queue for List {
-    async fn prepare(&self) -> RedisResult<()> {
-        redis::cmd("PING").exec_async(&mut self.common.connection.clone()).await
+    async fn prepare(&self) -> Result<()> {
+        Ok(redis::cmd("PING").exec_async(&mut self.common.connection.clone()).await?)
     }
 
-    async fn take(&self) -> RedisResult<Option<Message>> {
+    async fn take(&self) -> Result<Option<Message>> {
         let mut take = redis::cmd("BLMOVE");
         take.arg(&self.common.queue).arg(&self.processing).arg("RIGHT").arg("LEFT").arg(LOOK.as_secs_f64());
         let element: Option<String> = take.query_async(&mut self.common.looking.clone()).await?;
-        Ok(element.map(|text| Message { handle: text.clone(), text }))
+        Ok(element.map(|text| Message { handle: text.clone(), text, ..Message::default() }))
     }
 
-    async fn begin(&self, message: &Message, id: &str, token: &str) -> RedisResult<Begun> {
+    async fn begin(&self, message: &Message, id: &str, token: &str) -> Result<Begun> {
         let record = self.common.record(id);
         let keys = [&self.processing, &self.leases, &record].map(String::as_str);
         let lease = self.common.lease_millis().to_string();
@@ -81,50 +78,45 @@ impl Queue for List {
         Ok(begun(answer, message, id, token))
     }
 
-    async fn renew(&self, holds: &[Hold]) -> RedisResult<Vec<bool>> {
-        let records: Vec<String> = holds.iter().map(|hold| self.common.record(&hold.id)).collect();
-        let keys: Vec<&str> =
-            std::iter::once(self.leases.as_str()).chain(records.iter().map(String::as_str)).collect();
-        let lease = self.common.lease_millis().to_string();
-        let each = holds.iter().flat_map(|hold| [hold.id.as_str(), hold.token.as_str()]);
-        let arguments: Vec<&str> = [self.common.worker.as_str(), &lease].into_iter().chain(each).collect();
-        self.common.run(include_str!("list/renew.lua"), &keys, &arguments).await
+    async fn renew(&self, holds: &[Hold]) -> Result<Vec<bool>> {
+        self.common.renew(&self.leases, holds).await
     }
 
-    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> RedisResult<bool> {
+    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> Result<bool> {
         self.common.checkpoint(hold, text, steps).await
     }
 
-    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool> {
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> Result<bool> {
         let (status, field, text) = ending(end);
         let (record, dead) = (self.common.record(&hold.id), self.common.dead());
         let keys = [&self.processing, &self.leases, &record, &dead].map(String::as_str);
-        let lease = self.lease_of(&hold.id);
+        let lease = self.common.lease_of(&hold.id);
         let (kept, steps) = (KEPT.as_secs().to_string(), steps.to_string());
         let arguments =
             [&hold.message.handle, &lease, hold.token.as_str(), status, field, text, &kept, &steps];
         self.common.run(include_str!("list/finish.lua"), &keys, &arguments).await
     }
 
-    async fn hand_back(&self, hold: &Hold, how: Back) -> RedisResult<bool> {
+    async fn hand_back(&self, hold: &Hold, how: Back) -> Result<bool> {
         let (attempts, pause) = match how {
             Back::Unharmed => (hold.attempts.saturating_sub(1), 0),
             Back::Later(pause) => (hold.attempts, millis(pause)),
         };
         let record = self.common.record(&hold.id);
         let keys = [&self.processing, &self.common.queue, &self.leases, &record].map(String::as_str);
-        let (lease, attempts, pause) = (self.lease_of(&hold.id), attempts.to_string(), pause.to_string());
+        let (lease, attempts, pause) =
+            (self.common.lease_of(&hold.id), attempts.to_string(), pause.to_string());
         let arguments = [&hold.message.handle, hold.id.as_str(), &lease, &hold.token, &attempts, &pause];
         self.common.run(include_str!("list/hand_back.lua"), &keys, &arguments).await
     }
 
-    async fn bury(&self, message: &Message, _reason: &str) -> RedisResult<()> {
+    async fn bury(&self, message: &Message, _reason: &str) -> Result<()> {
         let dead = self.common.dead();
         let keys = [self.processing.as_str(), dead.as_str()];
         self.common.run(include_str!("list/bury.lua"), &keys, &[&message.handle]).await
     }
 
-    async fn sweep(&self) -> RedisResult<()> {
+    async fn sweep(&self) -> Result<()> {
         let mut range = redis::cmd("LRANGE");
         range.arg(&self.processing).arg(-MOST_SWEPT).arg(-1);
         let elements: Vec<String> = range.query_async(&mut self.common.connection.clone()).await?;
@@ -155,10 +147,6 @@ impl Queue for List {
             tracing::warn!(tasks = put_back, "Tasks that nobody holds were put back.");
         }
         self.remember(&elements, &verdicts);
-        Ok(())
-    }
-
-    async fn leave(&self) -> RedisResult<()> {
         Ok(())
     }
 }

@@ -4,15 +4,22 @@
 //! in the hands of exactly one worker, or at its end. What a worker writes carries the token of its taking; once
 //! somebody else has begun the task, the token is another and nothing more is written.
 
+mod error;
+mod held;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod list;
+mod sqs;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::FromRedisValue;
 use redis::aio::ConnectionManager;
-use redis::{FromRedisValue, RedisResult};
+
+pub(crate) use error::Error;
 
 use crate::settings::{Kind, Settings};
 use crate::task;
@@ -23,13 +30,23 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// How long a record stays after its task has ended.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// What a queue answers.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
 /// What was taken out of the queue, and not begun.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
-    /// Where it is: an entry's id in a stream, the element itself in a list.
+    /// Which it is: an entry's id in a stream, the element itself in a list, the message's id in SQS, partition and
+    /// offset in Kafka.
     pub(crate) handle: String,
     /// What it says: a task as JSON, one hopes.
     pub(crate) text: String,
+    /// Times it was delivered, this time included, where the queue itself counts them and no record does.
+    pub(crate) delivered: u32,
+    /// What SQS wants to hear with everything that it is told of this delivery.
+    pub(crate) receipt: String,
+    /// Group of a message in a FIFO queue of SQS.
+    pub(crate) group: Option<String>,
 }
 
 /// A task that this worker runs.
@@ -78,64 +95,86 @@ pub(crate) enum Back {
     Later(Duration),
 }
 
-/// A queue of tasks. Errors are Redis's; what is done is done as a whole or not at all.
+/// A queue of tasks. In Redis, what is done is done as a whole or not at all; elsewhere the record comes first, and
+/// whoever is given a message again does what is left.
 #[async_trait]
 pub(crate) trait Queue: Send + Sync {
     /// Makes what must be there before a task can be taken.
-    async fn prepare(&self) -> RedisResult<()>;
+    async fn prepare(&self) -> Result<()>;
 
     /// The next message; waits for one for [`LOOK`].
-    async fn take(&self) -> RedisResult<Option<Message>>;
+    async fn take(&self) -> Result<Option<Message>>;
 
     /// Begins the task `id` of `message`. To ask again after an error is safe.
-    async fn begin(&self, message: &Message, id: &str, token: &str) -> RedisResult<Begun>;
+    async fn begin(&self, message: &Message, id: &str, token: &str) -> Result<Begun>;
 
     /// Renews leases; `false` for each one that is lost.
-    async fn renew(&self, holds: &[Hold]) -> RedisResult<Vec<bool>>;
+    async fn renew(&self, holds: &[Hold]) -> Result<Vec<bool>>;
 
     /// Keeps how far a task has got; `false` if the lease is lost.
-    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> RedisResult<bool>;
+    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> Result<bool>;
 
     /// Ends a task after so many steps; `false` if the lease is lost. To ask again after an error is safe.
-    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool>;
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> Result<bool>;
 
     /// Puts a task back; `false` if the lease is lost, or if an earlier call did so already.
-    async fn hand_back(&self, hold: &Hold, how: Back) -> RedisResult<bool>;
+    async fn hand_back(&self, hold: &Hold, how: Back) -> Result<bool>;
 
     /// Moves a message that is no task to the dead-letter queue.
-    async fn bury(&self, message: &Message, reason: &str) -> RedisResult<()>;
+    async fn bury(&self, message: &Message, reason: &str) -> Result<()>;
 
     /// Puts back what dead workers held, where taking does not see to it.
-    async fn sweep(&self) -> RedisResult<()>;
+    async fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// No more is taken: what others could take is not kept from them.
+    fn stop(&self) {}
 
     /// Leaves nothing of this worker behind.
-    async fn leave(&self) -> RedisResult<()>;
+    async fn leave(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// The queue that the settings name. `looking` is a connection of its own, because it waits on the server.
-pub(crate) fn open(
+/// The queue that the settings name. Nothing is asked of it yet. `looking` is a connection of its own, because it
+/// waits on the server.
+///
+/// # Errors
+/// When a file cannot be read, or the settings make no client.
+pub(crate) async fn open(
     settings: &Settings,
     connection: ConnectionManager,
     looking: ConnectionManager,
-) -> Arc<dyn Queue> {
+) -> std::result::Result<Arc<dyn Queue>, Box<dyn std::error::Error>> {
     let common = Common {
         queue: settings.queue.clone(),
         worker: settings.worker.clone(),
         lease: settings.lease,
+        attempts: settings.attempts,
         connection,
         looking,
     };
-    match &settings.kind {
+    Ok(match &settings.kind {
         Kind::Stream { group } => Arc::new(stream::Stream::new(common, group.clone())),
         Kind::List { processing } => Arc::new(list::List::new(common, processing.clone(), &settings.scope)),
-    }
+        Kind::Sqs(sqs) => {
+            Arc::new(sqs::Sqs::open(held::Held::new(common, &settings.scope), sqs.clone()).await)
+        }
+        #[cfg(feature = "kafka")]
+        Kind::Kafka(kafka) => {
+            Arc::new(kafka::Kafka::open(held::Held::new(common, &settings.scope), kafka.clone())?)
+        }
+    })
 }
 
-/// What both kinds need.
+/// What all kinds need.
 struct Common {
     queue: String,
     worker: String,
     lease: Duration,
+    /// Attempts after which a task is given up.
+    attempts: u32,
     connection: ConnectionManager,
     looking: ConnectionManager,
 }
@@ -153,22 +192,31 @@ impl Common {
         millis(self.lease)
     }
 
-    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> RedisResult<bool> {
+    /// Member of the leases that says that we run a task.
+    fn lease_of(&self, id: &str) -> String {
+        format!("{}/{id}", self.worker)
+    }
+
+    async fn renew(&self, leases: &str, holds: &[Hold]) -> Result<Vec<bool>> {
+        let records: Vec<String> = holds.iter().map(|hold| self.record(&hold.id)).collect();
+        let keys: Vec<&str> = std::iter::once(leases).chain(records.iter().map(String::as_str)).collect();
+        let lease = self.lease_millis().to_string();
+        let each = holds.iter().flat_map(|hold| [hold.id.as_str(), hold.token.as_str()]);
+        let arguments: Vec<&str> = [self.worker.as_str(), &lease].into_iter().chain(each).collect();
+        self.run(include_str!("renew.lua"), &keys, &arguments).await
+    }
+
+    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> Result<bool> {
         let record = self.record(&hold.id);
         let arguments = [hold.token.as_str(), text, &steps.to_string()];
         self.run(include_str!("checkpoint.lua"), &[&record], &arguments).await
     }
 
     /// Runs a script. It is sent whole each time: a Redis that was restarted has forgotten it, and tasks are few.
-    async fn run<T: FromRedisValue>(
-        &self,
-        script: &str,
-        keys: &[&str],
-        arguments: &[&str],
-    ) -> RedisResult<T> {
+    async fn run<T: FromRedisValue>(&self, script: &str, keys: &[&str], arguments: &[&str]) -> Result<T> {
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
-        command.query_async(&mut self.connection.clone()).await
+        Ok(command.query_async(&mut self.connection.clone()).await?)
     }
 }
 
@@ -176,7 +224,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads what the two scripts that begin a task answer: a verdict, and for `run` checkpoint, attempts and whether
+/// Reads what the scripts that begin a task answer: a verdict, and for `run` checkpoint, attempts and whether
 /// it is the first time.
 fn begun(answer: (String, String, u32, bool), message: &Message, id: &str, token: &str) -> Begun {
     let (verdict, checkpoint, attempts, first) = answer;

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::RedisResult;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 
-use super::{Back, Begun, Common, End, Hold, KEPT, LOOK, Message, Queue, begun, ending, millis};
+use super::{Back, Begun, Common, End, Hold, KEPT, LOOK, Message, Queue, Result, begun, ending, millis};
 
 /// Holds what was handed back until somebody claims it, so that the consumer of a worker that left can be removed.
 const NOBODY: &str = "handed-back";
@@ -27,7 +26,7 @@ impl Stream {
     }
 
     /// An entry that nobody has renewed within the lease, if there is one. Only one of those who ask gets it.
-    async fn claim(&self) -> RedisResult<Option<Message>> {
+    async fn claim(&self) -> Result<Option<Message>> {
         let Common { queue, worker, looking, .. } = &self.common;
         let lease = self.common.lease_millis();
         let mut looking = looking.clone();
@@ -41,7 +40,7 @@ impl Stream {
         Ok(claimed.claimed.into_iter().next().map(message))
     }
 
-    async fn read(&self) -> RedisResult<Option<Message>> {
+    async fn read(&self) -> Result<Option<Message>> {
         let Common { queue, worker, looking, .. } = &self.common;
         let mut read = redis::cmd("XREADGROUP");
         read.arg("GROUP").arg(&self.group).arg(worker).arg("COUNT").arg(1);
@@ -54,18 +53,18 @@ impl Stream {
 
 #[async_trait]
 impl Queue for Stream {
-    async fn prepare(&self) -> RedisResult<()> {
+    async fn prepare(&self) -> Result<()> {
         let mut create = redis::cmd("XGROUP");
         // From the beginning: what was put in before the first worker came is not lost.
         create.arg("CREATE").arg(&self.common.queue).arg(&self.group).arg(0).arg("MKSTREAM");
         match create.exec_async(&mut self.common.connection.clone()).await {
-            Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
+            Err(error) if error.code() != Some("BUSYGROUP") => return Err(error.into()),
             _ => {}
         }
         self.tidy("", FORGOTTEN).await
     }
 
-    async fn take(&self) -> RedisResult<Option<Message>> {
+    async fn take(&self) -> Result<Option<Message>> {
         // What was begun once comes first.
         match self.claim().await? {
             Some(message) => Ok(Some(message)),
@@ -73,7 +72,7 @@ impl Queue for Stream {
         }
     }
 
-    async fn begin(&self, message: &Message, id: &str, token: &str) -> RedisResult<Begun> {
+    async fn begin(&self, message: &Message, id: &str, token: &str) -> Result<Begun> {
         let Common { queue, worker, .. } = &self.common;
         let record = self.common.record(id);
         let keys = [queue, record.as_str()];
@@ -82,7 +81,7 @@ impl Queue for Stream {
         Ok(begun(answer, message, id, token))
     }
 
-    async fn renew(&self, holds: &[Hold]) -> RedisResult<Vec<bool>> {
+    async fn renew(&self, holds: &[Hold]) -> Result<Vec<bool>> {
         let Common { queue, worker, .. } = &self.common;
         let records: Vec<String> = holds.iter().map(|hold| self.common.record(&hold.id)).collect();
         let keys: Vec<&str> =
@@ -92,21 +91,21 @@ impl Queue for Stream {
         self.common.run(include_str!("stream/renew.lua"), &keys, &arguments).await
     }
 
-    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> RedisResult<bool> {
+    async fn checkpoint(&self, hold: &Hold, text: &str, steps: u32) -> Result<bool> {
         self.common.checkpoint(hold, text, steps).await
     }
 
-    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> RedisResult<bool> {
+    async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> Result<bool> {
         let (status, field, text) = ending(end);
         let (record, dead) = (self.common.record(&hold.id), self.common.dead());
         let keys = [&self.common.queue, record.as_str(), &dead];
         let (kept, steps) = (KEPT.as_secs().to_string(), steps.to_string());
-        let Message { handle, text: task } = &hold.message;
+        let Message { handle, text: task, .. } = &hold.message;
         let arguments = [&self.group, handle, hold.token.as_str(), status, field, text, &kept, &steps, task];
         self.common.run(include_str!("stream/finish.lua"), &keys, &arguments).await
     }
 
-    async fn hand_back(&self, hold: &Hold, how: Back) -> RedisResult<bool> {
+    async fn hand_back(&self, hold: &Hold, how: Back) -> Result<bool> {
         let (idle, attempts) = match how {
             Back::Unharmed => (self.common.lease, hold.attempts.saturating_sub(1)),
             Back::Later(pause) => (self.common.lease.saturating_sub(pause), hold.attempts),
@@ -119,25 +118,20 @@ impl Queue for Stream {
         self.common.run(include_str!("stream/hand_back.lua"), &keys, &arguments).await
     }
 
-    async fn bury(&self, message: &Message, reason: &str) -> RedisResult<()> {
+    async fn bury(&self, message: &Message, reason: &str) -> Result<()> {
         let dead = self.common.dead();
         let keys = [&self.common.queue, dead.as_str()];
         let arguments = [&self.group, message.handle.as_str(), &message.text, reason];
         self.common.run(include_str!("stream/bury.lua"), &keys, &arguments).await
     }
 
-    async fn sweep(&self) -> RedisResult<()> {
-        // Taking begins with what was left behind.
-        Ok(())
-    }
-
-    async fn leave(&self) -> RedisResult<()> {
+    async fn leave(&self) -> Result<()> {
         self.tidy(&self.common.worker, FORGOTTEN).await
     }
 }
 
 impl Stream {
-    async fn tidy(&self, consumer: &str, silent: Duration) -> RedisResult<()> {
+    async fn tidy(&self, consumer: &str, silent: Duration) -> Result<()> {
         let arguments = [&self.group, consumer, &millis(silent).to_string()];
         self.common.run(include_str!("stream/tidy.lua"), &[&self.common.queue], &arguments).await
     }
@@ -145,5 +139,5 @@ impl Stream {
 
 /// The message in an entry. One without the field `task` has an empty text, which is no task.
 fn message(entry: StreamId) -> Message {
-    Message { text: entry.get("task").unwrap_or_default(), handle: entry.id }
+    Message { text: entry.get("task").unwrap_or_default(), handle: entry.id, ..Message::default() }
 }

@@ -2,12 +2,6 @@
 
 use super::*;
 
-/// Nothing of a worker is left in the reports.
-fn nothing_is_left(place: &Place) {
-    assert_eq!(place.number(&["HLEN", "agent-scaler:{tasks}:workers"]), 0);
-    assert_eq!(place.number(&["ZCARD", "agent-scaler:{tasks}:leases"]), 0);
-}
-
 async fn a_worker_that_leaves_finishes_the_old_and_hands_back_the_young(kind: Kind) {
     let place = Place::new(kind, &[]);
     let (old, young) = (ids(1), vec!["young".to_owned()]);
@@ -96,18 +90,6 @@ async fn a_worker_that_holds_nothing_leaves_at_once_and_takes_its_consumer_with_
     let consumers: Vec<redis::Value> =
         redis::from_redis_value(place.redis.command(&["XINFO", "CONSUMERS", "tasks", "workers"])).unwrap();
     assert!(consumers.is_empty(), "{consumers:?}");
-}
-
-#[tokio::test]
-async fn a_worker_of_a_job_runs_one_task_and_ends() {
-    let place = Place::new(Kind::Stream, &[]);
-    let tasks = ids(2);
-    tasks.iter().for_each(|id| place.put(id, "[steps=2 think=0.1 tool=0] go"));
-    let mut worker = place.worker("job", &["--once"]);
-    assert_eq!(worker.process.ended_within(PATIENCE).code(), Some(0));
-    let done = tasks.iter().filter(|id| place.field(id, "status") == "done").count();
-    assert_eq!((done, place.messages()), (1, 1));
-    nothing_is_left(&place);
 }
 
 #[tokio::test]

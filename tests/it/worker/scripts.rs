@@ -94,7 +94,7 @@ impl Holding<'_> {
     }
 
     fn renew(&self) -> Vec<bool> {
-        run(self.0, script!("queue/list/renew"), &["leases", "q:task:1"], &[self.1, "100000", "1", self.1])
+        run(self.0, script!("queue/renew"), &["leases", "q:task:1"], &[self.1, "100000", "1", self.1])
     }
 
     fn hand_back(&self) -> bool {
