@@ -2,6 +2,7 @@
 //!
 //! It reads and changes nothing: neither a queue nor a cluster.
 
+mod cost;
 mod forecast;
 mod look;
 mod view;
@@ -18,6 +19,7 @@ use crate::config::trigger::Trigger;
 use crate::fields::Problem;
 use crate::manifest::Manifests;
 
+use cost::Cost;
 use look::Look;
 use view::Planned;
 
@@ -106,7 +108,7 @@ async fn show(
         _ = tokio::signal::ctrl_c() => {}
     }
     loop {
-        let planned = plan(arguments, &look, ours).await?;
+        let planned = plan(arguments, &look, ours, tick).await?;
         print(arguments, manifests, &planned)?;
         if arguments.verbose {
             // Not among the output, which a program may read.
@@ -122,14 +124,23 @@ async fn show(
     }
 }
 
-async fn plan(arguments: &Arguments, look: &Look, ours: &[Ours<'_>]) -> anyhow::Result<Vec<Planned>> {
+async fn plan(
+    arguments: &Arguments,
+    look: &Look,
+    ours: &[Ours<'_>],
+    tick: Duration,
+) -> anyhow::Result<Vec<Planned>> {
     let mut planned = Vec::new();
     for ours in ours {
         let seen = match &ours.trigger {
             Ok(trigger) => look.at(trigger).await?,
             Err(_) => None,
         };
-        planned.push(Planned::new(ours, seen, arguments.current_replicas));
+        // Only a server itself knows how often it reads.
+        let trigger = ours.trigger.as_ref().ok().filter(|_| arguments.server.is_none());
+        let listens = ours.written.kind == "external-push";
+        let cost = trigger.and_then(|trigger| Cost::of(trigger, tick, listens));
+        planned.push(Planned::new(ours, seen, cost, arguments.current_replicas));
     }
     Ok(planned)
 }

@@ -3,6 +3,7 @@
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::cost::Cost;
 use super::forecast::{Forecast, forecast};
 use crate::cli::check::{Warning, warnings};
 use crate::cli::manifests::Ours;
@@ -27,6 +28,8 @@ pub(super) struct Planned {
     /// What was seen and decided; null if there was no answer in time.
     decision: Option<Shown>,
     next: Forecast,
+    /// What its reads cost in a month; null where they cost nothing, or a server was asked.
+    cost_per_month: Option<Cost>,
     warnings: Vec<Warning>,
 }
 
@@ -38,7 +41,7 @@ struct Json<'a> {
 }
 
 impl Planned {
-    pub(super) fn new(ours: &Ours<'_>, decision: Option<Shown>, current: u32) -> Self {
+    pub(super) fn new(ours: &Ours<'_>, decision: Option<Shown>, cost: Option<Cost>, current: u32) -> Self {
         let answer = decision.as_ref().and_then(|shown| shown.replicas.zip(shown.active));
         Self {
             namespace: ours.scaled.namespace.clone(),
@@ -48,6 +51,7 @@ impl Planned {
             error: ours.trigger.as_ref().err().map(ToString::to_string),
             next: forecast(ours.scaled, ours.written.metric_type.as_deref(), answer, current),
             decision,
+            cost_per_month: cost,
             warnings: warnings(ours),
         }
     }
@@ -119,7 +123,7 @@ impl Planned {
 
     /// What the table has no room for.
     fn details(&self) -> Vec<String> {
-        let Self { namespace, name, origin, error, decision, .. } = self;
+        let Self { namespace, name, origin, error, decision, cost_per_month, .. } = self;
         let mut lines: Vec<String> = match decision {
             Some(shown) => shown.to_string().lines().map(str::to_owned).collect(),
             None => vec![format!("{namespace}/{name}  ({origin})")],
@@ -128,6 +132,7 @@ impl Planned {
         if decision.is_none() && error.is_none() {
             lines.push("  no answer in time, or KEDA has not asked for it yet".to_owned());
         }
+        lines.extend(cost_per_month.iter().map(|cost| format!("  a month: {cost}")));
         lines.extend(self.warnings.iter().map(Warning::text));
         lines
     }

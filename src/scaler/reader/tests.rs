@@ -46,6 +46,23 @@ async fn what_never_answers_costs_one_reading_a_tick() {
     assert!((6..=13).contains(&reads), "{reads} reads in a minute");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_rests_is_read_when_it_is_new_or_waited_for_and_left_out_by_the_tick() {
+    let minute = Duration::from_secs(60);
+    // The first tick may come before the queue, or with it: then both are one read.
+    let resting = observed(&[("a", false)], minute, Answer::Rests).await;
+    assert!((1..=2).contains(&resting), "{resting} reads in a minute");
+    let waking = observed(&[("a", true)], minute, Answer::Rests).await;
+    assert!((280..=320).contains(&waking), "{waking} reads in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_may_say_how_fast_it_is_read_for_waking() {
+    let waking = observed(&[("a", true)], Duration::from_secs(60), Answer::Costs).await;
+    // Ticks come on top; at the pace of its kind it would be 300.
+    assert!((50..=75).contains(&waking), "{waking} reads in a minute");
+}
+
 /// How often a backend is asked for these queues (and whether each wakes) within `time`: logins that are
 /// refused, or reads.
 async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
@@ -84,6 +101,10 @@ enum Answer {
     Refuses,
     Reads,
     Hangs,
+    /// Reads, and finds everything idle.
+    Rests,
+    /// Reads, at a pace of its own.
+    Costs,
 }
 
 #[derive(Clone, Debug)]
@@ -104,8 +125,12 @@ impl Endpoint for Backend {
                 self.asked.fetch_add(1, Ordering::Relaxed);
                 Err(ReadError::Denied { endpoint: self.address(), message: "no".to_owned() })
             }
-            Answer::Reads | Answer::Hangs => Ok(Box::new(self.clone())),
+            Answer::Reads | Answer::Hangs | Answer::Rests | Answer::Costs => Ok(Box::new(self.clone())),
         }
+    }
+
+    fn wake_every(&self) -> Option<Duration> {
+        matches!(self.answer, Answer::Costs).then_some(Duration::from_secs(1))
     }
 }
 
@@ -117,5 +142,9 @@ impl Client for Backend {
             std::future::pending::<()>().await;
         }
         plans.iter().map(|_| Ok(Sighting::Queue(Reading::default()))).collect()
+    }
+
+    fn rests(&self, _: &dyn Plan) -> bool {
+        matches!(self.answer, Answer::Rests)
     }
 }

@@ -168,10 +168,20 @@ mod tests {
 
     #[test]
     fn a_denied_call_names_the_permission_that_is_missing() {
-        let needed =
-            "the identity needs `sqs:GetQueueAttributes` on `arn:aws:sqs:eu-west-1:123456789012:acme-tasks`";
-        let Fault::Denied(message) = said(403, "AccessDenied") else { panic!("it is denied") };
-        assert_eq!(message, format!("some words; {needed}"));
+        let needed = "needs `sqs:GetQueueAttributes` on `arn:aws:sqs:eu-west-1:123456789012:acme-tasks`";
+        let user = "arn:aws:sts::123456789012:assumed-role/scaler/x";
+        for (words, text) in [
+            (format!("User: {user} is not authorized to perform: sqs:x"), format!("`{user}` {needed}")),
+            (
+                format!("User: {user} is not authorized with an explicit deny in a policy"),
+                format!("`{user}` {needed}, and no policy that denies it"),
+            ),
+            ("User: hunter2 is not".to_owned(), format!("the identity {needed}")),
+        ] {
+            let said = Said { status: 403, code: Some("AccessDenied"), message: Some(&words) };
+            assert_eq!(Fault::said(&said, &PLACE), Fault::Denied(text));
+        }
+        let needed = format!("the identity {needed}");
         let Fault::Denied(message) = said(403, "") else { panic!("it is denied") };
         assert_eq!(message, format!("it says 403; {needed}"));
         let Fault::Denied(message) = said(400, "KMS.DisabledException") else { panic!("it is denied") };

@@ -1,0 +1,83 @@
+//! What the reads of a trigger cost in a month, where its backend has calls paid.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::trigger::Trigger;
+use crate::telemetry::shown::short;
+
+/// A month, as price lists have it: 730 hours.
+const MONTH: Duration = Duration::from_secs(730 * 3_600);
+
+/// Calls and dollars of one server in a month, by what happens all the while.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Cost {
+    /// Nothing waits and nothing runs.
+    idle: Monthly,
+    /// Something does.
+    active: Monthly,
+    /// Nothing does, and KEDA listens for the first task; null where it only polls.
+    listened: Option<Monthly>,
+    /// The year of the price list.
+    as_of: u16,
+}
+
+/// One month.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Monthly {
+    calls: u64,
+    dollars: f64,
+}
+
+impl Cost {
+    /// The cost of `trigger` on a server with this tick; `listens` says whether KEDA opens a stream for it. `None`
+    /// where calls cost nothing.
+    pub(super) fn of(trigger: &Trigger, tick: Duration, listens: bool) -> Option<Self> {
+        let price = trigger.plan.price()?;
+        let connection = &trigger.connection;
+        let every = |pause: Duration| {
+            let reads = MONTH.as_secs_f64() / pause.as_secs_f64();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "far below the limits"
+            )]
+            let calls = (reads * f64::from(price.calls)).round() as u64;
+            Monthly { calls, dollars: cents(reads * price.dollars_per_million / 1e6) }
+        };
+        Some(Self {
+            idle: every(tick.max(connection.endpoint.longest_pause())),
+            active: every(tick),
+            listened: listens.then(|| every(tick.min(connection.wake_every()))),
+            as_of: price.as_of,
+        })
+    }
+}
+
+/// Whole cents: price lists promise no more.
+fn cents(dollars: f64) -> f64 {
+    (dollars * 100.0).round() / 100.0
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { idle, active, listened, as_of } = self;
+        write!(f, "idle {idle}, active {active}")?;
+        listened.iter().try_for_each(|listened| write!(f, ", idle and listened for {listened}"))?;
+        write!(f, " (prices of {as_of}, each server by itself)")
+    }
+}
+
+impl fmt::Display for Monthly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, dollars } = self;
+        if *calls >= 1_000_000 {
+            return write!(f, "${dollars:.2} ({} M calls)", short(*calls as f64 / 1e6));
+        }
+        write!(f, "${dollars:.2} ({:.0} k calls)", *calls as f64 / 1e3)
+    }
+}
