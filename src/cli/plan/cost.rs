@@ -21,6 +21,8 @@ pub(super) struct Cost {
     active: Monthly,
     /// Nothing does, and KEDA listens for the first task; null where it only polls.
     listened: Option<Monthly>,
+    /// US dollars for a million calls; the mean, where the queues have several prices.
+    dollars_per_million_calls: f64,
     /// The year of the price list.
     as_of: u16,
 }
@@ -53,6 +55,7 @@ impl Cost {
             idle: every(tick.max(connection.endpoint.longest_pause())),
             active: every(tick),
             listened: listens.then(|| every(tick.min(connection.wake_every()))),
+            dollars_per_million_calls: cents(price.dollars_per_million / f64::from(price.calls.max(1))),
             as_of: price.as_of,
         })
     }
@@ -65,19 +68,20 @@ fn cents(dollars: f64) -> f64 {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { idle, active, listened, as_of } = self;
-        write!(f, "idle {idle}, active {active}")?;
-        listened.iter().try_for_each(|listened| write!(f, ", idle and listened for {listened}"))?;
-        write!(f, " (prices of {as_of}, each server by itself)")
+        let Self { idle, active, listened, dollars_per_million_calls, as_of } = self;
+        write!(f, "{idle} idle, {active} active")?;
+        listened.iter().try_for_each(|listened| write!(f, ", {listened} idle and listened for"))?;
+        write!(f, "; each server, at ${dollars_per_million_calls:.2} a million calls ({as_of})")
     }
 }
 
 impl fmt::Display for Monthly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { calls, dollars } = self;
-        if *calls >= 1_000_000 {
-            return write!(f, "${dollars:.2} ({} M calls)", short(*calls as f64 / 1e6));
+        let calls = *calls as f64;
+        if calls < 1e6 {
+            return write!(f, "${dollars:.2} ({:.0} k calls)", calls / 1e3);
         }
-        write!(f, "${dollars:.2} ({:.0} k calls)", *calls as f64 / 1e3)
+        write!(f, "${dollars:.2} ({} M calls)", short(calls / 1e6))
     }
 }

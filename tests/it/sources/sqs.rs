@@ -1,5 +1,6 @@
 //! SQS queues: on moto, on ElasticMQ, and against faults.
 
+mod cost;
 mod counts;
 mod elasticmq;
 mod faults;
