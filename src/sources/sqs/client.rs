@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -21,12 +22,15 @@ use crate::sources::{Client, Plan, ReadError, Sighting};
 /// Most calls at a time: a thousand queues take about two seconds at 30 ms a call.
 const AT_A_TIME: usize = 16;
 
+/// How long credentials that AWS refused are not looked for anew, however often queues are read for waking.
+const REFUSED_FOR: Duration = Duration::from_secs(4);
+
 /// A client of SQS in one region.
 pub(super) struct SqsClient {
     access: Arc<Access>,
     session: Session,
-    /// Whether AWS refused the credentials: the next read looks for others.
-    is_refused: bool,
+    /// Since when AWS has refused the credentials, and with what words: a later read looks for others.
+    refused: Option<(Instant, Fault)>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -37,18 +41,16 @@ type Answers = BTreeMap<Queue, Result<Counts, Fault>>;
 impl Client for SqsClient {
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
         let address = self.access.address();
-        if self.is_refused {
-            match identity::open(&self.access).await {
-                Ok(session) => (self.session, self.is_refused) = (session, false),
-                Err(fault) => return vec![Err(fault.at(&address)); plans.len()],
-            }
-        }
         let now = Instant::now();
+        if let Err(fault) = self.renew(now).await {
+            return vec![Err(fault.at(&address)); plans.len()];
+        }
         let asked: Vec<Result<&Queues, Fault>> = plans.iter().map(|plan| self.may_ask(plan, now)).collect();
         let queues: BTreeSet<Queue> =
             asked.iter().flatten().flat_map(|queues| &queues.queues).cloned().collect();
         let answers = self.ask(queues).await;
-        self.is_refused = answers.values().any(|answer| matches!(answer, Err(Fault::Nobody(_))));
+        let refusal = answers.values().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_refusal()));
+        self.refused = refusal.map(|fault| (now, fault.clone()));
         let mut memory = lock(&self.memory);
         memory.forget(now);
         let readings = asked.into_iter().map(|queues| take(&mut memory, queues?, &answers, now));
@@ -68,7 +70,23 @@ impl SqsClient {
     /// When there are none.
     pub(super) async fn open(access: Arc<Access>, memory: Arc<Mutex<Memory>>) -> Result<Self, Fault> {
         let session = identity::open(&access).await?;
-        Ok(Self { access, session, is_refused: false, memory })
+        Ok(Self { access, session, refused: None, memory })
+    }
+
+    /// Looks for other credentials where AWS refused those that there are.
+    async fn renew(&mut self, now: Instant) -> Result<(), Fault> {
+        let Some((since, fault)) = &self.refused else { return Ok(()) };
+        if now.duration_since(*since) < REFUSED_FOR {
+            return Err(fault.clone());
+        }
+        match identity::open(&self.access).await {
+            Ok(session) => (self.session, self.refused) = (session, None),
+            Err(fault) => {
+                self.refused = Some((now, fault.clone()));
+                return Err(fault);
+            }
+        }
+        Ok(())
     }
 
     /// The queues of a plan, if we may ask for them.

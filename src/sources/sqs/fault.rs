@@ -58,6 +58,11 @@ impl Fault {
         matches!(self, Self::Throttled(_))
     }
 
+    /// Whether other credentials would help.
+    pub(super) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Nobody(_))
+    }
+
     /// The answer about the queue `name` has no count in `attribute`.
     pub(super) fn nonsense(name: &str, attribute: &str) -> Self {
         Self::Unexpected(format!("the answer about `{name}` has no number in {attribute}"))
