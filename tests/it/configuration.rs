@@ -52,7 +52,7 @@ fn one_error_names_every_bad_key_with_its_path() {
         "tls.clientCa: is required in this mode",
         "tls.clientCA: unknown key (hint: did you mean `clientCa`?)",
         "connections.a.type: no kind of connection named `reddis` (hint: did you mean `redis`?)",
-        "connections.b.type: is required (hint: one of aws, redis)",
+        "connections.b.type: is required (hint: one of aws, ",
         "connections.c.url: ",
         "connections.d.password: must be a reference",
         "connections.e.password: the environment variable NO_SUCH_VARIABLE is not set",
@@ -116,7 +116,7 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     // What is commented out must be right too.
     let everything = uncommented(&text);
     let full = Server::parse(&everything, ALL).unwrap_or_else(|error| panic!("{error}\n{everything}"));
-    assert_eq!(full.connections.len(), 2);
+    assert_eq!(full.connections.len(), everything.matches("\n    type: ").count());
     let limit = &full.limits["anthropic-prod"];
     assert_eq!(limit.policy.amounts.len(), Dimension::ALL.len());
     assert!(!limit.publish_shares, "the default");

@@ -53,7 +53,10 @@ impl Fault {
 
     /// What a code says that is about no topic and no group.
     fn of_cluster(code: RDKafkaErrorCode) -> Option<Self> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the library has some 150 codes, and adds to them")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the library has some 150 codes, and adds to them"
+        )]
         match code {
             RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut => Some(Self::Late),
             RDKafkaErrorCode::BrokerTransportFailure => Some(Self::Lost("the connection broke".to_owned())),
@@ -72,7 +75,10 @@ impl Fault {
 
     /// Why there is nothing to say of a topic.
     pub(super) fn of_topic(topic: &str, code: RDKafkaErrorCode) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the library has some 150 codes, and adds to them")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the library has some 150 codes, and adds to them"
+        )]
         match code {
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
@@ -85,14 +91,18 @@ impl Fault {
             RDKafkaErrorCode::InvalidTopic => {
                 Self::Unexpected(format!("`{topic}` cannot be the name of a topic"))
             }
-            code => Self::of_cluster(code)
-                .unwrap_or_else(|| Self::Unexpected(format!("topic `{topic}`: {}", shortened(&code.to_string())))),
+            code => Self::of_cluster(code).unwrap_or_else(|| {
+                Self::Unexpected(format!("topic `{topic}`: {}", shortened(&code.to_string())))
+            }),
         }
     }
 
     /// Why there is nothing to say of a group.
     pub(super) fn of_group(group: &str, code: RDKafkaErrorCode) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the library has some 150 codes, and adds to them")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the library has some 150 codes, and adds to them"
+        )]
         match code {
             RDKafkaErrorCode::GroupAuthorizationFailed => {
                 Self::Denied(format!("group `{group}`: the user needs the ACL `Describe` on the group"))
@@ -106,8 +116,9 @@ impl Fault {
             | RDKafkaErrorCode::CoordinatorLoadInProgress => Self::Unexpected(format!(
                 "group `{group}`: the broker that keeps its offsets does not answer"
             )),
-            code => Self::of_cluster(code)
-                .unwrap_or_else(|| Self::Unexpected(format!("group `{group}`: {}", shortened(&code.to_string())))),
+            code => Self::of_cluster(code).unwrap_or_else(|| {
+                Self::Unexpected(format!("group `{group}`: {}", shortened(&code.to_string())))
+            }),
         }
     }
 }

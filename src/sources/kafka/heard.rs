@@ -85,7 +85,10 @@ impl ClientContext for Heard {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let said = plainly(reason);
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the library has some 150 codes, and adds to them")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the library has some 150 codes, and adds to them"
+        )]
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
                 if !reason.contains(NO_TOKEN) {

@@ -64,10 +64,13 @@ impl Opening {
     /// When the library does not take its settings.
     pub(super) async fn open_asker(&self, isolation: Isolation) -> Result<Handle, Fault> {
         let mut config = self.config.clone();
-        config.set("isolation.level", match isolation {
-            Isolation::Uncommitted => "read_uncommitted",
-            Isolation::Committed => "read_committed",
-        });
+        config.set(
+            "isolation.level",
+            match isolation {
+                Isolation::Uncommitted => "read_uncommitted",
+                Isolation::Committed => "read_committed",
+            },
+        );
         self.open(config).await
     }
 

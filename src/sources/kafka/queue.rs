@@ -250,9 +250,9 @@ fn distinct(mut names: Vec<String>) -> Vec<Arc<str>> {
 impl Queue {
     /// Whether a partition of that number counts.
     pub(super) fn counts(&self, partition: i32) -> bool {
-        self.partitions.as_ref().is_none_or(|Partitions(ranges)| {
-            ranges.iter().any(|range| range.contains(&partition))
-        })
+        self.partitions
+            .as_ref()
+            .is_none_or(|Partitions(ranges)| ranges.iter().any(|range| range.contains(&partition)))
     }
 }
 

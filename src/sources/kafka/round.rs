@@ -100,7 +100,10 @@ impl KafkaClient {
         if places.is_empty() {
             return Err(Fault::Unexpected(match &queue.topics {
                 Topics::Named(names) => {
-                    format!("topic `{}` has none of the partitions that `partitionLimitation` names", names.join(","))
+                    format!(
+                        "topic `{}` has none of the partitions that `partitionLimitation` names",
+                        names.join(",")
+                    )
                 }
                 Topics::Committed => nothing_committed(&queue.group),
             }));
@@ -134,9 +137,8 @@ impl KafkaClient {
             match self.group(group).await {
                 Ok(handle) => {
                     let places = places.into_iter().cloned().collect();
-                    asked.push(async move {
-                        (group, groups::committed(group, &handle, places, until).await)
-                    });
+                    asked
+                        .push(async move { (group, groups::committed(group, &handle, places, until).await) });
                 }
                 Err(fault) => {
                     committed.insert(Arc::clone(group), Err(fault));
@@ -202,7 +204,12 @@ impl KafkaClient {
     }
 
     /// The partitions whose first record matters and is not known well enough.
-    fn due_starts(&mut self, targets: &[Result<Target<'_>, Fault>], committed: &Committed, ends: &Ends) -> Vec<Place> {
+    fn due_starts(
+        &mut self,
+        targets: &[Result<Target<'_>, Fault>],
+        committed: &Committed,
+        ends: &Ends,
+    ) -> Vec<Place> {
         let now = Instant::now();
         let mut wanted = BTreeSet::new();
         for target in targets.iter().flatten() {
@@ -212,7 +219,9 @@ impl KafkaClient {
                 continue;
             };
             for place in &target.places {
-                let (Some(Ok(committed)), Some(Ok(end))) = (committed.get(place), ends.get(place)) else { continue };
+                let (Some(Ok(committed)), Some(Ok(end))) = (committed.get(place), ends.get(place)) else {
+                    continue;
+                };
                 if lag::needs_start(target.queue, *committed, *end) {
                     wanted.insert(place);
                 } else if committed.is_some() {

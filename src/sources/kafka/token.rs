@@ -121,7 +121,8 @@ impl From {
 }
 
 fn http() -> Result<reqwest::Client, Fault> {
-    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
+    let client =
+        reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
     client.build().map_err(|error| Fault::Lost(format!("no HTTP client: {error}")))
 }
 
@@ -137,7 +138,8 @@ async fn ask(at: &TokenEndpoint, http: &reqwest::Client) -> Result<Answer, Fault
         while let Some(next) = cause.source() {
             cause = next;
         }
-        let why = if error.is_timeout() { "no answer in time".to_owned() } else { shortened(&cause.to_string()) };
+        let why =
+            if error.is_timeout() { "no answer in time".to_owned() } else { shortened(&cause.to_string()) };
         Fault::Lost(format!("{url}: {why}"))
     };
     let mut response = request.send().await.map_err(|error| lost(&error))?;
@@ -156,7 +158,8 @@ async fn ask(at: &TokenEndpoint, http: &reqwest::Client) -> Result<Answer, Fault
         let message = format!("{url} gives no token ({}{word})", status.as_u16());
         return Err(if status.is_client_error() { Fault::NotLetIn(message) } else { Fault::Lost(message) });
     }
-    serde_json::from_slice(&body).map_err(|_| Fault::Lost(format!("{url}: the answer holds no `access_token`")))
+    serde_json::from_slice(&body)
+        .map_err(|_| Fault::Lost(format!("{url}: the answer holds no `access_token`")))
 }
 
 /// What a token says of itself, if it is a JWT. Only the broker checks whether it is true.

@@ -49,7 +49,8 @@ impl Client for SqsClient {
         let queues: BTreeSet<Queue> =
             asked.iter().flatten().flat_map(|queues| &queues.queues).cloned().collect();
         let answers = self.ask(queues).await;
-        let refusal = answers.values().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_refusal()));
+        let refusal =
+            answers.values().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_refusal()));
         self.refused = refusal.map(|fault| (now, fault.clone()));
         let mut memory = lock(&self.memory);
         memory.forget(now);

@@ -46,16 +46,19 @@ async fn a_partition_without_a_commit_counts_as_its_workers_will_begin() {
         }
     }
     let known = |ready, running| (Some(ready), Some(running));
-    assert_eq!(looks, [
-        ("nobody", "earliest", "false", known(12, 2)),
-        ("nobody", "earliest", "true", known(0, 0)),
-        ("nobody", "latest", "false", known(0, 2)),
-        ("nobody", "latest", "true", known(0, 0)),
-        ("somebody", "earliest", "false", known(3, 2)),
-        ("somebody", "earliest", "true", known(0, 1)),
-        ("somebody", "latest", "false", known(0, 2)),
-        ("somebody", "latest", "true", known(0, 1)),
-    ]);
+    assert_eq!(
+        looks,
+        [
+            ("nobody", "earliest", "false", known(12, 2)),
+            ("nobody", "earliest", "true", known(0, 0)),
+            ("nobody", "latest", "false", known(0, 2)),
+            ("nobody", "latest", "true", known(0, 0)),
+            ("somebody", "earliest", "false", known(3, 2)),
+            ("somebody", "earliest", "true", known(0, 1)),
+            ("somebody", "latest", "false", known(0, 2)),
+            ("somebody", "latest", "true", known(0, 1)),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -124,16 +127,19 @@ async fn a_topic_or_a_partition_that_does_not_exist_is_an_error_and_never_a_zero
     let unexpected = |message: &str| {
         Err(ReadError::Unexpected { endpoint: endpoint.clone(), message: message.to_owned() })
     };
-    assert_eq!(results, [
-        unexpected(
-            "there is no topic `gone`, or the user may not know of it: create it, or allow `Describe` on it"
-        ),
-        unexpected("topic `there` has none of the partitions that `partitionLimitation` names"),
-        unexpected(
-            "group `never-seen` has committed nothing yet, so its topics are not known: name them in `topic`"
-        ),
-        Ok(seen(0, 0, 2, (0, 0))),
-    ]);
+    assert_eq!(
+        results,
+        [
+            unexpected(
+                "there is no topic `gone`, or the user may not know of it: create it, or allow `Describe` on it"
+            ),
+            unexpected("topic `there` has none of the partitions that `partitionLimitation` names"),
+            unexpected(
+                "group `never-seen` has committed nothing yet, so its topics are not known: name them in `topic`"
+            ),
+            Ok(seen(0, 0, 2, (0, 0))),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -160,11 +166,10 @@ async fn several_topics_are_one_queue_and_a_group_knows_its_topics() {
     ]);
     for _ in 0..2 {
         let results = read(&mut client, &[both.clone(), all.clone(), first.clone()]).await;
-        assert_eq!(results, [
-            Ok(seen(5, 2, 4, (8, 1))),
-            Ok(seen(2, 1, 4, (8, 5))),
-            Ok(seen(0, 0, 2, (0, 0))),
-        ]);
+        assert_eq!(
+            results,
+            [Ok(seen(5, 2, 4, (8, 1))), Ok(seen(2, 1, 4, (8, 5))), Ok(seen(0, 0, 2, (0, 0))),]
+        );
     }
 }
 
@@ -225,9 +230,7 @@ async fn records_of_an_open_transaction_wait_for_those_only_who_read_them() {
     kafka.commit("open", "open", [(0, 0)]);
     let _open = kafka.send_in_transaction("open", 0, 3);
     let mut client = client_of(kafka, Listener::Plain).await;
-    let level = |level| {
-        plan(&[("topic", "open"), ("consumerGroup", "open"), ("isolationLevel", level)])
-    };
+    let level = |level| plan(&[("topic", "open"), ("consumerGroup", "open"), ("isolationLevel", level)]);
     let results = read(&mut client, &[level("readUncommitted"), level("readCommitted")]).await;
     assert_eq!(results, [Ok(seen(4, 1, 1, (5, 0))), Ok(seen(1, 1, 1, (2, 0)))]);
 }
