@@ -55,14 +55,9 @@ fn of_connection(error: &ConnectorError) -> Fault {
     if error.is_timeout() {
         return Fault::Late;
     }
-    if let Some(error) = find::<std::io::Error>(error) {
-        return Fault::Lost(match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
-                "the connection broke".to_owned()
-            }
-            _ => shortened(&error.to_string()),
-        });
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    if find(error).is_some_and(refused) {
+        return Fault::Lost("connection refused".to_owned());
     }
     let mut root: &dyn Error = error;
     while let Some(source) = root.source() {

@@ -135,13 +135,13 @@ fn none_found() -> String {
 
 /// Why there are no credentials.
 pub(super) fn fault(error: &CredentialsError) -> Fault {
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => Fault::Nobody(none_found()),
-        CredentialsError::ProviderTimedOut(_) => {
-            Fault::Nobody("whoever gives out the credentials does not answer".to_owned())
-        }
-        _ => Fault::Nobody(format!("the credentials cannot be had: {}", causes(error))),
-    }
+    Fault::Nobody(if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+        none_found()
+    } else if matches!(error, CredentialsError::ProviderTimedOut(_)) {
+        "whoever gives out the credentials does not answer".to_owned()
+    } else {
+        format!("the credentials cannot be had: {}", causes(error))
+    })
 }
 
 /// The causes behind the first one, which says nothing. The SDK keeps credentials out of them.
