@@ -65,6 +65,29 @@ fn the_commands_that_it_names_are_those_that_redis_was_sent() {
 }
 
 #[test]
+fn delayed_tasks_wake_a_workload_when_they_are_due_or_will_be_before_a_replica_is_there() {
+    let redis = Redis::plain();
+    let (seconds, _): (u64, u64) = redis::from_redis_value(redis.command(&["TIME"])).unwrap();
+    for (member, score) in [("a", seconds - 10), ("b", seconds + 240), ("c", seconds + 3_600)] {
+        redis.command(&["ZADD", "rq:scheduled:acme", &score.to_string(), member]);
+    }
+    let rq = [("source", "rq"), ("connection", "main"), ("queue", "acme")];
+    for (start_up, seen, wants) in
+        [("30s", "1 waiting, 0 running", "1 replica"), ("10m", "1 waiting", "2 replicas")]
+    {
+        let folder = folder(&redis.url(), &[&rq[..], &[("podStartupTime", start_up)]].concat());
+        let text = text(&plan(&folder, &["--verbose"]));
+        assert!(text.contains(seen) && text.contains(wants), "{text}");
+        let ahead = format!("ZCOUNT rq:scheduled:acme (NOW NOW+{start_up}");
+        assert!(text.contains(&ahead), "{ahead}: {text}");
+    }
+    redis.command(&["SET", "rq:suspended", "1"]);
+    let text = text(&plan(&folder(&redis.url(), &rq), &[]));
+    assert!(text.contains("0 waiting, 0 running") && text.contains("delayed 3"), "{text}");
+    assert!(text.contains("0 replicas"), "{text}");
+}
+
+#[test]
 fn a_limit_is_looked_at_and_nobody_is_told_a_share() {
     let redis = Redis::plain();
     fill(&redis, "acme:tasks", 120);

@@ -70,7 +70,7 @@ impl Fault {
     /// What Redis said instead of following the names in `key`.
     pub(super) fn unfollowed(key: &str, error: &ServerError) -> Self {
         Self::Denied(format!(
-            "following the names in `{key}`: {}; that needs Redis 7, `+sort_ro %R~*`, and no cluster",
+            "following the names in `{key}`: {}; that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: false`",
             shortened(error.details())
         ))
     }

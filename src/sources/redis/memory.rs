@@ -70,14 +70,14 @@ impl Memory {
     }
 
     /// Remembers what is at the head of the queue with that key.
-    pub(super) fn set_head(&mut self, key: String, id: Option<String>) {
+    pub(super) fn set_head(&mut self, key: &str, id: Option<String>) {
         let Some(id) = id else {
-            self.heads.remove(&key);
+            self.heads.remove(key);
             return;
         };
         if self.heads.len() >= MOST_POSITIONS {
             self.heads.clear();
         }
-        self.heads.insert(key, id);
+        self.heads.insert(key.to_owned(), id);
     }
 }

@@ -16,9 +16,12 @@ mod opening;
 mod presets;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sources::{ConnectionKind, Reports, Spec};
+use crate::fields::Fields;
+use crate::sources::redis::presets::Preset;
+use crate::sources::{ConnectionKind, Plan, Reports, Spec};
 
 /// Tasks in one or several lists.
 pub(super) const LIST: Spec = Spec {
@@ -40,7 +43,7 @@ pub(super) const STREAMS: Spec = Spec {
     connection: &CONNECTION,
 };
 
-/// Tasks in Redis sorted sets, scored by the time at which they are due.
+/// Tasks in sorted sets, scored by the time at which they are due.
 pub(super) const SORTED_SET: Spec = Spec {
     name: "redis-sorted-set",
     summary: "tasks in Redis sorted sets, scored by the time at which they are due",
@@ -50,65 +53,47 @@ pub(super) const SORTED_SET: Spec = Spec {
     connection: &CONNECTION,
 };
 
-/// Tasks of Celery, through Redis.
-pub(super) const CELERY: Spec = Spec {
-    name: "celery",
-    summary: "tasks of Celery, through Redis",
-    keys: presets::celery::CELERY.keys,
-    moved: &[],
-    parse: |fields| presets::parse(&presets::celery::CELERY, fields),
-    connection: &CONNECTION,
-};
+/// Celery's tasks.
+pub(super) const CELERY: Spec =
+    framework(&presets::celery::CELERY, |fields| presets::parse(&presets::celery::CELERY, fields));
 
-/// Jobs of BullMQ, versions 3 to 6.
-pub(super) const BULLMQ: Spec = Spec {
-    name: "bullmq",
-    summary: "jobs of BullMQ, versions 3 to 6",
-    keys: presets::bullmq::BULLMQ.keys,
-    moved: &[],
-    parse: |fields| presets::parse(&presets::bullmq::BULLMQ, fields),
-    connection: &CONNECTION,
-};
+/// BullMQ's jobs.
+pub(super) const BULLMQ: Spec =
+    framework(&presets::bullmq::BULLMQ, |fields| presets::parse(&presets::bullmq::BULLMQ, fields));
 
-/// Jobs of RQ, versions 2 and 3.
-pub(super) const RQ: Spec = Spec {
-    name: "rq",
-    summary: "jobs of RQ, versions 2 and 3",
-    keys: presets::rq::RQ.keys,
-    moved: &[],
-    parse: |fields| presets::parse(&presets::rq::RQ, fields),
-    connection: &CONNECTION,
-};
+/// RQ's jobs.
+pub(super) const RQ: Spec = framework(&presets::rq::RQ, |fields| presets::parse(&presets::rq::RQ, fields));
 
-/// Jobs of Sidekiq, versions 6 to 8.
-pub(super) const SIDEKIQ: Spec = Spec {
-    name: "sidekiq",
-    summary: "jobs of Sidekiq, versions 6 to 8",
-    keys: presets::sidekiq::SIDEKIQ.keys,
-    moved: &[],
-    parse: |fields| presets::parse(&presets::sidekiq::SIDEKIQ, fields),
-    connection: &CONNECTION,
-};
+/// Sidekiq's jobs.
+pub(super) const SIDEKIQ: Spec =
+    framework(&presets::sidekiq::SIDEKIQ, |fields| presets::parse(&presets::sidekiq::SIDEKIQ, fields));
 
-/// Messages of Dramatiq, through Redis.
-pub(super) const DRAMATIQ: Spec = Spec {
-    name: "dramatiq",
-    summary: "messages of Dramatiq, through Redis",
-    keys: presets::dramatiq::DRAMATIQ.keys,
-    moved: &[],
-    parse: |fields| presets::parse(&presets::dramatiq::DRAMATIQ, fields),
-    connection: &CONNECTION,
-};
+/// Dramatiq's messages.
+pub(super) const DRAMATIQ: Spec =
+    framework(&presets::dramatiq::DRAMATIQ, |fields| presets::parse(&presets::dramatiq::DRAMATIQ, fields));
 
-/// Messages of taskiq's `RedisStreamBroker` (for `ListQueueBroker` take `redis`).
+/// Taskiq's messages.
 pub(super) const TASKIQ: Spec = Spec {
     name: "taskiq",
     summary: "messages of taskiq's `RedisStreamBroker` (for `ListQueueBroker` take `redis`)",
     keys: presets::taskiq::KEYS,
-    moved: &[],
+    moved: IN_FRAMEWORK,
     parse: presets::taskiq::parse,
     connection: &CONNECTION,
 };
+
+/// The queues of a framework that is a table.
+const fn framework(preset: &'static Preset, parse: fn(&mut Fields<'_>) -> Option<Arc<dyn Plan>>) -> Spec {
+    let Preset { name, summary, keys, rows: _ } = *preset;
+    Spec { name, summary, keys, moved: IN_FRAMEWORK, parse, connection: &CONNECTION }
+}
+
+/// What to write instead of the keys of KEDA's `redis` scaler, which sees one list of a framework.
+const IN_FRAMEWORK: &[(&str, &str)] = &[
+    ("listName", "`queue`: the framework's own name of it, without prefix"),
+    ("listLength", "`tasksPerReplica`: tasks that one replica runs at a time"),
+    ("activationListLength", "`activationBacklog`"),
+];
 
 /// What to write instead of a key that says where Redis is and who asks.
 const IN_CONNECTION: &str = "name a `connection`: the server's file holds its address and credentials";

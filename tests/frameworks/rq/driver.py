@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from rq.suspension import resume, suspend
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from drive import drive
 
+logging.disable()
 connection = Redis.from_url(os.environ["BROKER"])
 
 

@@ -54,6 +54,7 @@ impl Stage {
         let environment = vec![
             ("BROKER", broker),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+            ("RUBYOPT", "-W0".to_owned()),
             ("NODE_PATH", folder.join("node_modules").display().to_string()),
         ];
         Self { redis, folder, environment }

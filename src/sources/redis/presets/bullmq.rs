@@ -15,6 +15,7 @@ const MARKER: &str = "0:";
 /// BullMQ 3 to 6: `src/classes/queue-keys.ts`, `src/commands/`.
 pub(in crate::sources::redis) const BULLMQ: Preset = Preset {
     name: "bullmq",
+    summary: "jobs of BullMQ, versions 3 to 6, through Redis",
     keys: &[
         queue("queues of the workers, separated by commas; they are summed", "research"),
         Key {

@@ -9,6 +9,7 @@ use crate::fields::{Key, Need};
 /// Kombu 5: `kombu/transport/redis.py`.
 pub(in crate::sources::redis) const CELERY: Preset = Preset {
     name: "celery",
+    summary: "tasks of Celery, through Redis",
     keys: &[
         queue("queues of the workers, separated by commas; they are summed", "celery"),
         Key {

@@ -9,6 +9,7 @@ use crate::fields::{Key, Need};
 /// Dramatiq 1 and 2: `dramatiq/brokers/redis/dispatch.lua`.
 pub(in crate::sources::redis) const DRAMATIQ: Preset = Preset {
     name: "dramatiq",
+    summary: "messages of Dramatiq, through Redis",
     keys: &[
         queue("queues of the workers, separated by commas; they are summed", "default"),
         Key {

@@ -25,8 +25,10 @@ pub(super) use parameters::parse;
 /// A framework's way to keep queues.
 #[derive(Debug)]
 pub(super) struct Preset {
-    /// What its queues are called in texts.
+    /// Name of the source, and what its queues are called in texts.
     pub(super) name: &'static str,
+    /// One line for `agent-scaler keys`.
+    pub(super) summary: &'static str,
     /// Its trigger keys; the first names the queues.
     pub(super) keys: &'static [Key],
     /// What to ask, in this order: where tasks come from before where they go, so that one that moves in between is

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::question::{HEAD, Question};
-use super::{Ask, Framework, Preset, Row};
+use super::{Framework, Preset, Row};
 use crate::fields::{Fields, Key, Names, Need};
 use crate::sources::Plan;
 use crate::sources::redis::layout::{Layout, quoted};
@@ -28,7 +28,7 @@ pub(in crate::sources::redis) fn parse(
     fields: &mut Fields<'_>,
 ) -> Option<Arc<dyn Plan>> {
     let mut values = Values::new();
-    let mut text = preset.name.to_owned();
+    let mut words = vec![preset.name.to_owned()];
     let mut wrong = false;
     for key in preset.keys.iter().filter(|key| [NAMES, TEXT, SWITCH].contains(&key.unit)) {
         let Some(value) = read(key, fields) else {
@@ -39,9 +39,9 @@ pub(in crate::sources::redis) fn parse(
         wrong |= repeats(key, &value, fields);
         let written = value.written();
         if key.need == Need::Required {
-            text.push_str(&format!(" {written}"));
+            words.push(written);
         } else if !matches!(key.need, Need::Default(text) if value.is(text)) {
-            text.push_str(&format!(" {} {written}", key.name));
+            words.extend([key.name.to_owned(), written]);
         }
         values.insert(key.name, value.stands_for());
     }
@@ -50,7 +50,7 @@ pub(in crate::sources::redis) fn parse(
     }
     let queues = values.get(preset.keys.first()?.name)?.clone();
     let questions = questions(preset, &queues, &mut values);
-    Some(Arc::new(Layout::Framework(Framework::new(text, queues, questions))))
+    Some(Arc::new(Layout::Framework(Framework::new(words.join(" "), queues, questions))))
 }
 
 /// The value of a key.
@@ -115,17 +115,14 @@ fn questions(preset: &Preset, queues: &[String], values: &mut Values) -> Vec<Que
     let Some(queue) = preset.keys.first() else { return Vec::new() };
     let mut questions = Vec::new();
     let mut add = |row: &Row, queue: Option<usize>, values: &Values| {
-        let member = match row.ask {
-            Ask::Sismember(template) | Ask::Sort(template) => expanded(template, values).pop(),
-            _ => None,
-        };
+        let member = row.ask.member().and_then(|member| expanded(member, values).pop());
         let keys = expanded(row.key, values).into_iter();
         questions.extend(keys.map(|key| Question::new(*row, key, member.clone(), queue)));
     };
     let placeholder = format!("{{{}}}", queue.name);
-    let about_a_queue = |row: &&Row| match row.ask {
-        Ask::Sismember(member) => member.contains(&placeholder),
-        _ => row.key.contains(&placeholder) || row.key.contains("{head}"),
+    let about_a_queue = |row: &&Row| {
+        let texts = [Some(row.key), row.ask.member()].into_iter().flatten();
+        texts.into_iter().any(|text| text.contains(&placeholder) || text.contains("{head}"))
     };
     for (index, name) in queues.iter().enumerate() {
         values.insert(queue.name, vec![name.clone()]);
@@ -176,5 +173,73 @@ impl FromStr for Text {
             plain.push_str(rest);
         }
         Ok(Self(plain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::{self, Problem};
+    use crate::sources::redis::presets::{bullmq, celery, rq, sorted_set};
+
+    #[test]
+    fn a_row_is_asked_for_every_name_and_not_at_all_where_a_switch_is_off() {
+        let plan = parsed(&celery::CELERY, &[("queue", "a,b"), ("prioritySteps", "3"), ("separator", ":")]);
+        let commands = ["LLEN a", "LLEN a:3", "LLEN b", "LLEN b:3", "HLEN unacked"];
+        assert_eq!(plan.unwrap().commands()[1..], commands);
+        let plan = parsed(&rq::RQ, &[("queue", "a"), ("withScheduler", "false")]).unwrap();
+        assert!(plan.names().iter().all(|name| !name.contains("scheduled")), "{:?}", plan.names());
+    }
+
+    #[test]
+    fn a_text_may_spell_bytes_that_yaml_has_not() {
+        let default = parsed(&celery::CELERY, &[("queue", "a")]).unwrap();
+        assert_eq!(default.names(), ["a", "a\u{6}\u{16}3", "a\u{6}\u{16}6", "a\u{6}\u{16}9", "unacked"]);
+        let spelled = parsed(&celery::CELERY, &[("queue", "a"), ("separator", r"\x06\x16")]).unwrap();
+        assert_eq!(spelled.queue(), default.queue());
+        for wrong in [r"\x", r"\x6", r"\xzz", r"\xff", r"\x6é"] {
+            let problems = parsed(&celery::CELERY, &[("queue", "a"), ("separator", wrong)]).unwrap_err();
+            assert!(
+                problems[0].starts_with(&format!("metadata.separator: `{wrong}`: `\\x` needs")),
+                "{problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_with_braces_is_no_name_of_a_key() {
+        let plan = parsed(&bullmq::BULLMQ, &[("queue", "a"), ("prefix", "{queue}")]).unwrap();
+        assert!(plan.names().contains(&"{queue}:a:wait"), "{:?}", plan.names());
+        assert_eq!(plan.queue(), "bullmq a prefix {queue}");
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let problems = parsed(&rq::RQ, &[("queue", "a,b,a"), ("withScheduler", "perhaps")]).unwrap_err();
+        let hints = "metadata.queue: `a` is named twice (hint: queues of the workers, separated by commas; they are summed, \
+                     e.g. `default`)";
+        assert_eq!(problems[0], hints);
+        assert!(
+            problems[1]
+                .starts_with("metadata.withScheduler: `perhaps`: provided string was not `true` or `false`")
+        );
+        let values = BTreeMap::from([("scoreUnit".to_owned(), fields::Value::Text("days".to_owned()))]);
+        let mut fields = Fields::new("metadata", &values);
+        assert!(sorted_set::parse(&mut fields).is_none());
+        let problems: Vec<String> = fields.finish().into_iter().map(|Problem { path, .. }| path).collect();
+        assert_eq!(problems, ["metadata.scoreUnit", "metadata.sortedSetName"]);
+    }
+
+    /// The plan, or every problem.
+    fn parsed(preset: &'static Preset, texts: &[(&str, &str)]) -> Result<Arc<dyn Plan>, Vec<String>> {
+        let values = texts
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), fields::Value::Text((*text).to_owned())))
+            .collect();
+        let mut fields = Fields::new("metadata", &values);
+        let plan = parse(preset, &mut fields);
+        let problems: Vec<String> = fields.finish().iter().map(ToString::to_string).collect();
+        assert_eq!(plan.is_some(), problems.is_empty(), "{texts:?}");
+        plan.ok_or(problems)
     }
 }

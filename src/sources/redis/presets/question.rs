@@ -153,21 +153,16 @@ fn optional(answer: &Value) -> Option<Told> {
 
 /// The time that an answer holds, if it holds one.
 fn since(answer: &Value, stamp: Stamp) -> Option<Told> {
-    if *answer == Value::Nil {
-        return Some(Told::Nothing);
-    }
     let at = match stamp {
-        Stamp::Millis => Timestamp::from_millis(text(answer)?.parse().ok()?),
+        Stamp::Millis | Stamp::Rfc3339 if *answer == Value::Nil => None,
+        Stamp::Millis => Some(Timestamp::from_millis(text(answer)?.parse().ok()?)),
         Stamp::Rfc3339 => {
             let since = humantime::parse_rfc3339(text(answer)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
-            Timestamp::default() + since
+            Some(Timestamp::default() + since)
         }
-        Stamp::Score(clock) => match answer::lowest(answer)? {
-            Some(score) => clock.at(score)?,
-            None => return Some(Told::Nothing),
-        },
+        Stamp::Score(clock) => answer::lowest(answer)?.and_then(|score| clock.at(score)),
     };
-    Some(Told::At(at))
+    Some(at.map_or(Told::Nothing, Told::At))
 }
 
 fn text(answer: &Value) -> Option<&str> {
@@ -189,6 +184,22 @@ impl Ask {
             Self::Sismember(_) => "SISMEMBER",
             Self::Lindex(_) => "LINDEX",
             Self::Sort(_) => "SORT_RO",
+        }
+    }
+
+    /// What it looks for in the key, with names in braces.
+    pub(super) const fn member(self) -> Option<&'static str> {
+        match self {
+            Self::Sismember(member) | Self::Sort(member) => Some(member),
+            Self::Llen
+            | Self::Hlen
+            | Self::Zcard
+            | Self::Zcount(..)
+            | Self::Zrange
+            | Self::Hget(_)
+            | Self::Get
+            | Self::Exists
+            | Self::Lindex(_) => None,
         }
     }
 
@@ -229,16 +240,14 @@ impl Clock {
         }
     }
 
-    /// The time of a score; `None` if it is none.
+    /// The time of a score; `None` if it is none, as zero for "at once" and infinity for "never".
     fn at(self, score: f64) -> Option<Timestamp> {
         let millis = match self {
             Self::Seconds => score * 1_000.0,
             Self::Millis => score,
             Self::Millis4096 => score / 4_096.0,
         };
-        // Scores below zero say "at once".
-        Duration::try_from_secs_f64((millis / 1_000.0).max(0.0))
-            .ok()
-            .map(|since| Timestamp::default() + since)
+        let since = Duration::try_from_secs_f64(millis / 1_000.0).ok().filter(|since| !since.is_zero())?;
+        Some(Timestamp::default() + since)
     }
 }

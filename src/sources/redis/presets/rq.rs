@@ -10,6 +10,7 @@ use crate::fields::{Key, Need};
 /// RQ 2 and 3: `rq/queue.py`, `rq/registry.py`.
 pub(in crate::sources::redis) const RQ: Preset = Preset {
     name: "rq",
+    summary: "jobs of RQ, versions 2 and 3, through Redis",
     keys: &[
         queue("queues of the workers, separated by commas; they are summed", "default"),
         Key {

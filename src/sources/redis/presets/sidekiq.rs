@@ -10,6 +10,7 @@ use crate::fields::{Key, Need};
 /// Sidekiq 6 to 8: `lib/sidekiq/api.rb`.
 pub(in crate::sources::redis) const SIDEKIQ: Preset = Preset {
     name: "sidekiq",
+    summary: "jobs of Sidekiq, versions 6 to 8, through Redis",
     keys: &[
         queue("queues of the workers, separated by commas; they are summed", "default"),
         Key {

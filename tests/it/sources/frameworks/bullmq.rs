@@ -44,6 +44,8 @@ async fn every_version_s_own_counts_are_what_is_seen() {
         // Held back, they wake nobody.
         bullmq.ask("pause").await;
         stage.shows(&mut client, &plan, &counted(0, 0, 7, 0)).await;
+        let still_there = if version == "6" { 3 } else { 0 };
+        assert_eq!(stage.list_length("bull:research:wait"), still_there, "{version}");
         bullmq.ask("resume").await;
         stage.shows(&mut client, &plan, &counted(5, 1, 1, 0)).await;
         // What KEDA's list length sees of these seven: up to version 3 what has a priority is in the list too.
@@ -54,6 +56,7 @@ async fn every_version_s_own_counts_are_what_is_seen() {
         agrees(&mut bullmq, &mut client, &plan).await;
         worker.kill().await;
         stage.shows(&mut client, &plan, &counted(4, 0, 1, 2)).await;
+        assert_eq!(stage.list_length("bull:research:wait"), if version == "3" { 4 } else { 2 }, "{version}");
     }
 }
 

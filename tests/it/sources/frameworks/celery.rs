@@ -29,6 +29,7 @@ async fn every_step_of_priority_counts_and_what_a_killed_worker_took_stays_in_fl
     assert_eq!(celery.ask("size research").await, 7);
     worker.kill().await;
     stage.shows(&mut client, &plan, &tasks(7, 2)).await;
+    assert_eq!(stage.list_length("research"), 3);
 }
 
 #[tokio::test]

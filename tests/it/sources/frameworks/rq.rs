@@ -51,6 +51,7 @@ async fn every_registry_counts_and_a_dead_worker_s_job_waits_for_the_next_one() 
     assert_eq!(rq.ask("expire research").await, 1);
     let lost = Reading { soon: Some(1), delayed: Some(4), ..registered(2, 3, 0) };
     stage.shows(&mut client, &plan, &lost).await;
+    assert_eq!(stage.list_length("rq:queue:research"), 2);
     rq.ask("clean research").await;
     let failed = Reading { soon: Some(1), delayed: Some(4), dead: Some(1), ..registered(2, 2, 0) };
     stage.shows(&mut client, &plan, &failed).await;

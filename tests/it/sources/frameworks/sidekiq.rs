@@ -43,6 +43,7 @@ async fn queue_schedule_and_busy_threads_are_sidekiq_s_own_counts() {
     stage.shows(&mut client, &plan, &seen(1, 1, 2, 4, 2, 1)).await;
     let counts = json!({"queued": 1, "scheduled": 7, "retries": 0, "dead": 1, "busy": 2});
     assert_eq!(sidekiq.ask("counts research").await, counts);
+    assert_eq!(stage.list_length("queue:research"), 1);
     worker.kill().await;
     // Until its heartbeat is a minute old, and then its jobs are lost: so Sidekiq has it.
     stage.shows(&mut client, &plan, &seen(1, 1, 2, 4, 2, 1)).await;
