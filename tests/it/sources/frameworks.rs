@@ -114,6 +114,16 @@ impl Stage {
         }
     }
 
+    /// Waits until a list is empty.
+    async fn empties(&self, list: &str) {
+        let emptying = async {
+            while self.list_length(list) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, emptying).await.is_ok(), "{list} is never empty");
+    }
+
     /// What `redis` with the queue's list, as KEDA's trigger of that name, would see.
     fn list_length(&self, list: &str) -> u64 {
         redis::from_redis_value(self.redis.command(&["LLEN", list])).unwrap()
@@ -132,6 +142,21 @@ impl Driver {
         self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         let answer = tokio::time::timeout(SETUP, self.answers.next_line()).await.unwrap().unwrap();
         serde_json::from_str(&answer.unwrap_or_else(|| panic!("`{command}` ended the driver"))).unwrap()
+    }
+}
+
+impl Driver {
+    /// Asks until the framework says so.
+    async fn says(&mut self, command: &str, expected: &Value) {
+        let mut last = Value::Null;
+        let saying = async {
+            while last != *expected {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                last = self.ask(command).await;
+            }
+        };
+        let said = tokio::time::timeout(PATIENCE, saying).await;
+        assert!(said.is_ok(), "`{command}` says {last}, and never {expected}");
     }
 }
 

@@ -24,8 +24,7 @@ async fn every_step_of_priority_counts_and_what_a_killed_worker_took_stays_in_fl
 
     let worker = stage.worker("python", "celery", &["driver.py", "worker", "research"]);
     stage.shows(&mut client, &plan, &tasks(7, 2)).await;
-    let has = celery.ask("worker_has").await;
-    assert_eq!(has, json!({"active": 2, "reserved": 0, "scheduled": 0}));
+    celery.says("worker_has", &json!({"active": 2, "reserved": 0, "scheduled": 0})).await;
     assert_eq!(celery.ask("size research").await, 7);
     worker.kill().await;
     stage.shows(&mut client, &plan, &tasks(7, 2)).await;
@@ -42,7 +41,7 @@ async fn a_task_that_waits_for_its_time_is_in_flight_as_soon_as_a_worker_has_it(
     stage.shows(&mut client, &plan, &tasks(1, 0)).await;
     let _worker = stage.worker("python", "celery", &["driver.py", "worker", "research"]);
     stage.shows(&mut client, &plan, &tasks(0, 1)).await;
-    assert_eq!(celery.ask("worker_has").await, json!({"active": 0, "reserved": 0, "scheduled": 1}));
+    celery.says("worker_has", &json!({"active": 0, "reserved": 0, "scheduled": 1})).await;
 }
 
 #[tokio::test]
@@ -54,7 +53,7 @@ async fn a_task_that_is_acknowledged_early_is_running_and_not_seen() {
     let mut client = stage.client().await;
     let _worker = stage.worker("python", "celery", &["driver.py", "worker", "research"]);
     stage.shows(&mut client, &plan, &tasks(0, 0)).await;
-    assert_eq!(celery.ask("worker_has").await, json!({"active": 2, "reserved": 0, "scheduled": 0}));
+    celery.says("worker_has", &json!({"active": 2, "reserved": 0, "scheduled": 0})).await;
 }
 
 #[tokio::test]
