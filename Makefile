@@ -43,10 +43,10 @@ check: toolchain
 bench: setup
 	cargo bench --locked
 
-# Without Node.js the reporter in TypeScript is not tried, and its test says so.
+# Without Node.js the reporter in TypeScript is not tried, without Java ElasticMQ is not; their tests say so.
 setup: toolchain
 	bash scripts/setup.sh redis-server python3 openssl
-	-bash scripts/setup.sh node npm
+	-bash scripts/setup.sh node npm java mvn
 
 .PHONY: toolchain
 toolchain:

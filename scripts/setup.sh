@@ -6,6 +6,8 @@ set -euo pipefail
 package_of() {
   case $1 in
     cc) echo gcc ;;
+    java) echo default-jre-headless ;;
+    mvn) echo maven ;;
     node) echo nodejs ;;
     python3) echo python3-venv ;;
     sidekiq) echo ruby-sidekiq ;;

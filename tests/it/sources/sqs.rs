@@ -6,6 +6,7 @@ mod elasticmq;
 mod faults;
 mod identity;
 mod pace;
+mod tls;
 mod triggers;
 
 use std::collections::BTreeMap;

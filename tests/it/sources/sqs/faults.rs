@@ -215,6 +215,22 @@ async fn a_queue_that_never_answers_costs_its_own_reading_and_not_those_of_other
 }
 
 #[tokio::test]
+async fn no_more_than_thirty_two_calls_are_under_way_at_a_time() {
+    let server = Arc::new(Answerer::start(|_| Answer::Hang).await);
+    let mut client = client(&server.url()).await;
+    let plans: Vec<_> = (0..50).map(|number| queue(&format!("slow-{number}"))).collect();
+    let asked = Arc::clone(&server);
+    let clock = tokio::spawn(async move {
+        skip_when(&asked, 32).await;
+        asked.count()
+    });
+    let readings = read(&mut client, &plans).await;
+    assert_eq!(clock.await.unwrap(), 32);
+    tokio::time::resume();
+    assert_eq!(readings, vec![Err(ReadError::Deadline { endpoint: server.url() }); 50]);
+}
+
+#[tokio::test]
 async fn a_server_that_never_answers_is_late_and_loses_its_connection() {
     let server = Arc::new(Answerer::start(|_| Answer::Hang).await);
     let mut client = client(&server.url()).await;

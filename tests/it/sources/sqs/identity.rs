@@ -10,42 +10,42 @@ use crate::support::moto::{ACCOUNT, Moto, REGION};
 
 #[tokio::test]
 async fn keys_of_the_environment() {
-    let plan = Plan::new("").await;
+    let scene = Scene::new("").await;
     let keys =
         [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_SESSION_TOKEN", TOKEN)];
-    plan.reads(&keys).await;
-    let asked = plan.sqs.asked();
+    scene.plan.reads(&keys).await;
+    let asked = scene.sqs.asked();
     assert_eq!(key_of(&asked[0]), "AKIAENV");
     assert_eq!(asked[0].header("x-amz-security-token"), TOKEN);
 }
 
 #[tokio::test]
 async fn a_profile() {
-    let plan = Plan::new("").await;
+    let scene = Scene::new("").await;
     let text = format!("[work]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = {SECRET}\n");
-    let file = plan.write("credentials", &text);
-    plan.reads(&[("AWS_SHARED_CREDENTIALS_FILE", &file), ("AWS_PROFILE", "work")]).await;
-    assert_eq!(key_of(&plan.sqs.asked()[0]), "AKIAPROFILE");
+    let file = scene.plan.write("credentials", &text);
+    scene.plan.reads(&[("AWS_SHARED_CREDENTIALS_FILE", &file), ("AWS_PROFILE", "work")]).await;
+    assert_eq!(key_of(&scene.sqs.asked()[0]), "AKIAPROFILE");
 }
 
 /// The account in the role's ARN is that of the queues that may be named by URL.
 #[tokio::test]
 async fn a_web_identity_as_irsa_has_it() {
     let sts = Moto::shared().url();
-    let plan = Plan::new("").await;
-    let token = plan.write("token", "a-web-identity-token");
+    let scene = Scene::new("").await;
+    let token = scene.plan.write("token", "a-web-identity-token");
     let role = format!("arn:aws:iam::{ACCOUNT}:role/scaler");
     let environment = [
         ("AWS_ROLE_ARN", role.as_str()),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
         ("AWS_ENDPOINT_URL_STS", &sts),
     ];
-    plan.reads(&environment).await;
-    let asked = plan.sqs.asked();
+    scene.plan.reads(&environment).await;
+    let asked = scene.sqs.asked();
     assert!(key_of(&asked[0]).starts_with("ASIA"), "a temporary key: {}", key_of(&asked[0]));
-    assert!(asked[0].body.contains(&format!("{}/{ACCOUNT}/q", plan.sqs.url())), "{}", asked[0].body);
+    assert!(asked[0].body.contains(&format!("{}/{ACCOUNT}/q", scene.sqs.url())), "{}", asked[0].body);
 
-    let error = plan.fails_on("https://sqs.eu-west-1.amazonaws.com/999999999999/q", &environment).await;
+    let error = scene.plan.fails_on("https://sqs.eu-west-1.amazonaws.com/999999999999/q", &environment).await;
     assert!(
         error.contains(&format!("and the connection is for {ACCOUNT}: name the queue without")),
         "{error}"
@@ -61,18 +61,18 @@ async fn a_containers_endpoint_as_pod_identity_has_it() {
         Answer::Say(403, "{\"code\":\"AccessDenied\",\"message\":\"no\"}".to_owned())
     })
     .await;
-    let plan = Plan::new("").await;
-    let file = plan.write("token", TOKEN);
+    let scene = Scene::new("").await;
+    let file = scene.plan.write("token", TOKEN);
     let uri = format!("{}/v1/credentials", endpoint.url());
     let environment = [
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file),
     ];
-    plan.reads(&environment).await;
-    assert_eq!(key_of(&plan.sqs.asked()[0]), "ASIAPOD");
+    scene.plan.reads(&environment).await;
+    assert_eq!(key_of(&scene.sqs.asked()[0]), "ASIAPOD");
 
-    plan.write("token", &format!("{TOKEN}\n"));
-    let error = plan.fails(&environment).await;
+    scene.plan.write("token", &format!("{TOKEN}\n"));
+    let error = scene.plan.fails(&environment).await;
     assert!(error.contains("(hint: the token must not end with a newline)"), "{error}");
 }
 
@@ -91,10 +91,13 @@ async fn the_metadata_of_an_instance() {
         }
     })
     .await;
-    let plan = Plan::new("").await;
+    let scene = Scene::new("").await;
     let url = metadata.url();
-    plan.reads(&[("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)]).await;
-    assert_eq!(key_of(&plan.sqs.asked()[0]), "ASIANODE");
+    scene
+        .plan
+        .reads(&[("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)])
+        .await;
+    assert_eq!(key_of(&scene.sqs.asked()[0]), "ASIANODE");
 }
 
 #[tokio::test]
@@ -121,8 +124,8 @@ async fn a_role_is_taken_with_its_external_id() {
         ("AWS_ENDPOINT_URL_STS", url.as_str()),
     ];
     let role = "roleArn: \"arn:aws:iam::444444444444:role/reader\"";
-    let plan = Plan::new(&format!("{role}, externalId: acme")).await;
-    plan.reads(&environment).await;
+    let scene = Scene::new(&format!("{role}, externalId: acme")).await;
+    scene.plan.reads(&environment).await;
     let asked = sts.asked();
     // Once for the account, and not again for the call.
     assert_eq!(asked.len(), 1);
@@ -131,11 +134,11 @@ async fn a_role_is_taken_with_its_external_id() {
     {
         assert!(asked[0].body.contains(part), "{}", asked[0].body);
     }
-    let asked = plan.sqs.asked();
+    let asked = scene.sqs.asked();
     assert_eq!(key_of(&asked[0]), "ASIAROLE");
     assert!(asked[0].body.contains("/444444444444/q"), "its account: {}", asked[0].body);
 
-    let error = Plan::new(role).await.fails(&environment).await;
+    let error = Scene::new(role).await.plan.fails(&environment).await;
     assert!(error.contains("user/x is not authorized to perform: sts:AssumeRole"), "{error}");
     assert!(
         error.contains("(hint: the role's trust policy must name this identity and the `externalId`)"),
@@ -145,7 +148,7 @@ async fn a_role_is_taken_with_its_external_id() {
 
 #[tokio::test]
 async fn where_there_are_no_credentials_the_error_says_where_they_were_looked_for() {
-    let error = Plan::new("").await.fails(&[]).await;
+    let error = Scene::new("").await.plan.fails(&[]).await;
     assert_eq!(
         error.split_once(" refuses: ").unwrap().1,
         "no credentials: tried the environment (AWS_ACCESS_KEY_ID), a profile, a web identity \
@@ -154,18 +157,27 @@ async fn where_there_are_no_credentials_the_error_says_where_they_were_looked_fo
     );
 }
 
-/// A dry run over one queue, whose SQS takes every credential and shows one message.
-struct Plan {
+/// An SQS that takes every credential and shows one message, and a dry run over it.
+struct Scene {
     sqs: Answerer,
-    folder: TempDir,
+    plan: Plan,
 }
 
-impl Plan {
+impl Scene {
     /// With further keys of the connection.
     async fn new(connection: &str) -> Self {
         let sqs = Answerer::start(|_| Answer::Say(200, counted(1, 0, 0))).await;
-        let plan = Self { folder: tempfile::tempdir().unwrap(), sqs };
-        let url = plan.sqs.url();
+        Self { plan: Plan::at(&sqs.url(), connection), sqs }
+    }
+}
+
+/// A dry run over one queue, in a process with an environment of its own.
+pub(super) struct Plan(TempDir);
+
+impl Plan {
+    /// Of the SQS at `url`, with further keys of the connection.
+    pub(super) fn at(url: &str, connection: &str) -> Self {
+        let plan = Self(tempfile::tempdir().unwrap());
         let file = format!(
             "connections: {{ sqs: {{ type: aws, region: {REGION}, endpoint: \"{url}\", {connection} }} }}\n"
         );
@@ -174,14 +186,14 @@ impl Plan {
     }
 
     /// Writes a file, and says where it is.
-    fn write(&self, name: &str, content: &str) -> String {
-        let path = self.folder.path().join(name);
+    pub(super) fn write(&self, name: &str, content: &str) -> String {
+        let path = self.0.path().join(name);
         std::fs::write(&path, content).unwrap();
         path.display().to_string()
     }
 
     /// Reads the queue in a process with this environment and no more.
-    async fn reads(&self, environment: &[(&str, &str)]) {
+    pub(super) async fn reads(&self, environment: &[(&str, &str)]) {
         let decision = self.run("q", environment).await;
         assert_eq!(
             decision["seen"][0],
@@ -190,7 +202,7 @@ impl Plan {
     }
 
     /// Fails to read the queue in such a process: why.
-    async fn fails(&self, environment: &[(&str, &str)]) -> String {
+    pub(super) async fn fails(&self, environment: &[(&str, &str)]) -> String {
         self.fails_on("q", environment).await
     }
 
@@ -208,8 +220,8 @@ impl Plan {
             ),
         );
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
-        command.env_clear().env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.envs(environment.iter().copied()).current_dir(self.folder.path()).kill_on_drop(true);
+        command.env_clear().env("HOME", self.0.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.envs(environment.iter().copied()).current_dir(self.0.path()).kill_on_drop(true);
         command.args(["plan", "-f", "object.yaml", "--config", "server.yaml", "--output", "json"]);
         let output = command.output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
