@@ -17,6 +17,14 @@ package_of() {
   esac
 }
 
+# Whether a program is there; of a library that C needs to be built with, its headers.
+have() {
+  case $1 in
+    libssl-dev) pkg-config --exists openssl 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
 install() {
   local as_root=()
   if [ "$(id -u)" != 0 ]; then
@@ -33,7 +41,7 @@ install() {
 
 missing=0
 for program in "$@"; do
-  command -v "$program" >/dev/null && continue
+  have "$program" && continue
   if [ "$program" = cargo ]; then
     echo "missing: cargo, the Rust toolchain 1.95 or later (https://rustup.rs)" >&2
     missing=1
@@ -41,7 +49,7 @@ for program in "$@"; do
   fi
   package=$(package_of "$program")
   echo "installing $package"
-  if ! install "$package" || ! command -v "$program" >/dev/null; then
+  if ! install "$package" || ! have "$program"; then
     echo "missing: $program, and the package $package cannot be installed here" >&2
     missing=1
   fi

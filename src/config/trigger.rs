@@ -10,7 +10,7 @@ use crate::config::workers::{LimitUse, WorkersAt};
 use crate::config::{keys, policy, workers};
 use crate::engine::policy::Policy;
 use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, nearest};
-use crate::sources::{Plan, Spec};
+use crate::sources::{LEFT_OUT, Plan, Spec};
 
 /// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
 #[derive(Clone, Debug)]
@@ -159,7 +159,11 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
     let known = server.sources.iter().find(|spec| spec.name == name);
     if known.is_none() {
         let names = || server.sources.iter().map(|spec| spec.name);
-        let hint = nearest(&name, names())
+        let left_out = LEFT_OUT
+            .contains(&&*name)
+            .then(|| format!("this build is without it: build it with the feature `{name}`"));
+        let hint = left_out
+            .or_else(|| nearest(&name, names()))
             .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")));
         fields.problem_at(keys::SOURCE.name, format!("no source named `{name}`"), Some(hint));
     }

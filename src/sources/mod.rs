@@ -37,6 +37,9 @@ pub const ALL: &[Spec] = &[
     sqs::QUEUE,
 ];
 
+/// Sources that this build could have and has not.
+pub const LEFT_OUT: &[&str] = if cfg!(feature = "kafka") { &[] } else { &["kafka"] };
+
 /// A kind of queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {

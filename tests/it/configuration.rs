@@ -116,7 +116,7 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     // What is commented out must be right too.
     let everything = uncommented(&text);
     let full = Server::parse(&everything, ALL).unwrap_or_else(|error| panic!("{error}\n{everything}"));
-    assert_eq!(full.connections.len(), everything.matches("\n    type: ").count());
+    assert_eq!(full.connections.len(), 4);
     let limit = &full.limits["anthropic-prod"];
     assert_eq!(limit.policy.amounts.len(), Dimension::ALL.len());
     assert!(!limit.publish_shares, "the default");
@@ -129,8 +129,9 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
 
 #[test]
 fn every_scaled_object_that_we_ship_is_served() {
-    let file = "connections: { redis-main: { type: redis, url: \"rediss://redis.data.svc\" }, \
-                sqs-eu: { type: aws, region: eu-west-1 } }\n\
+    let file = "connections:\n\
+                \x20 redis-main: { type: redis, url: \"rediss://redis.data.svc\" }\n\
+                \x20 kafka-main: { type: kafka, bootstrapServers: [\"kafka.data.svc:9092\"] }\n\
                 llmLimits: { anthropic-prod: { workersConnection: redis-main, scope: anthropic/prod } }";
     let server = Server::parse(file, ALL).unwrap();
     let mut checked = 0;
@@ -145,7 +146,7 @@ fn every_scaled_object_that_we_ship_is_served() {
             }
         }
     }
-    assert!(checked >= 6, "only {checked} ScaledObjects were found");
+    assert!(checked >= 7, "only {checked} ScaledObjects were found");
 }
 
 #[test]

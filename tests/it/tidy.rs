@@ -153,9 +153,13 @@ fn sources() -> Vec<(PathBuf, String)> {
 #[test]
 fn no_second_cryptography_or_http_library_has_crept_in() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    for unwanted in ["aws-lc-sys", "native-tls", "openssl-sys"] {
+    for unwanted in ["aws-lc-sys", "native-tls", "openssl"] {
         assert!(!lock.contains(&format!("name = \"{unwanted}\"")), "{unwanted}");
     }
+    // Kafka's client library knows no other, and nobody else may use it.
+    let users = lock.split("[[package]]").filter(|package| package.contains("\n \"openssl-sys\""));
+    let users: Vec<&str> = users.filter_map(|package| package.split('"').nth(1)).collect();
+    assert_eq!(users, ["rdkafka-sys"]);
     for once in ["hyper", "h2", "rustls", "http"] {
         assert_eq!(lock.matches(&format!("name = \"{once}\"\n")).count(), 1, "{once}");
     }

@@ -100,7 +100,7 @@ pub(super) struct Identity {
 
 /// Parses the keys of a connection.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
-    let brokers = fields.read(&BOOTSTRAP_SERVERS);
+    let brokers = fields.read::<String>(&BOOTSTRAP_SERVERS).and_then(|text| parse_servers(&text, fields));
     let tls = parse_tls(fields);
     let login = login::parse(fields);
     let (brokers, tls, login) = (brokers?, tls?, login?);
@@ -153,23 +153,22 @@ impl Endpoint for KafkaEndpoint {
     }
 }
 
-impl FromStr for Servers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let servers: Vec<&str> = text.split(',').map(str::trim).collect();
-        for server in &servers {
-            // A scheme, or a user: neither is for Kafka, and a user may come with a password.
-            if server.contains(['/', '@']) {
-                return Err("an address is `host:port`, without a scheme and credentials".to_owned());
-            }
-            let is_address = server.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
-            });
-            if !is_address {
-                return Err(format!("`{server}` is not `host:port`"));
-            }
-        }
-        Ok(Self(servers.join(",")))
+/// Addresses with commas between them. One with a user in it may hold a password, and is not repeated.
+fn parse_servers(text: &str, fields: &mut Fields<'_>) -> Option<Servers> {
+    let servers: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_address = |server: &str| {
+        server
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
+    };
+    if servers.iter().any(|server| server.contains(['/', '@'])) {
+        let message = "an address is `host:port`, without a scheme and credentials";
+        fields.problem(&BOOTSTRAP_SERVERS, message);
+        return None;
     }
+    if let Some(server) = servers.iter().find(|server| !is_address(server)) {
+        fields.problem(&BOOTSTRAP_SERVERS, format!("`{server}` is not `host:port`"));
+        return None;
+    }
+    Some(Servers(servers.join(",")))
 }

@@ -5,17 +5,22 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::sources::ReadError;
 
 /// A [`ReadError`] that does not know its endpoint yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// No answer in time.
+    #[error("no answer in time")]
     Late,
     /// No connection, or it broke.
+    #[error("{0}")]
     Lost(String),
     /// The cluster does not take us for who we say we are.
+    #[error("{0}")]
     NotLetIn(String),
     /// The cluster knows us and says no.
+    #[error("{0}")]
     Denied(String),
     /// An answer that makes no sense for what was asked.
+    #[error("{0}")]
     Unexpected(String),
 }
 
@@ -65,6 +70,9 @@ impl Fault {
             }
             RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
                 Some(Self::NotLetIn("it does not take our credentials".to_owned()))
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                Some(Self::Denied("the user needs the ACL `Describe` on every topic".to_owned()))
             }
             RDKafkaErrorCode::ClusterAuthorizationFailed => {
                 Some(Self::Denied("the user may not ask this cluster".to_owned()))

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
@@ -48,9 +47,7 @@ impl Groups {
                 "more than {MOST_GROUPS} consumer groups: watch some of them through another connection"
             )));
         }
-        let mut config: ClientConfig = opening.config.clone();
-        config.set("group.id", &**name);
-        let handle = Arc::new(opening.open(config).await?);
+        let handle = Arc::new(opening.open_group(name).await?);
         self.open.insert(Arc::clone(name), Group { handle: Arc::clone(&handle), used: now });
         Ok(handle)
     }

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
-use super::fault::Fault;
+use super::fault::{Fault, shortened};
 use super::heard::{self, Heard};
 use super::token::Tokens;
 
@@ -31,11 +31,17 @@ impl Handle {
     ///
     /// # Errors
     /// When the library takes no such configuration.
-    pub(super) fn open(config: &ClientConfig, tokens: Option<Arc<Tokens>>) -> Result<Self, Fault> {
-        let asker: Asker = config.create_with_context(Heard::new(tokens)).map_err(|error| match error {
-            // The library names the setting, and its own error; neither is the value.
-            KafkaError::ClientConfig(_, reason, name, _) => Fault::Lost(format!("setting {name}: {reason}")),
-            error => Fault::Lost(super::fault::shortened(&error.to_string())),
+    pub(super) fn open(
+        config: &ClientConfig,
+        tokens: Option<Arc<Tokens>>,
+        group: Option<Arc<str>>,
+    ) -> Result<Self, Fault> {
+        let asker: Asker = config.create_with_context(Heard::new(tokens, group)).map_err(|error| {
+            // What the library says of a setting may repeat its value, which may be a secret.
+            if let KafkaError::ClientConfig(_, _, name, _) = error {
+                return Fault::Lost(format!("the client library does not take the setting {name}"));
+            }
+            Fault::Lost(shortened(&error.to_string()))
         })?;
         let asker = Arc::new(asker);
         let is_over = Arc::new(AtomicBool::new(false));

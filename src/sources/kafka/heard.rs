@@ -19,6 +19,8 @@ const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 pub(super) struct Heard {
     trouble: watch::Sender<Trouble>,
     tokens: Option<Arc<Tokens>>,
+    /// Whose offsets the client asks for, if it asks for any.
+    group: Option<Arc<str>>,
 }
 
 /// What is wrong with the connections of a client.
@@ -28,22 +30,29 @@ pub(super) struct Trouble {
     last: Option<String>,
     /// With all of them: no answer will come.
     whole: Option<Fault>,
+    /// Whether there has been an answer once.
+    is_settled: bool,
 }
 
 impl Heard {
-    pub(super) fn new(tokens: Option<Arc<Tokens>>) -> Self {
-        Self { trouble: watch::Sender::default(), tokens }
+    pub(super) fn new(tokens: Option<Arc<Tokens>>, group: Option<Arc<str>>) -> Self {
+        Self { trouble: watch::Sender::default(), tokens, group }
     }
 
-    /// What is said from now on, and what was last said of a single connection: the library says that once.
+    /// What is said from now on. Until a first answer all that was said counts, because the library begins to
+    /// connect before anybody asks; later a whole trouble may be over, of which nothing is said.
     pub(super) fn listen(&self) -> watch::Receiver<Trouble> {
-        self.trouble.send_modify(|trouble| trouble.whole = None);
+        self.trouble.send_modify(|trouble| {
+            if trouble.is_settled {
+                trouble.whole = None;
+            }
+        });
         self.trouble.subscribe()
     }
 
     /// An answer has come: what was said before is over.
     pub(super) fn forget(&self) {
-        self.trouble.send_replace(Trouble::default());
+        self.trouble.send_replace(Trouble { is_settled: true, ..Trouble::default() });
     }
 
     fn fail(&self, fault: Fault) {
@@ -85,15 +94,15 @@ impl ClientContext for Heard {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let said = plainly(reason);
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the library has some 150 codes, and adds to them"
-        )]
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
                 if !reason.contains(NO_TOKEN) {
                     self.fail(Fault::NotLetIn(said));
                 }
+            }
+            // The library goes on to look for the group's broker until the time is over.
+            Some(code @ RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                self.fail(Fault::of_group(self.group.as_deref().unwrap_or_default(), code));
             }
             Some(RDKafkaErrorCode::SSL) => {
                 let untrusted = said.contains("certificate verify failed");
@@ -111,8 +120,15 @@ impl ClientContext for Heard {
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         let Some(tokens) = &self.tokens else { return Err("the connection has no token".into()) };
         tokens.fresh().map_err(|fault| {
-            self.fail(fault);
-            "none was had".into()
+            let reason = fault.to_string();
+            self.trouble.send_modify(|trouble| {
+                // The former token may be good for a while.
+                trouble.last = Some(reason.clone());
+                if !trouble.is_settled {
+                    trouble.whole = Some(fault);
+                }
+            });
+            reason.into()
         })
     }
 }

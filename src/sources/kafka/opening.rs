@@ -42,7 +42,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// What clients of one connection are opened with: what its files held when it was.
 pub(super) struct Opening {
     /// May hold a password, and is never printed.
-    pub(super) config: ClientConfig,
+    config: ClientConfig,
     tokens: Option<Arc<Tokens>>,
 }
 
@@ -71,16 +71,22 @@ impl Opening {
                 Isolation::Committed => "read_committed",
             },
         );
-        self.open(config).await
+        self.open(config, None).await
     }
 
-    /// Opens a client with `config`, which began as that of this connection.
+    /// Opens a client that asks for what `group` has committed.
     ///
     /// # Errors
-    /// When the library does not take it.
-    pub(super) async fn open(&self, config: ClientConfig) -> Result<Handle, Fault> {
+    /// When the library does not take its settings.
+    pub(super) async fn open_group(&self, group: &Arc<str>) -> Result<Handle, Fault> {
+        let mut config = self.config.clone();
+        config.set("group.id", &**group);
+        self.open(config, Some(Arc::clone(group))).await
+    }
+
+    async fn open(&self, config: ClientConfig, group: Option<Arc<str>>) -> Result<Handle, Fault> {
         let tokens = self.tokens.clone();
-        off_the_runtime(move || Handle::open(&config, tokens)).await
+        off_the_runtime(move || Handle::open(&config, tokens, group)).await
     }
 }
 

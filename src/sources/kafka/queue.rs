@@ -175,48 +175,53 @@ pub(super) struct Partitions(Vec<RangeInclusive<i32>>);
 
 /// Parses the trigger keys of a group.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
-    let topic: Option<Names> = fields.read(&TOPIC);
-    let topics = match topic {
-        Some(Names(names)) => Some(Topics::Named(distinct(names))),
-        None if fields.has(&TOPIC) => None,
-        None => Some(Topics::Committed),
-    };
-    let group = fields.read::<String>(&CONSUMER_GROUP);
-    let group = filled(&CONSUMER_GROUP, group, fields);
-    let limitation: Option<Partitions> = fields.read(&PARTITION_LIMITATION);
+    let topics = parse_topics(fields);
+    let group = fields.read::<String>(&CONSUMER_GROUP).and_then(|group| filled(group, fields));
     let reset = fields.read(&OFFSET_RESET_POLICY);
     let ignores_uncommitted = fields.read(&SCALE_TO_ZERO_ON_INVALID_OFFSET);
     let isolation = fields.read(&ISOLATION_LEVEL);
     let room = parse_room(fields);
+    let persistent_after = parse_persistent(fields);
+    let ((topics, partitions), room) = (topics?, room?);
+    if room == Room::PartitionsWithLag && topics == Topics::Committed {
+        fields.problem(&LIMIT_TO_PARTITIONS_WITH_LAG, "needs `topic`");
+        return None;
+    }
+    Some(Arc::new(Queue {
+        group: group?,
+        topics,
+        partitions,
+        reset: reset?,
+        ignores_uncommitted: ignores_uncommitted?,
+        isolation: isolation?,
+        room,
+        persistent_after: persistent_after?,
+    }))
+}
+
+fn parse_topics(fields: &mut Fields<'_>) -> Option<(Topics, Option<Partitions>)> {
+    let names: Option<Names> = fields.read(&TOPIC);
+    let partitions: Option<Partitions> = fields.read(&PARTITION_LIMITATION);
+    let has_partitions = fields.has(&PARTITION_LIMITATION);
+    if !fields.has(&TOPIC) {
+        if has_partitions {
+            fields.problem(&PARTITION_LIMITATION, "needs `topic`");
+        }
+        return (!has_partitions).then_some((Topics::Committed, None));
+    }
+    let Names(names) = names?;
+    (partitions.is_some() || !has_partitions).then(|| (Topics::Named(distinct(names)), partitions))
+}
+
+fn parse_persistent(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
     let excludes: Option<bool> = fields.read(&EXCLUDE_PERSISTENT_LAG);
     let after = fields.read(&PERSISTENT_AFTER).map(|PositiveSpan(after)| after);
     if excludes == Some(false) && fields.has(&PERSISTENT_AFTER) {
         fields.problem(&PERSISTENT_AFTER, "needs `excludePersistentLag: \"true\"`");
+        return None;
     }
-    if topics == Some(Topics::Committed) {
-        for key in [&PARTITION_LIMITATION, &LIMIT_TO_PARTITIONS_WITH_LAG].into_iter() {
-            let is_set = match key.need {
-                Need::Optional => fields.has(key),
-                Need::Required | Need::Default(_) => room == Some(Room::PartitionsWithLag),
-            };
-            if is_set {
-                fields.problem(key, "needs `topic`");
-            }
-        }
-    }
-    let limitation_is_bad = limitation.is_none() && fields.has(&PARTITION_LIMITATION);
-    let (topics, group, reset, room, excludes, after) = (topics?, group?, reset?, room?, excludes?, after?);
-    (!limitation_is_bad).then_some(())?;
-    Some(Arc::new(Queue {
-        group: group.into(),
-        topics,
-        partitions: limitation,
-        reset,
-        ignores_uncommitted: ignores_uncommitted?,
-        isolation: isolation?,
-        room,
-        persistent_after: excludes.then_some(after),
-    }))
+    let (excludes, after) = (excludes?, after?);
+    Some(excludes.then_some(after))
 }
 
 fn parse_room(fields: &mut Fields<'_>) -> Option<Room> {
@@ -233,12 +238,12 @@ fn parse_room(fields: &mut Fields<'_>) -> Option<Room> {
     }
 }
 
-fn filled(key: &'static Key, text: Option<String>, fields: &mut Fields<'_>) -> Option<String> {
-    if text.as_deref() == Some("") {
-        fields.problem(key, "an empty name");
+fn filled(group: String, fields: &mut Fields<'_>) -> Option<Arc<str>> {
+    if group.is_empty() {
+        fields.problem(&CONSUMER_GROUP, "an empty name");
         return None;
     }
-    text
+    Some(group.into())
 }
 
 fn distinct(mut names: Vec<String>) -> Vec<Arc<str>> {

@@ -58,9 +58,9 @@ impl KafkaClient {
             ends.insert(isolation, self.ends(isolation, places, End::End, until).await);
         }
         let due = self.due_starts(&targets, &committed, &ends);
-        let starts = self.ends(Isolation::Uncommitted, due, End::Start, until).await;
+        let starts = self.ends(Isolation::Uncommitted, due.clone(), End::Start, until).await;
         if let Ok(starts) = &starts {
-            self.starts.learn(starts, Instant::now());
+            self.starts.learn(&due, starts, Instant::now());
         }
         targets.into_iter().map(|target| self.complete(&target?, &committed, &ends)).collect()
     }
@@ -199,7 +199,7 @@ impl KafkaClient {
             Fault::Late => {
                 Fault::Unexpected("a broker that leads some of the partitions does not answer".to_owned())
             }
-            fault => fault,
+            fault @ (Fault::Lost(_) | Fault::NotLetIn(_) | Fault::Denied(_) | Fault::Unexpected(_)) => fault,
         })
     }
 

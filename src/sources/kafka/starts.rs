@@ -32,10 +32,10 @@ impl Starts {
         places.into_iter().filter(|place| is_older(place, MAY_BE_RENEWED)).collect()
     }
 
-    /// Takes in what was answered.
-    pub(super) fn learn(&mut self, answers: &Answers<u64>, now: Instant) {
-        for (place, answer) in answers {
-            if let Ok(start) = answer {
+    /// Takes in what was answered about `places`.
+    pub(super) fn learn(&mut self, places: &[Place], answers: &Answers<u64>, now: Instant) {
+        for place in places {
+            if let Some(Ok(start)) = answers.get(place) {
                 self.set(place, *start, now);
             }
         }

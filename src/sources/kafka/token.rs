@@ -121,6 +121,8 @@ impl From {
 }
 
 fn http() -> Result<reqwest::Client, Fault> {
+    // The client takes the process's. One that is there already stays.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client =
         reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
     client.build().map_err(|error| Fault::Lost(format!("no HTTP client: {error}")))

@@ -99,7 +99,8 @@ async fn read_until<T: PartialEq + std::fmt::Debug>(
     what: impl Fn(Result<Reading, ReadError>) -> T,
 ) {
     let mut last = None;
-    for _ in 0..300 {
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < PATIENCE {
         let seen = what(read_one(client, plan).await);
         if seen == *wanted {
             return;

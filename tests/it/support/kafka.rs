@@ -6,9 +6,10 @@ mod watched;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::broker::{Broker, Ports};
 pub(crate) use self::clients::{ALLOW, Acl, DESCRIBE, GROUP, TOPIC};
@@ -97,9 +98,8 @@ impl Kafka {
     }
 
     /// The ways to the brokers on which requests are counted and go wrong, for one test at a time.
-    pub(crate) fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
-        // A test that failed with it leaves it as it is.
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) async fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+        let watched = self.watched.lock().await;
         watched.iter().for_each(Watched::reset);
         watched
     }

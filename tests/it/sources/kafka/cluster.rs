@@ -1,1 +1,43 @@
-//! Not yet.
+//! A cluster of three brokers, one of which dies.
+
+use super::*;
+
+#[tokio::test]
+async fn a_broker_that_dies_costs_errors_and_never_a_zero_and_no_other_topic_for_long() {
+    let mut kafka = Kafka::start(3);
+    kafka.create_topic("copied", 6, 3).await;
+    kafka.create_topic("single", 6, 1).await;
+    for topic in ["copied", "single"] {
+        kafka.send(topic, 0..6, 4);
+        kafka.commit(topic, topic, (0..6).map(|partition| (partition, 1)));
+    }
+    let good = Ok(seen(12, 6, 6, (24, 6)));
+    let mut client = client_of(&kafka, Listener::Plain).await;
+    let plans = [tasks("copied"), tasks("single")];
+    assert_eq!(read(&mut client, &plans).await, [good.clone(), good.clone()]);
+
+    kafka.kill(1);
+    let mut copied_is_back = false;
+    for _ in 0..60 {
+        let started = tokio::time::Instant::now();
+        let results = read(&mut client, &plans).await;
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+        assert!(results.iter().all(|result| result.is_err() || *result == good), "{results:?}");
+        if results.iter().any(|result| result.as_ref().is_err_and(ReadError::loses_connection)) {
+            client = client_of(&kafka, Listener::Plain).await;
+        }
+        copied_is_back = results[0].is_ok();
+        if copied_is_back {
+            let error = results[1].as_ref().unwrap_err().to_string();
+            assert!(error.contains("has no leader: the brokers that keep it are down"), "{error}");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(copied_is_back, "the other brokers have taken over, and are not asked");
+
+    kafka.restart(1);
+    for plan in &plans {
+        read_until(&mut client, plan, &good, |reading| reading).await;
+    }
+}

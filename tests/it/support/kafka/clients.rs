@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{Kafka, Listener};
 
 /// How long a client waits for what should come at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Kinds of resources, operations and permissions, by their numbers in Kafka's protocol.
 pub(crate) const TOPIC: i8 = 2;
