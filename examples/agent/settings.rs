@@ -273,7 +273,8 @@ impl Reading {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
         let mut fields = Fields::new("", &values);
-        let endpoint = ALL.first().and_then(|source| (source.connection.parse)(&mut fields));
+        let kind = ALL.first().and_then(|source| source.connections.first());
+        let endpoint = kind.and_then(|kind| (kind.parse)(&mut fields));
         for Problem { path, message, hint } in fields.finish() {
             let path = if path == "password" {
                 "--redis-password-file".to_owned()
@@ -320,7 +321,8 @@ impl Reading {
             self.problem(if path == "consumerGroup" { "group" } else { "queue" }, message);
         }
         let scope = scope.unwrap_or_else(|| queue.name.clone());
-        let reports = limit.zip(source.connection.reports).map(|(limit, reports)| Reports {
+        let kind = source.connections.first();
+        let reports = limit.zip(kind.and_then(|kind| kind.reports)).map(|(limit, reports)| Reports {
             workers: (reports.workers)(&scope, minute),
             limit: (reports.limit)(limit),
             share: ShareOf { limit: limit.to_owned(), workers: scope },

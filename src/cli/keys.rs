@@ -51,16 +51,20 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
     }
     let every = ("Keys of every trigger".to_owned(), keys::ALL.iter().collect());
     let of_sources = known.iter().map(|spec| {
-        (
-            format!("`source: {}`: {} (connection type {})", spec.name, spec.summary, spec.connection.name),
-            spec.keys.iter().collect(),
-        )
+        let types: Vec<&str> = spec.connections.iter().map(|kind| kind.name).collect();
+        let (name, summary, types) = (spec.name, spec.summary, types.join(", "));
+        let mut wakes: Vec<String> = spec.connections.iter().map(|kind| kind.wake.to_string()).collect();
+        wakes.dedup();
+        let wakes = wakes.join(" or ");
+        let heading =
+            format!("`source: {name}`: {summary}. Connection of type {types}. A first task is {wakes}.");
+        (heading, spec.keys.iter().collect())
     });
     Ok(source.is_none().then_some(every).into_iter().chain(of_sources).collect())
 }
 
 fn server_tables() -> Vec<Section> {
-    let mut kinds: Vec<_> = sources::ALL.iter().map(|spec| spec.connection).collect();
+    let mut kinds: Vec<_> = sources::ALL.iter().flat_map(|spec| spec.connections.iter().copied()).collect();
     kinds.sort_by_key(|kind| kind.name);
     kinds.dedup_by_key(|kind| kind.name);
     let table = |heading: &str, keys: &'static [Key]| (heading.to_owned(), keys.iter().collect());

@@ -123,10 +123,11 @@ pub(super) fn server_for(manifests: &Manifests) -> anyhow::Result<Server> {
         else {
             continue;
         };
-        if let Some(name) = metadata.get(keys::CONNECTION.name) {
-            server.connections.insert(name.clone(), nowhere(name, source.connection));
+        if let (Some(name), [kind, ..]) = (metadata.get(keys::CONNECTION.name), source.connections) {
+            server.connections.insert(name.clone(), nowhere(name, kind));
         }
-        let mut kinds = [source].into_iter().chain(sources::ALL).map(|spec| spec.connection);
+        let mut kinds =
+            [source].into_iter().chain(sources::ALL).flat_map(|spec| spec.connections.iter().copied());
         let Some(kind) = kinds.find(|kind| kind.reports.is_some()) else { continue };
         let workers = metadata.get(keys::WORKERS_CONNECTION.name);
         if let Some(name) = workers {

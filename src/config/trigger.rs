@@ -103,7 +103,8 @@ pub fn parse(
         // Nobody can say which of their keys are right, but a key that none of them has is wrong.
         server.sources.iter().for_each(|source| fields.know(source.keys));
     }
-    let moved = source.map_or([&[][..], &[]], |source| [source.moved, source.connection.moved]);
+    let kinds = source.iter().flat_map(|source| source.connections).map(|kind| kind.moved);
+    let moved: Vec<_> = source.iter().map(|source| source.moved).chain(kinds).collect();
     fields.refuse_unknown(keys::KEDAS, &moved);
 
     let problems = fields.finish();
@@ -163,6 +164,7 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
             .contains(&&*name)
             .then(|| format!("this build is without it: build it with the feature `{name}`"));
         let hint = left_out
+            .or_else(|| server.sources.iter().find_map(|spec| by_connection(spec, &name)))
             .or_else(|| nearest(&name, names()))
             .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")));
         fields.problem_at(keys::SOURCE.name, format!("no source named `{name}`"), Some(hint));
@@ -170,20 +172,27 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
     known
 }
 
+/// What to write instead of a name of KEDA's that says where the queue is too, as `redis-cluster-streams` does:
+/// here that is up to the connection.
+fn by_connection(spec: &Spec, name: &str) -> Option<String> {
+    let (usual, others) = spec.connections.split_first()?;
+    let kind = others.iter().find(|kind| spec.name.replacen(usual.name, kind.name, 1) == name)?;
+    Some(format!("`{}`, with a connection of type {}", spec.name, kind.name))
+}
+
 /// The connection to the queue.
 fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Connection>, Refusal> {
     let connection = connection(server, source, name, &keys::CONNECTION)?;
-    if connection.kind.name != source.connection.name {
-        let message = format!(
-            "`{name}` is a connection of type {}, not {}",
-            connection.kind.name, source.connection.name
-        );
+    let kinds: Vec<&str> = source.connections.iter().map(|kind| kind.name).collect();
+    if !kinds.contains(&connection.kind.name) {
+        let message =
+            format!("`{name}` is a connection of type {}, not {}", connection.kind.name, kinds.join(" or "));
         return Err(one(&keys::CONNECTION, message).into());
     }
     Ok(connection)
 }
 
-/// The connection that `key` names, or, in development, one of the source's kind that it describes by a URL.
+/// The connection that `key` names, or, in development, one of the source's usual kind that it describes by a URL.
 pub(super) fn connection(
     server: &Server,
     source: &'static Spec,
@@ -207,10 +216,11 @@ fn inline(server: &Server, source: &'static Spec, url: &str, key: &Key) -> Resul
     }
     let values = BTreeMap::from([("url".to_owned(), Value::Text(url.to_owned()))]);
     let mut fields = Fields::new(format!("metadata.{}", key.name), &values);
-    let endpoint = (source.connection.parse)(&mut fields);
+    let [kind, ..] = *source.connections else { return Err(unexplained()) };
+    let endpoint = (kind.parse)(&mut fields);
     Invalid::unless_empty(SUBJECT, fields.finish())?;
     let endpoint = endpoint.ok_or_else(unexplained)?;
-    Ok(Arc::new(Connection { name: endpoint.address().into(), kind: source.connection, endpoint }))
+    Ok(Arc::new(Connection { name: endpoint.address().into(), kind, endpoint }))
 }
 
 fn one(key: &Key, message: impl Into<String>) -> Invalid {

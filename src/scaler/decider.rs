@@ -28,9 +28,10 @@ use crate::engine::policy::Policy;
 use crate::engine::signals::Signals;
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
+use crate::scaler::listener::Listener;
 use crate::scaler::observer::Voice;
 use crate::scaler::reader::{Batch, Reader, Shares, Watchlist};
-use crate::sources::Plan;
+use crate::sources::{Plan, Wake};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
@@ -213,10 +214,20 @@ impl Decider {
         }
         let (watchlist, watched) = watch::channel(Watchlist::default());
         let (shares, published) = watch::channel(Shares::default());
+        // A reader that is busy will have looked at most of what is heard until it is not.
+        let (heard, hearing) = mpsc::channel(1);
+        let (hears_all, heard_all) = watch::channel(false);
+        if let Wake::Pushed { .. } = connection.kind.wake {
+            let (connection, watchlist, tick) = (Arc::clone(connection), watched.clone(), self.manner.tick);
+            let listener = Listener { connection, watchlist, heard, hears_all, tick };
+            self.tasks.spawn(listener.run(self.shutdown.clone()));
+        }
         let reader = Reader {
             connection: Arc::clone(connection),
             watchlist: watched,
             shares: published,
+            heard: hearing,
+            hears_all: heard_all,
             batches: self.batches.0.clone(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),

@@ -8,6 +8,7 @@ pub mod observer;
 
 mod convert;
 mod decider;
+mod listener;
 mod reader;
 mod service;
 mod tls;

@@ -20,6 +20,10 @@ use crate::timestamp::Timestamp;
 /// Part of the time that reads for waking may take, as a divisor: at most a fifth, however slow a batch is.
 const WAKE_SHARE: u32 = 5;
 
+/// Pause between two reads for waking while the backend says by itself that something has happened: these are for
+/// what it cannot say, such as a delayed task that has come due.
+const WAKE_WHILE_HEARD: Duration = Duration::from_secs(1);
+
 /// Most queues of one batch. A larger one would hold up others on a backend that works off one at a time.
 const BATCH: usize = 1_000;
 
@@ -59,6 +63,10 @@ pub(super) struct Reader {
     pub(super) watchlist: watch::Receiver<Watchlist>,
     /// What workers may use, to be written once a tick.
     pub(super) shares: watch::Receiver<Shares>,
+    /// Queues to which something has happened, as their listener has heard.
+    pub(super) heard: mpsc::Receiver<BTreeSet<Arc<str>>>,
+    /// Whether it hears all that happens.
+    pub(super) hears_all: watch::Receiver<bool>,
     pub(super) batches: mpsc::Sender<Batch>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
@@ -124,6 +132,7 @@ impl Reader {
                     Ok(()) => Due::New,
                     Err(_) => return,
                 },
+                Some(queues) = self.heard.recv() => Due::Heard(queues),
                 () = sleep_until(state.next_wake), if wakes => Due::Waking,
             };
             let listens = tokio::select! {
@@ -140,13 +149,13 @@ impl Reader {
         // Only a read of what is new may take note of a change: another would pass over it.
         let watchlist = match due {
             Due::New => Arc::clone(&self.watchlist.borrow_and_update()),
-            Due::All | Due::Waking => Arc::clone(&self.watchlist.borrow()),
+            Due::All | Due::Waking | Due::Heard(_) => Arc::clone(&self.watchlist.borrow()),
         };
         let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, state)).collect();
         let started = Instant::now();
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
             // Triggers that begin in a pause learn why they must wait; all others know.
-            state.next_wake = started + self.connection.wake_every();
+            state.next_wake = started + self.wake_pause();
             return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
         }
         state.pause = None;
@@ -156,7 +165,7 @@ impl Reader {
             let failed = state.pause.as_ref().map(|pause| self.failed(batch, &pause.error));
             let batch = match failed {
                 Some(failed) => failed,
-                None => self.read(batch, matches!(due, Due::Waking), deadline, state).await,
+                None => self.read(batch, due.wakes(), deadline, state).await,
             };
             if !self.send(batch).await {
                 return false;
@@ -168,17 +177,22 @@ impl Reader {
         match due {
             Due::All => state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect(),
             Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
-            Due::Waking => {}
+            Due::Waking | Due::Heard(_) => {}
         }
-        let wake_every = self.connection.wake_every();
         let rest = match due {
-            Due::Waking => (started.elapsed() * WAKE_SHARE).max(wake_every),
+            Due::Waking => (started.elapsed() * WAKE_SHARE).max(self.wake_pause()),
             // All were looked at, just not for the sake of waking.
-            Due::All => wake_every,
-            Due::New => return true,
+            Due::All => self.wake_pause(),
+            Due::New | Due::Heard(_) => return true,
         };
         state.next_wake = Instant::now() + rest;
         true
+    }
+
+    /// Pause between two reads for waking.
+    fn wake_pause(&self) -> Duration {
+        let pause = self.connection.wake_every();
+        if *self.hears_all.borrow() { pause.max(WAKE_WHILE_HEARD) } else { pause }
     }
 
     async fn send(&self, batch: Batch) -> bool {
@@ -199,10 +213,15 @@ impl Reader {
         };
         self.metrics.read(&self.connection.name, started.elapsed());
         self.count_errors(&results);
-        if results.iter().any(loses_connection) {
-            state.client = None;
+        state.client = state
+            .client
+            .take()
+            .filter(|client| client.mends_itself() || !results.iter().any(loses_connection));
+        let error = results.iter().find_map(|result| result.as_ref().err());
+        // That some queues could be read says nothing of those that could not.
+        if error.is_some() || !wakes {
+            self.log_change(state, error);
         }
-        self.log_change(state, results.iter().find_map(|result| result.as_ref().err()));
         // No connection, whatever the reason: a refused login must not be repeated at the pace of the reads.
         match results.iter().find_map(|result| result.as_ref().err()) {
             Some(error) if state.client.is_none() => {
@@ -236,12 +255,15 @@ impl Reader {
         let shares: Vec<Published> = self.shares.borrow().values().cloned().collect();
         let Some(mut client) = state.client.take_if(|_| !shares.is_empty()) else { return };
         let result = timeout_at(deadline, client.publish(&shares)).await;
-        let error = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some(ReadError::Deadline { endpoint: self.connection.endpoint.address() }),
+        let (error, is_of_use) = match result {
+            Ok(Ok(())) => (None, true),
+            Ok(Err(error)) => {
+                let is_of_use = client.mends_itself() || !error.loses_connection();
+                (Some(error), is_of_use)
+            }
+            Err(_) => (Some(ReadError::Deadline { endpoint: self.connection.endpoint.address() }), false),
         };
-        if error.as_ref().is_none_or(|error| !error.loses_connection()) {
+        if is_of_use {
             state.client = Some(client);
         }
         let failing = error.as_ref().map(ReadError::label);
@@ -291,6 +313,8 @@ enum Due {
     New,
     /// Somebody waits for a first task.
     Waking,
+    /// Something has happened to these queues, and somebody waits for it.
+    Heard(BTreeSet<Arc<str>>),
 }
 
 impl Due {
@@ -299,7 +323,13 @@ impl Due {
             Self::All => !state.rests(item),
             Self::New => !state.known.contains(&item.queue),
             Self::Waking => item.wakes,
+            Self::Heard(queues) => item.wakes && queues.contains(&item.queue),
         }
+    }
+
+    /// Whether such reads are for waking, beside those of the tick.
+    const fn wakes(&self) -> bool {
+        matches!(self, Self::Waking | Self::Heard(_))
     }
 }
 
@@ -309,7 +339,7 @@ fn loses_connection(result: &Result<Sighting, ReadError>) -> bool {
 
 /// Doubling delays from a tenth of a tick to half of one, shaken so that our replicas do not return all at
 /// once. With the shake the next tick reads again: an outage should be over for us when it is over.
-fn delays(tick: Duration) -> ExponentialBackoff {
+pub(super) fn delays(tick: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(tick / 10)
         .with_max_delay(tick / 2)

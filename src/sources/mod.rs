@@ -53,8 +53,8 @@ pub struct Spec {
     pub moved: &'static [(&'static str, &'static str)],
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>>,
-    /// The kind of connection that it is read through.
-    pub connection: &'static ConnectionKind,
+    /// The kinds of connection that it can be read through, the usual one first.
+    pub connections: &'static [&'static ConnectionKind],
 }
 
 /// A kind of backend that the server file can name a connection to; several sources may share one.
@@ -68,12 +68,43 @@ pub struct ConnectionKind {
     pub keys: &'static [Key],
     /// Keys with which KEDA's triggers say where the backend is, and what to write instead.
     pub moved: &'static [(&'static str, &'static str)],
-    /// Pause between two reads that wait for the first task of an inactive workload, which KEDA listens for.
-    pub wake_every: Duration,
+    /// How the first task of an inactive workload is noticed.
+    pub wake: Wake,
     /// Parses those keys; `None` if `fields` kept a problem. No I/O.
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
     /// How workers report through it, if they can.
     pub reports: Option<Reports>,
+}
+
+/// How the first task of an inactive workload is noticed, which KEDA listens for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// By reads, with this pause between two of them.
+    Polled(Duration),
+    /// By the backend's own word ([`Endpoint::listen`]).
+    Pushed {
+        /// Pause between two reads while the backend does not say anything by itself.
+        otherwise: Duration,
+    },
+}
+
+impl Wake {
+    /// Pause between two reads while nothing is pushed.
+    pub const fn pause(self) -> Duration {
+        match self {
+            Self::Polled(pause) | Self::Pushed { otherwise: pause } => pause,
+        }
+    }
+}
+
+impl fmt::Display for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pause = humantime::format_duration(self.pause());
+        match self {
+            Self::Polled(_) => write!(f, "seen by a read every {pause}"),
+            Self::Pushed { .. } => write!(f, "pushed within 50 ms, or else seen by a read every {pause}"),
+        }
+    }
 }
 
 /// How the worker protocol is read from a backend.
@@ -147,6 +178,15 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     fn wake_every(&self) -> Option<Duration> {
         None
     }
+
+    /// Opens a second connection, on which the backend says by itself that something has happened; `None` if it
+    /// never does.
+    ///
+    /// # Errors
+    /// When the backend cannot be reached or refuses.
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, ReadError> {
+        Ok(None)
+    }
 }
 
 /// One open connection.
@@ -165,6 +205,11 @@ pub trait Client: Send {
         false
     }
 
+    /// Whether it goes on after an error that loses a connection, because it has several and mends them by itself.
+    fn mends_itself(&self) -> bool {
+        false
+    }
+
     /// Tells workers what they may use, where the backend can carry that.
     ///
     /// # Errors
@@ -173,6 +218,27 @@ pub trait Client: Send {
         let _ = shares;
         Ok(())
     }
+}
+
+/// A connection on which a backend says by itself that something has happened to a queue.
+#[async_trait]
+pub trait Listener: Send {
+    /// Listens to `plans` from now on and to no others, and says which of them must be read: those that it did not
+    /// listen to before, and those to which something has happened since.
+    ///
+    /// What happens after it has returned is heard; so a read after it misses nothing. The caller sees to the
+    /// deadline, and calls at least once a tick, which also shows whether the connection is alive.
+    ///
+    /// # Errors
+    /// When the connection is of no more use.
+    async fn watch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<usize>, ReadError>;
+
+    /// Waits until something has happened, to a queue or to the connection: [`watch`](Self::watch) says what. May be
+    /// dropped at any time without missing anything.
+    async fn heard(&mut self);
+
+    /// Why it may miss something, if so: reads must then go on as if there were nobody to listen.
+    fn doubt(&self) -> Option<&ReadError>;
 }
 
 /// What one read saw.
@@ -274,10 +340,26 @@ mod tests {
             assert_eq!((spec.parse)(&mut fields).is_some(), needs_nothing, "{}", spec.name);
             assert_eq!(fields.finish().len(), required(spec.keys), "{}", spec.name);
 
-            let mut fields = Fields::new("connections.x", &nothing);
-            assert!((spec.connection.parse)(&mut fields).is_none(), "{}", spec.connection.name);
-            assert_eq!(fields.finish().len(), required(spec.connection.keys), "{}", spec.connection.name);
+            for kind in spec.connections {
+                let mut fields = Fields::new("connections.x", &nothing);
+                assert!((kind.parse)(&mut fields).is_none(), "{}", kind.name);
+                assert_eq!(fields.finish().len(), required(kind.keys), "{}", kind.name);
+            }
         }
+    }
+
+    #[test]
+    fn every_source_has_a_connection() {
+        assert!(ALL.iter().all(|spec| !spec.connections.is_empty()));
+    }
+
+    #[test]
+    fn how_a_first_task_is_seen_is_said_in_words() {
+        let pause = Duration::from_millis(200);
+        let pushed = Wake::Pushed { otherwise: pause };
+        assert_eq!(pushed.to_string(), "pushed within 50 ms, or else seen by a read every 200ms");
+        assert_eq!(Wake::Polled(Duration::from_secs(1)).to_string(), "seen by a read every 1s");
+        assert_eq!((pushed.pause(), Wake::Polled(pause).pause()), (pause, pause));
     }
 
     #[test]

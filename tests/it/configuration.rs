@@ -108,7 +108,7 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     assert_eq!(scalars(&live), scalars(&bare));
     assert!(live.connections.is_empty() && live.defaults.is_empty() && live.admin_token.is_none());
 
-    let connections = ALL.iter().flat_map(|spec| spec.connection.keys);
+    let connections = ALL.iter().flat_map(|spec| spec.connections).flat_map(|kind| kind.keys);
     let sections = [USE_KEYS, TENANT_KEYS, keys::DEFAULTABLE].into_iter().flatten().chain(limit_keys());
     for key in KEYS.iter().chain(TLS_KEYS).chain(connections).chain(sections) {
         assert!(text.contains(&format!("{}:", key.name)), "{} is missing", key.name);

@@ -118,6 +118,40 @@ fn keys_of_kedas_own_scaler_say_where_they_went() {
 }
 
 #[test]
+fn kedas_names_of_clusters_and_sentinels_lead_to_a_source_and_a_type_of_connection() {
+    for (name, hint) in [
+        ("redis-cluster", "`redis`, with a connection of type redis-cluster"),
+        ("redis-cluster-streams", "`redis-streams`, with a connection of type redis-cluster"),
+        ("redis-sentinel", "`redis`, with a connection of type redis-sentinel"),
+        ("redis-sentinel-streams", "`redis-streams`, with a connection of type redis-sentinel"),
+    ] {
+        let text = refused(&[("source", name), ("connection", "main")]);
+        assert!(text.contains(&format!("no source named `{name}` (hint: {hint})")), "{text}");
+    }
+    let keys = [("addresses", "a:1,b:2"), ("sentinelMaster", "main"), ("sentinelPassword", "hunter2")];
+    let text = refused(&[&LIST[..], &keys].concat());
+    assert_eq!(text.matches("the server's file holds its address and credentials").count(), 3, "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_queue_is_read_through_each_type_of_connection_that_can_hold_it() {
+    let file = "connections:
+  cluster: { type: redis-cluster, urls: [\"redis://a\", \"redis://b:7000\"] }
+  sentinel: { type: redis-sentinel, urls: \"redis://a, redis://b:7000\", master: main, database: 3 }
+  script: { type: scripted }
+";
+    let server = Server::parse(file, SOURCES).unwrap();
+    let keys = |connection| [("source", "redis"), ("connection", connection), ("listName", "jobs")];
+    let address = |connection| parse(&server, &keys(connection)).unwrap().connection.endpoint.address();
+    assert_eq!(address("cluster"), "redis://a:6379,b:7000 (cluster)");
+    assert_eq!(address("sentinel"), "redis://main/3 (by the sentinels a:26379,b:7000)");
+    let refusal = parse(&server, &keys("script")).unwrap_err().to_string();
+    let wrong = "`script` is a connection of type scripted, not redis or redis-cluster or redis-sentinel";
+    assert!(refusal.contains(wrong), "{refusal}");
+}
+
+#[test]
 fn the_servers_defaults_hold_where_a_trigger_says_nothing() {
     let file = "connections: { main: { type: redis, url: \"redis://127.0.0.1\" } }\n\
                 defaults: { tasksPerReplica: 4, maxQueueWait: 10m }";

@@ -111,7 +111,7 @@ impl Stage {
     async fn scaler_at(&self, port: u16) -> Scaler {
         let url = ("url".to_owned(), Value::Text(format!("redis://127.0.0.1:{port}")));
         let values = BTreeMap::from([url]);
-        let endpoint = (ALL[0].connection.parse)(&mut Fields::new("connections.main", &values)).unwrap();
+        let endpoint = (ALL[0].connections[0].parse)(&mut Fields::new("connections.main", &values)).unwrap();
         let client = tokio::time::timeout(PATIENCE, endpoint.connect()).await.unwrap().unwrap();
         Scaler { client, minute: self.minute }
     }
@@ -148,7 +148,7 @@ impl Scaler {
 }
 
 fn reports() -> Reports {
-    ALL[0].connection.reports.unwrap()
+    ALL[0].connections[0].reports.unwrap()
 }
 
 fn limit_of(scope: &str) -> Arc<dyn Plan> {

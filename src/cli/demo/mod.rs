@@ -110,7 +110,7 @@ fn server(queue: &Arc<EmbeddedQueue>) -> anyhow::Result<Server> {
     server.listen = (Ipv4Addr::LOCALHOST, 0).into();
     server.admin = (Ipv4Addr::LOCALHOST, 0).into();
     let endpoint = queue::endpoint(queue);
-    let connection = Connection { name: "demo".into(), kind: SOURCES[0].connection, endpoint };
+    let connection = Connection { name: "demo".into(), kind: &queue::KIND, endpoint };
     server.connections.insert("demo".to_owned(), Arc::new(connection));
     Ok(server)
 }

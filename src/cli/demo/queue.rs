@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::engine::signals::{Counters, InFlight, Percentile, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::named::Named;
-use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec, Wake};
 use crate::timestamp::Timestamp;
 
 const QUEUE_NAME: Key = Key {
@@ -27,16 +27,19 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
     keys: &[QUEUE_NAME],
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE_NAME)?))),
-    connection: &ConnectionKind {
-        name: "embedded",
-        summary: "this process",
-        keys: &[],
-        moved: &[],
-        wake_every: Duration::from_millis(200),
-        parse: |_| None,
-        reports: None,
-    },
+    connections: &[&KIND],
 }];
+
+/// The kind of the demo's one connection.
+pub(super) const KIND: ConnectionKind = ConnectionKind {
+    name: "embedded",
+    summary: "this process",
+    keys: &[],
+    moved: &[],
+    wake: Wake::Polled(Duration::from_millis(200)),
+    parse: |_| None,
+    reports: None,
+};
 
 /// Tasks that wait and tasks that run.
 #[derive(Debug, Default)]

@@ -33,7 +33,7 @@ pub(in crate::config) struct NoReports {
 impl Connection {
     /// Pause between two reads that wait for the first task of an inactive workload.
     pub fn wake_every(&self) -> Duration {
-        self.endpoint.wake_every().unwrap_or(self.kind.wake_every)
+        self.endpoint.wake_every().unwrap_or(self.kind.wake.pause())
     }
 
     /// How workers report through it, where the kinds of `sources` are known.
@@ -44,7 +44,7 @@ impl Connection {
         self.kind.reports.ok_or_else(|| {
             let mut kinds: Vec<&str> = sources
                 .iter()
-                .map(|spec| spec.connection)
+                .flat_map(|spec| spec.connections)
                 .filter(|kind| kind.reports.is_some())
                 .map(|kind| kind.name)
                 .collect();
@@ -93,7 +93,7 @@ fn kind(
     sources: &'static [Spec],
 ) -> Option<&'static ConnectionKind> {
     let path = format!("{path}.type");
-    let mut names: Vec<&str> = sources.iter().map(|spec| spec.connection.name).collect();
+    let mut names: Vec<&str> = kinds(sources).map(|kind| kind.name).collect();
     names.sort_unstable();
     names.dedup();
     let one_of = format!("one of {}", names.join(", "));
@@ -101,12 +101,17 @@ fn kind(
         walk.problem(&path, "is required", Some(&one_of));
         return None;
     };
-    let kind = sources.iter().map(|spec| spec.connection).find(|kind| kind.name == name);
+    let kind = kinds(sources).find(|kind| kind.name == name);
     if kind.is_none() {
         let hint = nearest(&name, names.iter().copied()).unwrap_or(one_of);
         walk.problem(&path, format!("no kind of connection named `{name}`"), Some(&hint));
     }
     kind
+}
+
+/// The kinds that `sources` are read through, each as often as it is one's.
+fn kinds(sources: &'static [Spec]) -> impl Iterator<Item = &'static ConnectionKind> {
+    sources.iter().flat_map(|spec| spec.connections.iter().copied())
 }
 
 /// The connection of that name, if workers can report through it; otherwise a problem with `key`.

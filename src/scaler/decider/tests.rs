@@ -14,7 +14,7 @@ use crate::engine::decision::Answer;
 use crate::engine::signals::Reading;
 use crate::fields::{Fields, Key, Need};
 use crate::sources::named::Named;
-use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec, Wake};
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the_others_alone() {
@@ -72,7 +72,7 @@ const KIND: ConnectionKind = ConnectionKind {
     summary: "",
     keys: &[],
     moved: &[],
-    wake_every: Duration::from_millis(200),
+    wake: Wake::Polled(Duration::from_millis(200)),
     parse: |_| None,
     reports: None,
 };
@@ -83,7 +83,7 @@ static SOURCES: &[Spec] = &[Spec {
     keys: &[TASKS],
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&TASKS)?))),
-    connection: &KIND,
+    connections: &[&KIND],
 }];
 
 #[derive(Debug)]

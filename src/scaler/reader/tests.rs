@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::engine::signals::Reading;
 use crate::sources::named::Named;
-use crate::sources::{ConnectionKind, Endpoint};
+use crate::sources::{ConnectionKind, Endpoint, Wake};
 
 const TICK: Duration = Duration::from_secs(5);
 
@@ -18,7 +18,7 @@ const KIND: ConnectionKind = ConnectionKind {
     summary: "",
     keys: &[],
     moved: &[],
-    wake_every: Duration::from_millis(200),
+    wake: Wake::Polled(Duration::from_millis(200)),
     parse: |_| None,
     reports: None,
 };
@@ -38,6 +38,26 @@ async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
     // The first tick and the first queue come at once, in either order.
     assert!((13..=14).contains(&resting), "{resting}: one at once, and one a tick");
     assert!((280..=320).contains(&waking), "{waking} reads in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_is_read_at_once_and_what_wakes_once_a_second() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (heard, hearing) = mpsc::channel(1);
+    let mut stage =
+        Stage::start(&asked, Answer::Reads, &[("a", true), ("b", true), ("c", false)], |reader| {
+            reader.heard = hearing;
+            reader.hears_all = watch::channel(true).1;
+        });
+    tokio::time::sleep(Duration::from_secs(60) + Duration::from_millis(1)).await;
+    let resting = asked.load(Ordering::Relaxed);
+    assert!((60..=75).contains(&resting), "{resting} reads in a minute");
+    stage.batches();
+    heard.send(["b", "c"].map(Arc::from).into()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // The last one is known to be active, and has its tick.
+    assert_eq!(stage.batches(), [(true, vec!["b".to_owned()])]);
+    stage.end().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,32 +87,73 @@ async fn a_connection_may_say_how_fast_it_is_read_for_waking() {
 /// refused, or reads.
 async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
     let asked = Arc::new(AtomicUsize::new(0));
-    let backend = Backend { answer, asked: Arc::clone(&asked) };
-    let item = |(queue, wakes): &(&str, bool)| Item {
-        queue: (*queue).into(),
-        plan: Arc::new(Named((*queue).to_owned())),
-        wakes: *wakes,
-    };
-    let (watchlist, watched) = watch::channel(Watchlist::default());
-    let (batches, mut seen) = mpsc::channel(1);
-    let reader = Reader {
-        connection: Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint: Arc::new(backend) }),
-        watchlist: watched,
-        shares: watch::channel(Shares::default()).1,
-        batches,
-        clock: Arc::new(SystemClock::start()),
-        metrics: Metrics::register(&mut Registry::default()),
-        tick: TICK,
-    };
-    watchlist.send_replace(queues.iter().map(item).collect());
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(reader.run(shutdown.clone()));
-    let drained = tokio::spawn(async move { while seen.recv().await.is_some() {} });
+    let stage = Stage::start(&asked, answer, queues, |_| {});
     tokio::time::sleep(time + Duration::from_millis(1)).await;
-    shutdown.cancel();
-    running.await.unwrap();
-    drained.await.unwrap();
+    stage.end().await;
     asked.load(Ordering::Relaxed)
+}
+
+/// A reader that runs.
+struct Stage {
+    running: tokio::task::JoinHandle<()>,
+    seen: mpsc::UnboundedReceiver<Batch>,
+    shutdown: CancellationToken,
+    _watchlist: watch::Sender<Watchlist>,
+}
+
+impl Stage {
+    fn start(
+        asked: &Arc<AtomicUsize>,
+        answer: Answer,
+        queues: &[(&str, bool)],
+        prepare: impl FnOnce(&mut Reader),
+    ) -> Self {
+        let backend = Backend { answer, asked: Arc::clone(asked) };
+        let item = |(queue, wakes): &(&str, bool)| Item {
+            queue: (*queue).into(),
+            plan: Arc::new(Named((*queue).to_owned())),
+            wakes: *wakes,
+        };
+        let (watchlist, watched) = watch::channel(Watchlist::default());
+        let (batches, mut taken) = mpsc::channel(1);
+        let endpoint = Arc::new(backend);
+        let mut reader = Reader {
+            connection: Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint }),
+            watchlist: watched,
+            shares: watch::channel(Shares::default()).1,
+            heard: mpsc::channel(1).1,
+            hears_all: watch::channel(false).1,
+            batches,
+            clock: Arc::new(SystemClock::start()),
+            metrics: Metrics::register(&mut Registry::default()),
+            tick: TICK,
+        };
+        prepare(&mut reader);
+        watchlist.send_replace(queues.iter().map(item).collect());
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(reader.run(shutdown.clone()));
+        let (sender, seen) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(batch) = taken.recv().await {
+                drop(sender.send(batch));
+            }
+        });
+        Self { running, seen, shutdown, _watchlist: watchlist }
+    }
+
+    /// What was read since the last call: whether for waking, and which queues.
+    fn batches(&mut self) -> Vec<(bool, Vec<String>)> {
+        let mut batches = Vec::new();
+        while let Ok(Batch { wakes, results, .. }) = self.seen.try_recv() {
+            batches.push((wakes, results.iter().map(|(queue, _)| queue.to_string()).collect()));
+        }
+        batches
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
 }
 
 /// What the backend does when it is asked.

@@ -23,7 +23,7 @@ mod topics;
 
 use std::time::Duration;
 
-use crate::sources::{ConnectionKind, Spec};
+use crate::sources::{ConnectionKind, Spec, Wake};
 
 /// Records of topics, taken by a consumer group.
 pub(super) const SPEC: Spec = Spec {
@@ -32,7 +32,7 @@ pub(super) const SPEC: Spec = Spec {
     keys: queue::KEYS,
     moved: queue::MOVED,
     parse: queue::parse,
-    connection: &CONNECTION,
+    connections: &[&CONNECTION],
 };
 
 /// What to write instead of a key that says where Kafka is and who asks.
@@ -64,7 +64,7 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("kerberosServiceName", "not supported: Kerberos; give the connection another `mechanism`"),
     ],
     // A read is two requests a broker, and a first task is seen within a second.
-    wake_every: Duration::from_millis(500),
+    wake: Wake::Polled(Duration::from_millis(500)),
     parse: endpoint::parse,
     reports: None,
 };

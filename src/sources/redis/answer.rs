@@ -1,8 +1,14 @@
 //! The shapes of Redis's answers. `None` where an answer has another shape, so that nonsense is noticed.
 
-use redis::Value;
+use redis::{ServerError, Value};
 
 use crate::timestamp::Timestamp;
+
+/// What Redis said instead of answering.
+pub(super) const fn refusal(answer: &Value) -> Option<&ServerError> {
+    let Value::ServerError(error) = answer else { return None };
+    Some(error)
+}
 
 /// An integer.
 pub(super) const fn integer(answer: &Value) -> Option<i64> {

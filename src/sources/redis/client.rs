@@ -4,14 +4,13 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, Value};
+use redis::Pipeline;
 
-use super::answer;
 use super::fault::Fault;
 use super::layout::{Layout, Look};
 use super::memory::Memory;
 use super::stream::Uncounted;
+use super::wire::Wire;
 use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 use crate::workers::{keys, share};
@@ -26,7 +25,7 @@ const MOST_UNCOUNTED: usize = 100;
 /// An open connection to Redis.
 pub(super) struct RedisClient {
     endpoint: String,
-    connection: MultiplexedConnection,
+    wire: Wire,
     memory: Memory,
 }
 
@@ -36,12 +35,13 @@ impl Client for RedisClient {
         let mut results = Vec::with_capacity(plans.len());
         for batch in plans.chunks(MOST_PLANS) {
             let readings = self.read_batch(batch).await;
-            let readings = readings.unwrap_or_else(|fault| vec![Err(fault); batch.len()]);
-            results.extend(
-                readings.into_iter().map(|reading| reading.map_err(|fault| fault.at(&self.endpoint))),
-            );
+            results.extend(readings.unwrap_or_else(|fault| vec![Err(fault.at(&self.endpoint)); batch.len()]));
         }
         results
+    }
+
+    fn mends_itself(&self) -> bool {
+        self.wire.mends_itself()
     }
 
     async fn publish(&mut self, shares: &[Published]) -> Result<(), ReadError> {
@@ -50,46 +50,54 @@ impl Client for RedisClient {
 }
 
 impl RedisClient {
-    /// Reads through `connection`, which is logged in, and on which Redis has told the time.
-    pub(super) fn new(endpoint: String, connection: MultiplexedConnection, now: Timestamp) -> Self {
-        Self { endpoint, connection, memory: Memory::new(now) }
+    /// Reads through `wire`, at the other end of which it is `now`.
+    pub(super) fn new(endpoint: String, wire: Wire, now: Timestamp) -> Self {
+        Self { endpoint, wire, memory: Memory::new(now) }
     }
 
     /// One result for each plan, or one fault for all of them.
-    async fn read_batch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<Result<Sighting, Fault>>, Fault> {
-        let (looks, now) = self.look(plans).await?;
-        let mut uncounted: Vec<&Uncounted> = Vec::new();
-        for look in &looks {
+    async fn read_batch(
+        &mut self,
+        plans: &[Arc<dyn Plan>],
+    ) -> Result<Vec<Result<Sighting, ReadError>>, Fault> {
+        let looks = self.look(plans).await?;
+        let mut uncounted: Vec<(&Uncounted, Timestamp)> = Vec::new();
+        for (look, now) in &looks {
             if let Ok(Look::Uncounted(stream)) = look {
-                uncounted.push(stream);
+                uncounted.push((stream, *now));
             }
         }
         let mut counted = Vec::with_capacity(uncounted.len());
         for streams in uncounted.chunks(MOST_UNCOUNTED) {
-            let mut pipeline = Pipeline::new();
-            streams.iter().for_each(|stream| stream.ask(&mut pipeline));
-            let answers = self.send(pipeline).await?;
-            counted.extend(streams.iter().zip(&answers).map(|(stream, answer)| stream.read(answer, now)));
+            let mut pipeline = self.wire.pipeline();
+            let first = pipeline.len();
+            streams.iter().for_each(|(stream, _)| stream.ask(&mut pipeline));
+            let answers = self.wire.ask(pipeline).await?;
+            for (index, (stream, now)) in streams.iter().enumerate() {
+                let answer = answers.of(first + index..first + index + 1);
+                counted.push(answer.and_then(|answer| {
+                    let [answer] = answer else { return Err(self.nonsense("XRANGE")) };
+                    stream.read(answer, *now).map_err(|fault| fault.at(&self.endpoint))
+                }));
+            }
         }
         let mut counted = counted.into_iter();
-        let readings = looks.into_iter().map(|look| match look? {
+        let readings = looks.into_iter().map(|(look, _)| match look? {
             Look::Complete { reading, unread_after: _ } => Ok(reading.into()),
             Look::Reported(sighting) => Ok(sighting),
             Look::Uncounted(_) => {
-                counted.next().unwrap_or_else(|| Err(Fault::nonsense("XRANGE"))).map(Sighting::from)
+                counted.next().unwrap_or_else(|| Err(self.nonsense("XRANGE"))).map(Sighting::from)
             }
         });
         Ok(readings.collect())
     }
 
-    /// Asks all the first questions in one pipeline. Redis's own time comes with the answers, so that ages
-    /// do not depend on how well two clocks agree.
+    /// Asks all the first questions in one pipeline, and says of each when it was answered.
     async fn look(
         &mut self,
         plans: &[Arc<dyn Plan>],
-    ) -> Result<(Vec<Result<Look, Fault>>, Timestamp), Fault> {
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("TIME");
+    ) -> Result<Vec<(Result<Look, ReadError>, Timestamp)>, Fault> {
+        let mut pipeline = self.wire.pipeline();
         let mut asked = Vec::with_capacity(plans.len());
         for plan in plans {
             let layout = (plan.as_ref() as &dyn Any).downcast_ref::<Layout>();
@@ -97,64 +105,47 @@ impl RedisClient {
             let question = layout.map(|layout| (layout, layout.ask(&self.memory, &mut pipeline)));
             asked.push((question, first..pipeline.len()));
         }
-        let answers = self.send(pipeline).await?;
-        let now = time(answers.first().unwrap_or(&Value::Nil))?;
-        self.memory.tell(now);
-        let looks = asked.into_iter().map(|(question, range)| {
-            let (layout, asked) =
-                question.ok_or_else(|| Fault::Unexpected("the queue is none of Redis".to_owned()))?;
-            layout.look(asked.as_ref(), answers.get(range).unwrap_or_default(), &mut self.memory, now)
-        });
-        Ok((looks.collect(), now))
+        let answers = self.wire.ask(pipeline).await?;
+        if let Some(now) = answers.earliest() {
+            self.memory.tell(now);
+        }
+        let mut looks = Vec::with_capacity(plans.len());
+        for (question, range) in asked {
+            let now = answers.time(range.start);
+            let look = answers.of(range).and_then(|answers| {
+                let looked = match question {
+                    Some((layout, asked)) => layout.look(asked.as_ref(), answers, &mut self.memory, now),
+                    None => Err(Fault::Unexpected("the queue is none of Redis".to_owned())),
+                };
+                looked.map_err(|fault| fault.at(&self.endpoint))
+            });
+            looks.push((look, now));
+        }
+        Ok(looks)
     }
 
-    /// Writes what every limit allows, one transaction for all: whoever reads sees the old or the new.
+    /// Writes what every limit allows as a transaction: whoever reads sees the old or the new.
     async fn write_shares(&mut self, shares: &[Published]) -> Result<(), Fault> {
         if shares.is_empty() {
             return Ok(());
         }
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("MULTI");
-        for Published { limit, allowances } in shares {
+        let write = |Published { limit, allowances }: &Published| {
             let key = keys::share(limit);
-            pipeline.cmd("DEL").arg(&key);
-            if allowances.is_empty() {
-                continue;
+            let mut commands = Pipeline::new();
+            commands.cmd("DEL").arg(&key);
+            if !allowances.is_empty() {
+                let write = commands.cmd("HSET").arg(&key);
+                for (scope, allowance) in allowances {
+                    write.arg(scope).arg(share::written(allowance));
+                }
+                commands.cmd("EXPIRE").arg(&key).arg(share::KEPT.as_secs());
             }
-            let write = pipeline.cmd("HSET").arg(&key);
-            for (scope, allowance) in allowances {
-                write.arg(scope).arg(share::written(allowance));
-            }
-            pipeline.cmd("EXPIRE").arg(&key).arg(share::KEPT.as_secs());
-        }
-        pipeline.cmd("EXEC");
-        // One that fails within the transaction is an answer within the last answer.
-        let mut answers = self.send(pipeline).await?;
-        if let Some(Value::Array(executed)) = answers.pop_if(|answer| matches!(answer, Value::Array(_))) {
-            answers.extend(executed);
-        }
-        for answer in &answers {
-            if let Value::ServerError(error) = answer {
-                return Err(Fault::of_share(error));
-            }
-        }
-        Ok(())
+            (key, commands)
+        };
+        self.wire.transact(shares.iter().map(write).collect()).await
     }
 
-    /// One answer for each command, errors of single commands among them.
-    async fn send(&mut self, mut pipeline: Pipeline) -> Result<Vec<Value>, Fault> {
-        let answers = pipeline.ignore_errors().query_async(&mut self.connection).await;
-        answers.map_err(|error| Fault::of_connection(&error))
+    fn nonsense(&self, command: &str) -> ReadError {
+        Fault::nonsense(command).at(&self.endpoint)
     }
-}
-
-/// The time that Redis answers to `TIME`.
-///
-/// # Errors
-/// When it refuses, or the answer makes no sense.
-pub(super) fn time(answer: &Value) -> Result<Timestamp, Fault> {
-    if let Value::ServerError(error) = answer {
-        return Err(Fault::said(error));
-    }
-    answer::time(answer).ok_or_else(|| Fault::nonsense("TIME"))
 }

@@ -1,21 +1,39 @@
-//! The address of a Redis server, and how to get in.
+//! The three ways in which Redis is run, and what it takes to get in: one server, a cluster, or a master that
+//! sentinels know.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use url::{Host, Url};
 
+use super::access::{self, Access, Login};
+use super::address::{self, Address, Node};
 use super::client::RedisClient;
-use super::opening;
+use super::listener::RedisListener;
+use super::wire;
 use crate::fields::{Fields, Key, Need};
-use crate::secret::Secret;
-use crate::sources::{Client, Endpoint, ReadError};
+use crate::sources::{Client, Endpoint, Listener, ReadError};
 
-/// The keys of a connection.
-pub(super) const KEYS: &[Key] = &[URL, USERNAME, PASSWORD, CA, CERTIFICATE, KEY];
+/// The keys of a connection to one server.
+pub(super) const SERVER_KEYS: &[Key] =
+    &[URL, access::USERNAME, access::PASSWORD, access::CA, access::CERTIFICATE, access::KEY];
+
+/// The keys of a connection to a cluster.
+pub(super) const CLUSTER_KEYS: &[Key] =
+    &[NODES, access::USERNAME, access::PASSWORD, access::CA, access::CERTIFICATE, access::KEY];
+
+/// The keys of a connection to a master that sentinels know.
+pub(super) const SENTINEL_KEYS: &[Key] = &[
+    SENTINELS,
+    MASTER,
+    DATABASE,
+    access::USERNAME,
+    access::PASSWORD,
+    SENTINEL_USERNAME,
+    SENTINEL_PASSWORD,
+    access::CA,
+    access::CERTIFICATE,
+    access::KEY,
+];
 
 const URL: Key = Key {
     name: "url",
@@ -25,199 +43,128 @@ const URL: Key = Key {
     example: "rediss://redis.data.svc:6379/0",
 };
 
-const USERNAME: Key = Key {
-    name: "username",
+const NODES: Key = Key {
+    name: "urls",
+    need: Need::Required,
+    unit: "URLs",
+    help: "addresses of some nodes, which name the others: `redis` or `rediss` (TLS), host, port (6379)",
+    example: "rediss://redis-0.redis.data.svc:6379, rediss://redis-1.redis.data.svc:6379",
+};
+
+const SENTINELS: Key = Key {
+    name: "urls",
+    need: Need::Required,
+    unit: "URLs",
+    help: "addresses of the sentinels: `redis` or `rediss` (TLS, to Redis too), host, port (26379)",
+    example: "rediss://sentinel-0.redis.data.svc:26379, rediss://sentinel-1.redis.data.svc:26379",
+};
+
+const MASTER: Key = Key {
+    name: "master",
+    need: Need::Required,
+    unit: "name",
+    help: "name of the master, as the sentinels know it",
+    example: "mymaster",
+};
+
+const DATABASE: Key = Key {
+    name: "database",
+    need: Need::Default("0"),
+    unit: "number",
+    help: "database of the master",
+    example: "3",
+};
+
+const SENTINEL_USERNAME: Key = Key {
+    name: "sentinelUsername",
     need: Need::Optional,
     unit: "name",
-    help: "user of Redis's ACL; without it the password is the default user's",
+    help: "user of the sentinels' own ACL",
     example: "scaler",
 };
 
-const PASSWORD: Key = Key {
-    name: "password",
+const SENTINEL_PASSWORD: Key = Key {
+    name: "sentinelPassword",
     need: Need::Optional,
     unit: "secret",
-    help: "reference to the password",
-    example: "{ file: /secrets/redis }",
+    help: "reference to the password of the sentinels, if they have one",
+    example: "{ file: /secrets/sentinel }",
 };
 
-const CA: Key = Key {
-    name: "ca",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of the authority that signed the server's certificate; without it the public ones",
-    example: "/tls/ca.crt",
-};
-
-const CERTIFICATE: Key = Key {
-    name: "certificate",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of our certificate, for servers that want one; needs `key`",
-    example: "/tls/tls.crt",
-};
-
-const KEY: Key = Key {
-    name: "key",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of the private key of `certificate`",
-    example: "/tls/tls.key",
-};
-
-/// One Redis server, and what it takes to be let in.
+/// A Redis, and what it takes to be let in.
 #[derive(Clone, Debug)]
 pub(super) struct RedisEndpoint {
-    pub(super) location: Location,
-    pub(super) login: Option<Login>,
-    /// `None` for a connection in the clear.
-    pub(super) tls: Option<TlsFiles>,
+    pub(super) place: Place,
+    pub(super) access: Access,
 }
 
-/// Where the server is, and which of its databases is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Location {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) database: u32,
-}
-
-/// Who we are to Redis.
+/// Where the queues are.
 #[derive(Clone, Debug)]
-pub(super) struct Login {
-    pub(super) username: Option<String>,
-    pub(super) password: Secret,
+pub(super) enum Place {
+    /// On one server.
+    Server { node: Node, database: u32 },
+    /// On the masters of a cluster, some nodes of which are known.
+    Cluster { nodes: Vec<Node> },
+    /// On the master that sentinels know under this name.
+    Master { sentinels: Vec<Node>, login: Option<Login>, name: String, database: u32 },
 }
 
-/// The files of a TLS connection.
-#[derive(Clone, Debug)]
-pub(super) struct TlsFiles {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<Identity>,
+/// Parses the keys of a connection to one server.
+pub(super) fn parse_server(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
+    let address = address::read(&URL, fields);
+    let access = access::parse(address.as_ref().map(|address| address.encrypted), &URL, fields);
+    let (Address { node, database, encrypted: _ }, access) = (address?, access?);
+    let place = Place::Server { node, database: database.unwrap_or(0) };
+    Some(Arc::new(RedisEndpoint { place, access }))
 }
 
-/// A client certificate and its key.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+/// Parses the keys of a connection to a cluster.
+pub(super) fn parse_cluster(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
+    let nodes = address::read_several(&NODES, address::REDIS_PORT, fields);
+    let access = access::parse(nodes.as_ref().map(|(_, encrypted)| *encrypted), &NODES, fields);
+    let ((nodes, _), access) = (nodes?, access?);
+    Some(Arc::new(RedisEndpoint { place: Place::Cluster { nodes }, access }))
 }
 
-/// Parses the keys of a connection.
-pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
-    let url = fields.read::<String>(&URL).and_then(|text| parse_url(&text, fields));
-    let encrypted = url.as_ref().map(|(_, encrypted)| *encrypted);
-    let login = parse_login(fields);
-    let files = parse_tls(encrypted, fields);
-    let ((location, encrypted), login, files) = (url?, login?, files?);
-    Some(Arc::new(RedisEndpoint { location, login, tls: encrypted.then_some(files) }))
-}
-
-/// The location in a URL and whether it wants TLS. The text may hold a password, so no problem repeats it.
-fn parse_url(text: &str, fields: &mut Fields<'_>) -> Option<(Location, bool)> {
-    let Ok(url) = Url::parse(text) else {
-        fields.problem(&URL, "is not a URL");
-        return None;
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        let hint = "give `username`, and `password` as a reference".to_owned();
-        fields.problem_at(URL.name, "holds credentials", Some(hint));
-        return None;
-    }
-    match locate(&url) {
-        Ok(found) => Some(found),
-        Err(message) => {
-            fields.problem(&URL, message);
-            None
-        }
-    }
-}
-
-fn locate(url: &Url) -> Result<(Location, bool), &'static str> {
-    let encrypted = match url.scheme() {
-        "redis" => false,
-        "rediss" => true,
-        _ => return Err("must begin with `redis://` or `rediss://`"),
-    };
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("takes no parameters: there is a key for each of them");
-    }
-    let host = match url.host() {
-        Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
-        Some(Host::Ipv4(address)) => address.to_string(),
-        Some(Host::Ipv6(address)) => address.to_string(),
-        Some(Host::Domain(_)) | None => return Err("names no host"),
-    };
-    let database = match url.path().trim_start_matches('/') {
-        "" => 0,
-        number => number.parse().map_err(|_| "names a database that is not a number")?,
-    };
-    Ok((Location { host, port: url.port().unwrap_or(6379), database }, encrypted))
-}
-
-fn parse_login(fields: &mut Fields<'_>) -> Option<Option<Login>> {
-    let username = optional(&USERNAME, fields);
-    let password = fields.secret(&PASSWORD);
-    let password_is_bad = password.is_none() && fields.has(&PASSWORD);
-    match (username?, password) {
-        (username, Some(password)) => Some(Some(Login { username, password })),
-        (_, None) if password_is_bad => None,
-        (None, None) => Some(None),
-        (Some(_), None) => {
-            fields.problem(&USERNAME, "needs `password`");
-            None
-        }
-    }
-}
-
-fn parse_tls(encrypted: Option<bool>, fields: &mut Fields<'_>) -> Option<TlsFiles> {
-    let ca = optional(&CA, fields);
-    let certificate = optional(&CERTIFICATE, fields);
-    let key = optional(&KEY, fields);
-    let ca: Option<PathBuf> = ca?;
-    let identity = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            fields.problem(&CERTIFICATE, "needs `key`");
-            return None;
-        }
-        (None, Some(_)) => {
-            fields.problem(&KEY, "needs `certificate`");
-            return None;
-        }
-    };
-    if encrypted == Some(false) && (ca.is_some() || identity.is_some()) {
-        fields.problem(&URL, "must begin with `rediss://` where `ca` or `certificate` is given");
-        return None;
-    }
-    Some(TlsFiles { ca, identity })
-}
-
-/// The value of an optional key, if there is one; `None` if it is bad.
-fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
-where
-    T: FromStr<Err: fmt::Display>,
-{
-    let value = fields.read(key);
-    (value.is_some() || !fields.has(key)).then_some(value)
+/// Parses the keys of a connection to a master that sentinels know.
+pub(super) fn parse_sentinel(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
+    let sentinels = address::read_several(&SENTINELS, address::SENTINEL_PORT, fields);
+    let name = fields.read(&MASTER);
+    let database = fields.read(&DATABASE);
+    let encrypted = sentinels.as_ref().map(|(_, encrypted)| *encrypted);
+    let access = access::parse(encrypted, &SENTINELS, fields);
+    let login = access::parse_login(&SENTINEL_USERNAME, &SENTINEL_PASSWORD, fields);
+    let ((sentinels, _), name, database, access, login) = (sentinels?, name?, database?, access?, login?);
+    Some(Arc::new(RedisEndpoint { place: Place::Master { sentinels, login, name, database }, access }))
 }
 
 #[async_trait]
 impl Endpoint for RedisEndpoint {
     fn address(&self) -> String {
-        let Self { location: Location { host, port, database }, login: _, tls } = self;
-        let scheme = if tls.is_some() { "rediss" } else { "redis" };
-        if host.contains(':') {
-            return format!("{scheme}://[{host}]:{port}/{database}");
+        let Self { place, access } = self;
+        let scheme = access.scheme();
+        match place {
+            Place::Server { node, database } => format!("{scheme}://{node}/{database}"),
+            Place::Cluster { nodes } => format!("{scheme}://{} (cluster)", listed(nodes)),
+            Place::Master { sentinels, login: _, name, database } => {
+                format!("{scheme}://{name}/{database} (by the sentinels {})", listed(sentinels))
+            }
         }
-        format!("{scheme}://{host}:{port}/{database}")
     }
 
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
-        let (connection, now) = opening::open(self).await.map_err(|fault| fault.at(&self.address()))?;
-        Ok(Box::new(RedisClient::new(self.address(), connection, now)))
+        let (wire, now) = wire::open(self).await.map_err(|fault| fault.at(&self.address()))?;
+        Ok(Box::new(RedisClient::new(self.address(), wire, now)))
     }
+
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, ReadError> {
+        let listener = RedisListener::open(self).await.map_err(|fault| fault.at(&self.address()))?;
+        Ok(Some(Box::new(listener)))
+    }
+}
+
+fn listed(nodes: &[Node]) -> String {
+    nodes.iter().map(Node::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -226,6 +173,7 @@ mod tests {
 
     use super::*;
     use crate::fields::Value;
+    use crate::secret::Secret;
 
     #[test]
     fn an_address_has_all_its_parts_and_no_credentials() {
@@ -284,13 +232,42 @@ mod tests {
     }
 
     #[test]
+    fn several_addresses_are_alike_and_name_no_database() {
+        let nodes = "rediss://a:7000, rediss://b";
+        let cluster = parsed_by(parse_cluster, &[("urls", text(nodes))]).unwrap();
+        assert_eq!(cluster.address(), "rediss://a:7000,b:6379 (cluster)");
+        let master = [("urls", text(nodes)), ("master", text("main")), ("database", text("3"))];
+        let sentinel = parsed_by(parse_sentinel, &master).unwrap();
+        assert_eq!(sentinel.address(), "rediss://main/3 (by the sentinels a:7000,b:26379)");
+        for (urls, problem) in [
+            ("redis://a,rediss://b", "urls: must begin with `redis://` or with `rediss://`, all alike"),
+            ("redis://a,redis://b/0", "urls: names a database"),
+            ("redis://a,", "urls: is not a URL"),
+            ("redis://a,redis://:hunter2@b", "urls: holds credentials"),
+        ] {
+            assert_eq!(parsed_by(parse_cluster, &[("urls", text(urls))]).unwrap_err(), [problem], "{urls}");
+        }
+    }
+
+    #[test]
+    fn sentinels_have_a_login_of_their_own() {
+        let base = [("urls", text("redis://a")), ("master", text("main"))];
+        let lonely = [&base[..], &[("sentinelUsername", text("scaler"))]].concat();
+        let problem = "sentinelUsername: needs `sentinelPassword`";
+        assert_eq!(parsed_by(parse_sentinel, &lonely).unwrap_err(), [problem]);
+        let plain = [&base[..], &[("sentinelPassword", text("hunter2"))]].concat();
+        let problem = "sentinelPassword: must be a reference: the configuration is no place for a secret";
+        assert_eq!(parsed_by(parse_sentinel, &plain).unwrap_err(), [problem]);
+    }
+
+    #[test]
     fn debug_names_where_the_password_is() {
         let file = Value::Secret(Secret::File("/secrets/redis".into()));
         let endpoint = parsed(&[("url", text("redis://localhost")), ("password", file)]).unwrap();
         assert_eq!(
             format!("{endpoint:?}"),
-            "RedisEndpoint { location: Location { host: \"localhost\", port: 6379, database: 0 }, \
-             login: Some(Login { username: None, password: file /secrets/redis }), tls: None }"
+            "RedisEndpoint { place: Server { node: Node { host: \"localhost\", port: 6379 }, database: 0 }, \
+             access: Access { login: Some(Login { username: None, password: file /secrets/redis }), tls: None } }"
         );
     }
 
@@ -298,8 +275,15 @@ mod tests {
         Value::Text(text.to_owned())
     }
 
-    /// The endpoint, or every problem without its hint.
+    /// An endpoint that is one server, or every problem without its hint.
     fn parsed(values: &[(&str, Value)]) -> Result<Arc<dyn Endpoint>, Vec<String>> {
+        parsed_by(parse_server, values)
+    }
+
+    fn parsed_by(
+        parse: fn(&mut Fields<'_>) -> Option<Arc<dyn Endpoint>>,
+        values: &[(&str, Value)],
+    ) -> Result<Arc<dyn Endpoint>, Vec<String>> {
         let values: BTreeMap<String, Value> =
             values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let mut fields = Fields::new("x", &values);

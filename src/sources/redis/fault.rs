@@ -15,6 +15,18 @@ pub(super) const RIGHTS_FOR_REPORTS: &str = "+zcount +hscan";
 /// What comes on top of these for a user that tells workers what they may use: `~agent-scaler:share:*`.
 pub(super) const RIGHTS_FOR_SHARES: &str = "+multi +exec +del +hset +expire";
 
+/// What comes on top of these for a user that is told when keys change.
+pub(super) const RIGHTS_FOR_PUSH: &str = "+client|tracking";
+
+/// What comes on top of these on the nodes of a cluster.
+pub(super) const RIGHTS_FOR_CLUSTERS: &str = "+cluster|slots +asking";
+
+/// What comes on top of these on servers that sentinels watch.
+pub(super) const RIGHTS_WITH_SENTINELS: &str = "+role";
+
+/// What a user of the sentinels themselves needs.
+pub(super) const RIGHTS_ON_SENTINELS: &str = "-@all +sentinel|master";
+
 /// How Redis begins to say that it takes no more connections.
 const TOO_MANY_CLIENTS: &str = "max number of clients";
 
@@ -107,15 +119,99 @@ impl Fault {
             "BUSY" => "it is busy with a script",
             "MASTERDOWN" => "it is a replica that has lost its master",
             "READONLY" => "it is a replica, which does not take this command",
-            "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => {
-                "it is a node of a cluster, which this version cannot read"
+            "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" => {
+                "it is a node of a cluster: the connection must be of `type: redis-cluster`"
             }
+            "CLUSTERDOWN" => "the cluster is down, or nobody serves this key's slot yet",
             code => {
                 let words = format!("{code} {details}");
                 return Self::Unexpected(format!("it said {}", shortened(Some(&words))));
             }
         };
         Self::Unexpected(state.to_owned())
+    }
+
+    /// What a node said instead of telling who serves which slot.
+    pub(super) fn of_cluster(error: &ServerError) -> Self {
+        match error.code() {
+            "NOPERM" => Self::Denied(format!(
+                "{}; the user needs `{RIGHTS_FOR_CLUSTERS}` on top",
+                shortened(error.details())
+            )),
+            "ERR" if error.details().is_some_and(|details| details.contains("cluster support disabled")) => {
+                Self::Unexpected(
+                    "it is no node of a cluster: the connection must be of `type: redis`".to_owned(),
+                )
+            }
+            _ => Self::said(error),
+        }
+    }
+
+    /// What a server said instead of telling its role.
+    pub(super) fn of_role(error: &ServerError) -> Self {
+        match error.code() {
+            "NOPERM" => Self::Denied(format!(
+                "{}; the user needs `{RIGHTS_WITH_SENTINELS}` on top",
+                shortened(error.details())
+            )),
+            _ => Self::said(error),
+        }
+    }
+
+    /// What a sentinel said instead of naming the master `name`.
+    pub(super) fn of_sentinel(name: &str, error: &ServerError) -> Self {
+        let details = error.details().unwrap_or_default();
+        match error.code() {
+            "NOAUTH" => {
+                Self::Denied("it wants a password: give the connection `sentinelPassword`".to_owned())
+            }
+            "NOPERM" => {
+                Self::Denied(format!("{}; the user needs `{RIGHTS_ON_SENTINELS}`", shortened(Some(details))))
+            }
+            "ERR" if details.starts_with("No such master") => {
+                Self::Unexpected(format!("it knows no master named `{name}`"))
+            }
+            "ERR" if details.starts_with("unknown command") => {
+                Self::Unexpected("it is no sentinel: `urls` are the addresses of sentinels".to_owned())
+            }
+            _ => Self::said(error),
+        }
+    }
+
+    /// What a server said instead of telling us from now on when keys change.
+    pub(super) fn of_tracking(error: &ServerError) -> Self {
+        match error.code() {
+            "NOPERM" => Self::Denied(format!(
+                "{}; the user needs `{RIGHTS_FOR_PUSH}` on top",
+                shortened(error.details())
+            )),
+            _ => Self::Denied(format!("it does not tell when keys change: {}", shortened(error.details()))),
+        }
+    }
+
+    /// Why we may not be told when keys change, by events or otherwise.
+    pub(super) fn of_subscription(error: &RedisError) -> Self {
+        match error.code() {
+            Some("NOPERM") => Self::Denied(format!(
+                "{}; the user needs `{RIGHTS_FOR_PUSH}` on top",
+                shortened(error.detail())
+            )),
+            _ => Self::of_connection(error),
+        }
+    }
+
+    /// The cluster has nobody for the slot of a key.
+    pub(super) fn unserved() -> Self {
+        Self::Unexpected("the cluster has nobody who serves this key's slot at the moment".to_owned())
+    }
+
+    /// The same, said by one of several servers.
+    pub(super) fn said_by(self, who: &str) -> Self {
+        match self {
+            Self::Lost(message) => Self::Lost(format!("{who}: {message}")),
+            Self::Denied(message) => Self::Denied(format!("{who}: {message}")),
+            Self::Unexpected(message) => Self::Unexpected(format!("{who}: {message}")),
+        }
     }
 
     /// What Redis said to `AUTH`. Its own words are not repeated: a server that does not know the command
@@ -212,7 +308,7 @@ mod tests {
             ("READONLY You can't write", unexpected("it is a replica, which does not take this command")),
             (
                 "MOVED 3999 127.0.0.1:6381",
-                unexpected("it is a node of a cluster, which this version cannot read"),
+                unexpected("it is a node of a cluster: the connection must be of `type: redis-cluster`"),
             ),
             ("ODD thing", unexpected("it said ODD thing")),
             ("ODD", unexpected("it said ODD")),

@@ -3,25 +3,33 @@
 //! A kind of queue is a variant of [`layout::Layout`]: it says which commands it needs and reads their
 //! answers. Reports are two more. The connection, the pipeline and the words for what goes wrong are shared.
 
+mod access;
+mod address;
 mod answer;
 mod client;
+mod cluster;
 mod endpoint;
 mod entry_id;
 mod fault;
 mod group;
+mod inbox;
 mod layout;
 mod list;
+mod listener;
 mod memory;
 mod opening;
 mod presets;
+mod sentinel;
+mod slots;
 mod stream;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fields::Fields;
 use crate::sources::redis::presets::Preset;
-use crate::sources::{ConnectionKind, Plan, Reports, Spec};
+use crate::sources::{ConnectionKind, Plan, Reports, Spec, Wake};
 
 /// Tasks in one or several lists.
 pub(super) const LIST: Spec = Spec {
@@ -30,7 +38,7 @@ pub(super) const LIST: Spec = Spec {
     keys: list::KEYS,
     moved: list::MOVED,
     parse: list::parse,
-    connection: &CONNECTION,
+    connections: CONNECTIONS,
 };
 
 /// Tasks in a stream, taken by a consumer group.
@@ -40,7 +48,7 @@ pub(super) const STREAMS: Spec = Spec {
     keys: stream::KEYS,
     moved: stream::MOVED,
     parse: stream::parse,
-    connection: &CONNECTION,
+    connections: CONNECTIONS,
 };
 
 /// Tasks in sorted sets, scored by the time at which they are due.
@@ -50,7 +58,7 @@ pub(super) const SORTED_SET: Spec = Spec {
     keys: presets::sorted_set::KEYS,
     moved: &[],
     parse: presets::sorted_set::parse,
-    connection: &CONNECTION,
+    connections: CONNECTIONS,
 };
 
 /// Celery's tasks.
@@ -79,13 +87,13 @@ pub(super) const TASKIQ: Spec = Spec {
     keys: presets::taskiq::KEYS,
     moved: IN_FRAMEWORK,
     parse: presets::taskiq::parse,
-    connection: &CONNECTION,
+    connections: CONNECTIONS,
 };
 
 /// The queues of a framework that is a table.
 const fn framework(preset: &'static Preset, parse: fn(&mut Fields<'_>) -> Option<Arc<dyn Plan>>) -> Spec {
     let Preset { name, summary, keys, rows: _ } = *preset;
-    Spec { name, summary, keys, moved: IN_FRAMEWORK, parse, connection: &CONNECTION }
+    Spec { name, summary, keys, moved: IN_FRAMEWORK, parse, connections: CONNECTIONS }
 }
 
 /// What to write instead of the keys of KEDA's `redis` scaler, which sees one list of a framework.
@@ -98,11 +106,14 @@ const IN_FRAMEWORK: &[(&str, &str)] = &[
 /// What to write instead of a key that says where Redis is and who asks.
 const IN_CONNECTION: &str = "name a `connection`: the server's file holds its address and credentials";
 
-/// One Redis server. Sentinel and Cluster would be further modes of this kind.
-const CONNECTION: ConnectionKind = ConnectionKind {
+/// The ways in which Redis is run, all of which hold the same queues.
+const CONNECTIONS: &[&ConnectionKind] = &[&SERVER, &CLUSTER, &SENTINEL];
+
+/// One server.
+const SERVER: ConnectionKind = ConnectionKind {
     name: "redis",
     summary: "a Redis or Valkey server, version 5 or later",
-    keys: endpoint::KEYS,
+    keys: endpoint::SERVER_KEYS,
     moved: &[
         ("address", IN_CONNECTION),
         ("host", IN_CONNECTION),
@@ -111,8 +122,32 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("password", IN_CONNECTION),
         ("databaseIndex", IN_CONNECTION),
     ],
-    // With it a first task is seen within 300 ms.
-    wake_every: Duration::from_millis(200),
-    parse: endpoint::parse,
+    // Without a push a first task is seen within 300 ms.
+    wake: Wake::Pushed { otherwise: Duration::from_millis(200) },
+    parse: endpoint::parse_server,
     reports: Some(Reports { workers: layout::workers, limit: layout::limit }),
+};
+
+/// A cluster.
+const CLUSTER: ConnectionKind = ConnectionKind {
+    name: "redis-cluster",
+    summary: "a Redis or Valkey Cluster; each queue is read from the master that holds it",
+    keys: endpoint::CLUSTER_KEYS,
+    moved: &[("addresses", IN_CONNECTION), ("hosts", IN_CONNECTION), ("ports", IN_CONNECTION)],
+    parse: endpoint::parse_cluster,
+    ..SERVER
+};
+
+/// A master with replicas, and sentinels that know which one it is.
+const SENTINEL: ConnectionKind = ConnectionKind {
+    name: "redis-sentinel",
+    summary: "the master of Redis or Valkey servers that sentinels watch",
+    keys: endpoint::SENTINEL_KEYS,
+    moved: &[
+        ("sentinelMaster", IN_CONNECTION),
+        ("sentinelUsername", IN_CONNECTION),
+        ("sentinelPassword", IN_CONNECTION),
+    ],
+    parse: endpoint::parse_sentinel,
+    ..SERVER
 };

@@ -14,7 +14,7 @@ mod queue;
 
 use std::time::Duration;
 
-use crate::sources::{ConnectionKind, Spec};
+use crate::sources::{ConnectionKind, Spec, Wake};
 
 /// Messages in one or several queues.
 pub(super) const QUEUE: Spec = Spec {
@@ -23,7 +23,7 @@ pub(super) const QUEUE: Spec = Spec {
     keys: queue::KEYS,
     moved: queue::MOVED,
     parse: queue::parse,
-    connection: &CONNECTION,
+    connections: &[&CONNECTION],
 };
 
 /// What to write instead of a key that says who asks.
@@ -47,7 +47,7 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("identityOwner", IN_CONNECTION),
     ],
     // A paid call each: a dollar a month for each queue that is waited for. A connection may say otherwise.
-    wake_every: Duration::from_secs(1),
+    wake: Wake::Polled(Duration::from_secs(1)),
     parse: endpoint::parse,
     reports: None,
 };

@@ -9,12 +9,35 @@ use crate::support::harness::{Harness, PATIENCE, eventually};
 use crate::support::keda_client::{Keda, Push};
 use crate::support::servers::Redis;
 
-/// KEDA counts on a second at most; the bar of 300 ms is for a machine that does nothing else.
+/// KEDA counts on a second at most. Redis says itself when a task comes, and our bar is 50 ms; where it may not, a read
+/// each 200 ms finds out, and the bar is 300 ms. Both are for a machine that does nothing else.
 #[tokio::test]
 async fn the_first_task_of_an_empty_list_is_pushed_within_a_second() {
+    let by_reads = "+@all -client|tracking -subscribe";
+    // Reads that look for a task are a second apart while Redis speaks, and would take half of it in the mean.
+    for (how, rights, most) in [("by Redis's word", "+@all", 50), ("by reads", by_reads, 500)] {
+        let redis = Redis::plain();
+        let words: Vec<&str> = rights.split(' ').collect();
+        redis.command(&[&["ACL", "SETUSER", "scaler", "on", ">hunter2", "~*"], &words[..]].concat());
+        let password = redis.file("password");
+        std::fs::write(&password, "hunter2").unwrap();
+        let file = format!(
+            "connections: {{ main: {{ type: redis, url: \"{}\", username: scaler, password: {{ file: {} }} }} }}\n\
+             tick: 5s\n",
+            redis.url(),
+            password.display()
+        );
+        let (median, p95) = first_tasks(&redis, &file, how).await;
+        assert!(median <= Duration::from_millis(most), "{how}: {median:?}");
+        assert!(p95 <= Duration::from_secs(1), "{how}: {p95:?}");
+    }
+}
+
+/// Lets first tasks come to 40 queues, and gives the median and the 95th percentile of the time until
+/// KEDA is told.
+async fn first_tasks(redis: &Redis, file: &str, how: &str) -> (Duration, Duration) {
     const TIMES: usize = 40;
-    let redis = Redis::plain();
-    let harness = Harness::with(&format!("{}tick: 5s\n", file(&redis))).await;
+    let harness = Harness::with(file).await;
     let keda = Keda::dial(&[harness.scaler.grpc]).await;
     let mut pushes = Vec::new();
     for number in 0..TIMES {
@@ -34,8 +57,11 @@ async fn the_first_task_of_an_empty_list_is_pushed_within_a_second() {
     }
     latencies.sort_unstable();
     let (median, p95) = (latencies[TIMES / 2 - 1], latencies[TIMES * 95 / 100 - 1]);
-    report(&format!("activation: median {median:.0?}, p95 {p95:.0?}, worst {:.0?}", latencies[TIMES - 1]));
-    assert!(p95 <= Duration::from_secs(1), "{latencies:?}");
+    report(&format!(
+        "activation {how}: median {median:.1?}, p95 {p95:.1?}, worst {:.1?}",
+        latencies[TIMES - 1]
+    ));
+    (median, p95)
 }
 
 /// Upstream: `TestExternalPushScaler_Run`, 5 × 500 streams; here all on one connection, and twice.

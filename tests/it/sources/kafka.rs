@@ -41,7 +41,7 @@ fn plan(keys: &[(&str, &str)]) -> Arc<dyn Plan> {
 fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
     let values: BTreeMap<String, Value> = keys.iter().cloned().collect();
     let mut fields = Fields::new("connections.main", &values);
-    let endpoint = (spec().connection.parse)(&mut fields);
+    let endpoint = (spec().connections[0].parse)(&mut fields);
     endpoint.unwrap_or_else(|| panic!("{:?}", fields.finish()))
 }
 

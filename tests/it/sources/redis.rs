@@ -1,7 +1,10 @@
 //! Redis lists and streams.
 
+mod cluster;
 mod connection;
 mod list;
+mod push;
+mod sentinel;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -14,13 +17,42 @@ use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
 use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Sighting, Spec};
 
+use tokio::time::Instant;
+
 use crate::support::servers::Redis;
+use crate::support::tree::root;
 
 /// How long a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long servers may take to agree on something among themselves.
+const LONG: Duration = Duration::from_secs(30);
+
 /// The rights that the errors name, and no more.
 const RIGHTS: &str = "-@all +select +time +llen +xlen +xinfo|groups +xrange";
+
+/// Makes `scaler` as docs/redis-connections.md says, with the password `hunter2` and the rights that it names for `on_top`.
+fn let_in(redis: &Redis, on_top: &[&str]) {
+    let document = std::fs::read_to_string(root().join("docs/redis-connections.md")).unwrap();
+    let begin = "user scaler on >PASSWORD ~acme:* ";
+    let line = document.lines().find_map(|line| line.strip_prefix(begin)).unwrap();
+    let mut words: Vec<String> = ["ACL", "SETUSER", "scaler", "reset", "on", ">hunter2", "~acme:*"]
+        .into_iter()
+        .chain(line.split(' '))
+        .map(str::to_owned)
+        .collect();
+    for what in on_top {
+        let row = document.lines().find(|line| line.ends_with(&format!("| {what} |"))).unwrap();
+        let rights = row.split('`').nth(1).unwrap().replace('\\', "");
+        words.extend(rights.split(' ').map(str::to_owned));
+    }
+    redis.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// What somebody was refused since the server was told to forget it.
+fn refused(redis: &Redis) -> String {
+    format!("{:?}", redis.command(&["ACL", "LOG"]))
+}
 
 fn list(waiting: &str) -> Arc<dyn Plan> {
     plan("redis", &[("listName", waiting)])
@@ -41,10 +73,16 @@ pub(super) fn plan(source: &str, keys: &[(&str, &str)]) -> Arc<dyn Plan> {
     plan.unwrap_or_else(|| panic!("{:?}", fields.finish()))
 }
 
+/// One Redis server.
 pub(super) fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
+    endpoint_of("redis", keys)
+}
+
+fn endpoint_of(kind: &str, keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
     let values: BTreeMap<String, Value> = keys.iter().cloned().collect();
     let mut fields = Fields::new("connections.main", &values);
-    let endpoint = (spec("redis").connection.parse)(&mut fields);
+    let kind = spec("redis").connections.iter().find(|known| known.name == kind).unwrap();
+    let endpoint = (kind.parse)(&mut fields);
     endpoint.unwrap_or_else(|| panic!("{:?}", fields.finish()))
 }
 
@@ -92,6 +130,15 @@ pub(super) async fn read(
         Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Unchanged => panic!("no queue: {sighting:?}"),
     };
     sightings.into_iter().map(|result| result.map(reading)).collect()
+}
+
+/// Waits until `holds`.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < LONG, "never seen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The reading of the one plan that is read.

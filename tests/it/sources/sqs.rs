@@ -49,7 +49,7 @@ fn endpoint_of_aws(more: &[(String, Value)]) -> Arc<dyn Endpoint> {
     let keys = [text("region", REGION), secret("accessKeyId", "AKIATEST"), secret("secretAccessKey", SECRET)];
     let values: BTreeMap<String, Value> = keys.iter().chain(more).cloned().collect();
     let mut fields = Fields::new("connections.main", &values);
-    let endpoint = (spec().connection.parse)(&mut fields);
+    let endpoint = (spec().connections[0].parse)(&mut fields);
     endpoint.unwrap_or_else(|| panic!("{:?}", fields.finish()))
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod kafka;
 pub(crate) mod keda_client;
 pub(crate) mod moto;
 pub(crate) mod proxy;
+pub(crate) mod redis_cluster;
 pub(crate) mod scripted;
+pub(crate) mod sentinels;
 pub(crate) mod servers;
 pub(crate) mod tree;

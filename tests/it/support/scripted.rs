@@ -10,7 +10,7 @@ use agent_scaler::engine::signals::{Reading, Workers};
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
 use agent_scaler::sources::{
-    ALL, Client, ConnectionKind, Endpoint, Plan, Published, ReadError, Reports, Sighting, Spec,
+    ALL, Client, ConnectionKind, Endpoint, Plan, Published, ReadError, Reports, Sighting, Spec, Wake,
 };
 use async_trait::async_trait;
 
@@ -28,7 +28,7 @@ const SCRIPTED: Spec = Spec {
     keys: &[QUEUE],
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE)?))),
-    connection: &KIND,
+    connections: &[&KIND],
 };
 
 /// The kind of the script's connection. One that a server's file names has an empty script of its own, until
@@ -38,7 +38,7 @@ pub(crate) const KIND: ConnectionKind = ConnectionKind {
     summary: "a test",
     keys: &[],
     moved: &[],
-    wake_every: Duration::from_millis(200),
+    wake: Wake::Polled(Duration::from_millis(200)),
     parse: |_| Some(Arc::new(Stage(Arc::default()))),
     reports: Some(Reports {
         workers: |scope, _| Arc::new(Reported { what: "workers of", scope: scope.to_owned() }),
@@ -48,7 +48,7 @@ pub(crate) const KIND: ConnectionKind = ConnectionKind {
 
 /// A kind of connection that workers cannot report through.
 const MUTE: ConnectionKind = ConnectionKind { name: "mute", reports: None, ..KIND };
-const MUTED: Spec = Spec { name: "muted", connection: &MUTE, ..SCRIPTED };
+const MUTED: Spec = Spec { name: "muted", connections: &[&MUTE], ..SCRIPTED };
 
 /// What workers report under a name.
 #[derive(Debug)]

@@ -30,6 +30,17 @@ pub(crate) enum Tls {
     Mutual,
 }
 
+/// The ports of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    /// In the clear.
+    pub(crate) port: u16,
+    /// With TLS, where there is any.
+    pub(crate) tls_port: u16,
+    /// For the other nodes of its cluster.
+    pub(crate) bus: u16,
+}
+
 /// A running `redis-server`. It keeps nothing on disk: a restart empties it.
 pub(crate) struct Redis {
     options: Options,
@@ -42,14 +53,26 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a server and waits until it answers.
     pub(crate) fn start(options: Options) -> Self {
+        Self::start_with(options, None, |_| String::new())
+    }
+
+    /// The same, with the certificates of `alike`, and further lines of configuration that may depend on its ports.
+    pub(crate) fn start_with(
+        options: Options,
+        alike: Option<&Self>,
+        lines: impl Fn(Ports) -> String,
+    ) -> Self {
         // Another process may take a free port before the server does.
         for _ in 0..5 {
             let directory = tempfile::tempdir().unwrap();
-            if options.tls != Tls::Off {
-                write_certificates(&directory);
+            match alike {
+                Some(alike) => copy_certificates(&alike.directory, &directory),
+                None if options.tls != Tls::Off => write_certificates(&directory),
+                None => {}
             }
-            let (port, tls_port) = free_ports();
-            write_configuration(options, port, tls_port, &directory);
+            let ports = free_ports();
+            let Ports { port, tls_port, bus: _ } = ports;
+            write_configuration(options, ports, &directory, &lines(ports));
             let process = spawn(&directory);
             let mut redis = Self { options, port, tls_port, directory, process };
             if redis.answers() {
@@ -67,6 +90,11 @@ impl Redis {
     /// The port in the clear, which is there also beside TLS.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port that clients should use.
+    pub(crate) fn best_port(&self) -> u16 {
+        if self.options.tls == Tls::Off { self.port } else { self.tls_port }
     }
 
     /// What to connect to: with TLS where there is any.
@@ -107,6 +135,11 @@ impl Redis {
         redis::cmd(name).arg(arguments).query(&mut self.connection()).unwrap()
     }
 
+    /// The same, unless the server is gone.
+    pub(crate) fn try_connection(&self) -> Option<redis::Connection> {
+        self.connect().ok()
+    }
+
     fn connect(&self) -> redis::RedisResult<redis::Connection> {
         let credentials = self.options.password.map(|password| format!(":{password}@")).unwrap_or_default();
         redis::Client::open(format!("redis://{credentials}127.0.0.1:{}", self.port))?.get_connection()
@@ -144,7 +177,8 @@ fn spawn(directory: &TempDir) -> Child {
         })
 }
 
-fn write_configuration(options: Options, port: u16, tls_port: u16, directory: &TempDir) {
+fn write_configuration(options: Options, ports: Ports, directory: &TempDir, lines: &str) {
+    let Ports { port, tls_port, bus: _ } = ports;
     let path = directory.path().display();
     let mut text = format!("bind 127.0.0.1\nport {port}\nsave \"\"\ndir {path}\nlogfile {path}/log\n");
     if let Some(password) = options.password {
@@ -159,6 +193,7 @@ fn write_configuration(options: Options, port: u16, tls_port: u16, directory: &T
         )
         .unwrap();
     }
+    text.push_str(lines);
     std::fs::write(directory.path().join("redis.conf"), text).unwrap();
 }
 
@@ -179,9 +214,16 @@ pub(crate) fn write_certificates(directory: &TempDir) {
     }
 }
 
-/// Two ports that were free a moment ago.
-fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [first, second] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    (first, second)
+fn copy_certificates(from: &TempDir, to: &TempDir) {
+    for name in ["ca.crt", "server.crt", "server.key", "client.crt", "client.key"] {
+        // There are none without TLS.
+        let _ = std::fs::copy(from.path().join(name), to.path().join(name));
+    }
+}
+
+/// Ports that were free a moment ago.
+pub(crate) fn free_ports() -> Ports {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [port, tls_port, bus] = listeners.map(|listener| listener.local_addr().unwrap().port());
+    Ports { port, tls_port, bus }
 }

@@ -41,7 +41,7 @@ async fn scaler(stage: &Stage, user: &str) -> Scaler {
         ("username".to_owned(), Value::Text(user.to_owned())),
         ("password".to_owned(), Value::Secret(password)),
     ]);
-    let endpoint = (ALL[0].connection.parse)(&mut Fields::new("connections.main", &values)).unwrap();
+    let endpoint = (ALL[0].connections[0].parse)(&mut Fields::new("connections.main", &values)).unwrap();
     let client = tokio::time::timeout(PATIENCE, endpoint.connect()).await.unwrap().unwrap();
     Scaler { client, minute: stage.minute }
 }

@@ -245,7 +245,7 @@ async fn an_answer_without_sense_is_neither_a_number_nor_the_end_of_the_connecti
         (":1700000000\r\n:7\r\n".to_owned(), "the answer to TIME makes no sense"),
         (
             format!("{TIME}-MOVED 3999 127.0.0.1:6381\r\n"),
-            "reading `acme:tasks`: it is a node of a cluster, which this version cannot read",
+            "reading `acme:tasks`: it is a node of a cluster: the connection must be of `type: redis-cluster`",
         ),
         (
             format!("{TIME}-LOADING Redis is loading the dataset in memory\r\n"),

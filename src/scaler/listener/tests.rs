@@ -1,0 +1,212 @@
+//! What is passed on of what a backend says, in virtual time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::sources::named::Named;
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, Wake};
+
+const TICK: Duration = Duration::from_secs(5);
+
+const KIND: ConnectionKind = ConnectionKind {
+    name: "here",
+    summary: "",
+    keys: &[],
+    moved: &[],
+    wake: Wake::Pushed { otherwise: Duration::from_millis(200) },
+    parse: |_| None,
+    reports: None,
+};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_listened_to_anew_is_read_once_and_then_only_what_was_heard() {
+    let mut stage = Stage::start(Backend::default());
+    stage.watch(&["a", "b"]);
+    assert_eq!(stage.heard().await, Some(names(&["a", "b"])));
+    assert!(*stage.hears_all.borrow());
+    assert_eq!(stage.heard().await, None);
+    stage.backend.happens("b");
+    assert_eq!(stage.heard().await, Some(names(&["b"])));
+    stage.watch(&["a", "b", "c"]);
+    assert_eq!(stage.heard().await, Some(names(&["c"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_much_is_heard_it_is_read_fifty_times_a_second() {
+    let mut stage = Stage::start(Backend::default());
+    stage.watch(&["a"]);
+    stage.heard().await;
+    let backend = Arc::clone(&stage.backend);
+    let noise = tokio::spawn(async move {
+        for _ in 0..1_000 {
+            backend.happens("a");
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut reads = 0;
+    while !noise.is_finished() {
+        reads += u32::from(stage.heard().await.is_some());
+    }
+    assert!((40..=52).contains(&reads), "{reads} reads in a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_is_opened_again_and_everything_read() {
+    let mut stage = Stage::start(Backend::default());
+    stage.watch(&["a", "b"]);
+    stage.heard().await;
+    stage.backend.breaks();
+    assert_eq!(stage.heard().await, Some(names(&["a", "b"])));
+    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_refuses_is_asked_once_a_minute() {
+    let refusal = ReadError::Denied { endpoint: "here".to_owned(), message: "no".to_owned() };
+    let mut stage = Stage::start(Backend { refusal: Some(refusal), ..Backend::default() });
+    stage.watch(&["a"]);
+    sleep(Duration::from_secs(601)).await;
+    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 11);
+    assert!(!*stage.hears_all.borrow());
+    assert_eq!(stage.heard().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_miss_something_is_listened_to_and_not_relied_on() {
+    let doubt = ReadError::Denied { endpoint: "here".to_owned(), message: "perhaps".to_owned() };
+    let mut stage = Stage::start(Backend { doubt: Some(doubt), ..Backend::default() });
+    stage.watch(&["a"]);
+    stage.heard().await;
+    stage.backend.happens("a");
+    assert_eq!(stage.heard().await, Some(names(&["a"])));
+    assert!(!*stage.hears_all.borrow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_opened_while_nobody_waits() {
+    let mut stage = Stage::start(Backend::default());
+    assert_eq!(stage.heard().await, None);
+    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 0);
+}
+
+/// A listener, and what it passes on.
+struct Stage {
+    backend: Arc<Backend>,
+    watchlist: watch::Sender<Watchlist>,
+    passed_on: mpsc::Receiver<BTreeSet<Arc<str>>>,
+    hears_all: watch::Receiver<bool>,
+}
+
+impl Stage {
+    fn start(backend: Backend) -> Self {
+        let backend = Arc::new(backend);
+        let (watchlist, watched) = watch::channel(Watchlist::default());
+        let (heard, passed_on) = mpsc::channel(1);
+        let (hears_all, heard_all) = watch::channel(false);
+        let endpoint = Arc::new(There(Arc::clone(&backend)));
+        let connection = Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint });
+        let listener = Listener { connection, watchlist: watched, heard, hears_all, tick: TICK };
+        tokio::spawn(listener.run(CancellationToken::new()));
+        Self { backend, watchlist, passed_on, hears_all: heard_all }
+    }
+
+    /// Has the listener listen to these.
+    fn watch(&self, queues: &[&str]) {
+        let item = |queue: &&str| Item {
+            queue: (*queue).into(),
+            plan: Arc::new(Named((*queue).to_owned())),
+            wakes: true,
+        };
+        self.watchlist.send_replace(queues.iter().map(item).collect());
+    }
+
+    /// What it passes on within a few ticks.
+    async fn heard(&mut self) -> Option<BTreeSet<Arc<str>>> {
+        timeout(TICK * 3, self.passed_on.recv()).await.ok().flatten()
+    }
+}
+
+fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+/// Says what a test has it say.
+#[derive(Debug, Default)]
+struct Backend {
+    said: Mutex<BTreeSet<String>>,
+    broken: Mutex<bool>,
+    bell: Notify,
+    opened: AtomicUsize,
+    refusal: Option<ReadError>,
+    doubt: Option<ReadError>,
+}
+
+impl Backend {
+    fn happens(&self, queue: &str) {
+        self.said.lock().unwrap().insert(queue.to_owned());
+        self.bell.notify_one();
+    }
+
+    fn breaks(&self) {
+        *self.broken.lock().unwrap() = true;
+        self.bell.notify_one();
+    }
+}
+
+#[derive(Debug)]
+struct There(Arc<Backend>);
+
+#[async_trait]
+impl Endpoint for There {
+    fn address(&self) -> String {
+        "here".to_owned()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        Err(ReadError::Unreachable { endpoint: self.address(), message: "it is only listened to".to_owned() })
+    }
+
+    async fn listen(&self) -> Result<Option<Box<dyn crate::sources::Listener>>, ReadError> {
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
+        *self.0.broken.lock().unwrap() = false;
+        match &self.0.refusal {
+            Some(refusal) => Err(refusal.clone()),
+            None => Ok(Some(Box::new(Ear { backend: Arc::clone(&self.0), known: BTreeSet::new() }))),
+        }
+    }
+}
+
+struct Ear {
+    backend: Arc<Backend>,
+    known: BTreeSet<String>,
+}
+
+#[async_trait]
+impl crate::sources::Listener for Ear {
+    async fn watch(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<usize>, ReadError> {
+        if *self.backend.broken.lock().unwrap() {
+            return Err(ReadError::Unreachable {
+                endpoint: "here".to_owned(),
+                message: "it broke".to_owned(),
+            });
+        }
+        let said = std::mem::take(&mut *self.backend.said.lock().unwrap());
+        let due = |(index, plan): (usize, &Arc<dyn Plan>)| {
+            let fresh = self.known.insert(plan.name());
+            (fresh || said.contains(&plan.name())).then_some(index)
+        };
+        Ok(plans.iter().enumerate().filter_map(due).collect())
+    }
+
+    async fn heard(&mut self) {
+        self.backend.bell.notified().await;
+    }
+
+    fn doubt(&self) -> Option<&ReadError> {
+        self.backend.doubt.as_ref()
+    }
+}
