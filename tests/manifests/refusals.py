@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ PROBLEMS = (
     ("tls: {mode: server}\nports: {grpc: 8080}", "2 problems in the values:"),
     # The schema's.
     (REDIS % "redis://a, username: u", "password"),
+    ("connections: {r: {type: redis-cluster, urls: ['redis://a', 'redis://:%s@b']}}" % SECRET,
+     "connections.r.urls: holds credentials"),
+    ("connections: {r: {type: redis-sentinel, urls: 'redis://a, http://b'}}", "connections.r.urls: is not redis://"),
+    ("connections: {r: {type: redis}}", "connections.r.url: is required"),
+    ("connections: {r: {type: redis-sentinel, sentinelPassword: %s}}" % SECRET, "sentinelPassword"),
+    ("connections: {r: {type: prometheus, bearerToken: %s}}" % SECRET, "bearerToken"),
     (REDIS % f"redis://a, password: {SECRET}", "password"),
     ("tls: {mode: on}", "tls"),
     ("tls: null", "tls"),
@@ -72,12 +79,17 @@ def nodes(value: object, node: dict, root: dict, path: tuple = ()) -> Iterator[t
     yield path, value, node
     if isinstance(value, dict):
         for key, inner in value.items():
-            below = node.get("properties", {}).get(key, node.get("additionalProperties"))
+            below = node.get("properties", {}).get(key) or matching(key, node) or node.get("additionalProperties")
             if isinstance(below, dict):
                 yield from nodes(inner, below, root, (*path, key))
-    elif isinstance(value, list):
+    elif isinstance(value, list) and "items" in node:
         for i, inner in enumerate(value):
             yield from nodes(inner, node["items"], root, (*path, i))
+
+
+def matching(key: str, node: dict) -> dict | None:
+    """The schema of a key that a pattern knows."""
+    return next((s for p, s in node.get("patternProperties", {}).items() if re.search(p, key)), None)
 
 
 def at(values: object, path: tuple) -> object:
@@ -126,9 +138,10 @@ def error_of(helm: Helm, values: dict) -> str:
 
 
 def closed(node: object, root: dict) -> Iterator[dict]:
-    """Each object of the schema, which must be closed: only a map of the user's names is open."""
+    """Each object of the schema, which must be closed: only a map of the user's names is open, and a connection, whose
+    keys the program knows."""
     if isinstance(node, dict):
-        if "properties" in node and node is not root.get("definitions"):
+        if "properties" in node and node is not root["definitions"]["connection"]:
             yield node
         for key, inner in node.items():
             for part in inner.values() if key in ("properties", "definitions") else [inner]:

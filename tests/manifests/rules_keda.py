@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ DEFAULT_KEYS = tables.keys("Under `defaults`")
 LIMIT_KEYS = tables.keys("Under `llmLimits.NAME`")
 USE_KEYS = tables.keys("Under `llmLimits.NAME.usePerTask`")
 TENANT_KEYS = tables.keys("Under `tenants.NAMESPACE`")
-CONNECTION_KEYS = tables.keys("`connections.NAME` of `type: redis`") | {"type"}
+CONNECTION_KEYS = functools.cache(lambda kind: tables.keys(f"`connections.NAME` of `type: {kind}`") | {"type"})
 
 
 def target_exists(world: World) -> Iterator[Outcome]:
@@ -169,7 +170,7 @@ def server_file(world: World) -> Iterator[Outcome]:
         unknown = set(data) - SERVER_KEYS | set(data.get("tls", {})) - TLS_KEYS
         unknown |= set(data.get("defaults", {})) - DEFAULT_KEYS
         for connection in data.get("connections", {}).values():
-            unknown |= set(connection) - CONNECTION_KEYS
+            unknown |= set(connection) - CONNECTION_KEYS(connection["type"])
         limits, tenants = data.get("llmLimits") or {}, data.get("tenants") or {}
         for limit in limits.values():
             unknown |= set(limit) - LIMIT_KEYS | set(limit.get("usePerTask", {})) - USE_KEYS
@@ -206,7 +207,7 @@ def server_fits(world: World, server: Obj, d: Obj) -> Iterator[Outcome]:
     files = [v for k, v in server.data.get("tls", {}).items() if k != "mode"]
     secrets = [server.data.get("adminToken")]
     for connection in server.data.get("connections", {}).values():
-        secrets.append(connection.get("password"))
+        secrets += [value for value in connection.values() if isinstance(value, dict)]
         files += [connection[key] for key in ("ca", "certificate", "key") if key in connection]
     files += [secret["file"] for secret in secrets if isinstance(secret, dict) and "file" in secret]
     mounted = set(mounted_files(world, d))

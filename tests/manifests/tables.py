@@ -86,14 +86,13 @@ def drift() -> str | None:
 
 
 def drifted_keys() -> Iterator[tuple[str, str | None]]:
-    """The schema knows the same keys as the program."""
+    """The schema knows the same keys as the program; those of connections it passes on, whatever they are."""
     root = schema()
-    redis, tops = root["definitions"]["redis"]["properties"], root["properties"]
+    tops = root["properties"]
     limit, tenant = root["definitions"]["limit"]["properties"], tops["tenants"]["additionalProperties"]["properties"]
     # The ports make two keys, and the workers' minute is for tests and demonstrations.
     others = {"listen", "admin", "protocolMinute"}
-    for title, known in (("`connections.NAME` of `type: redis`", set(redis) - {"type"}),
-                         ("Under `llmLimits.NAME`", set(limit)),
+    for title, known in (("Under `llmLimits.NAME`", set(limit)),
                          ("Under `llmLimits.NAME.usePerTask`", set(limit["usePerTask"]["properties"])),
                          ("Under `tenants.NAMESPACE`", set(tenant)),
                          ("Under `defaults`", set(tops["defaults"]["properties"])),

@@ -17,15 +17,34 @@
 {{- end -}}
 {{- range $name, $connection := .Values.connections -}}
 {{- $path := printf "connections.%s" $name -}}
-{{- if contains "@" .url -}}
-{{- $hint := "give `username`, and `password` as {secret: {name, key}}" -}}
-{{- $problems = append $problems (printf "%s.url: holds credentials: %s" $path $hint) -}}
-{{- else if not (regexMatch "^rediss?://[^/?#]+(/[0-9]*)?$" .url) -}}
-{{- $problems = append $problems (printf "%s.url: is not redis://HOST:PORT/DATABASE, or rediss:// for TLS" $path) -}}
+{{- $redis := hasPrefix "redis" .type -}}
+{{- range $key := list "url" "urls" -}}
+{{- $written := index $connection $key -}}
+{{- $urls := list -}}
+{{- if kindIs "slice" $written -}}
+{{- $urls = $written -}}
+{{- else if $written -}}
+{{- $urls = splitList "," (toString $written) -}}
 {{- end -}}
-{{- if and (or .ca .certificate) (not (hasPrefix "rediss://" .url)) -}}
-{{- $text := printf "%s.url: must begin with rediss:// where `ca` or `certificate` is given" $path -}}
+{{- range $url := $urls -}}
+{{- $url = trim (toString $url) -}}
+{{- if regexMatch "^[a-z]+://[^/?#]*@" $url -}}
+{{- $hint := "give `username`, and `password` as {secret: {name, key}}" -}}
+{{- $problems = append $problems (printf "%s.%s: holds credentials: %s" $path $key $hint) -}}
+{{- else if and $redis (not (regexMatch "^rediss?://[^/?#]+(/[0-9]*)?$" $url)) -}}
+{{- $problems = append $problems (printf "%s.%s: is not redis://HOST:PORT/DATABASE, or rediss:// for TLS" $path $key) -}}
+{{- end -}}
+{{- if and $redis (or $connection.ca $connection.certificate) (not (hasPrefix "rediss://" $url)) -}}
+{{- $text := printf "%s.%s: must begin with rediss:// where `ca` or `certificate` is given" $path $key -}}
 {{- $problems = append $problems $text -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .type "redis") (not .url) -}}
+{{- $problems = append $problems (printf "%s.url: is required" $path) -}}
+{{- end -}}
+{{- if and .username (not .password) $redis -}}
+{{- $problems = append $problems (printf "%s.username: needs `password`" $path) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $limit := .Values.llmLimits -}}

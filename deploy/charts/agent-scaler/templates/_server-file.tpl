@@ -38,17 +38,24 @@ connections:
   {{- range $name, $connection := . }}
   {{- $folder := printf "/secrets/connections/%s" $name }}
   {{ toYaml $name }}:
-    type: {{ .type }}
-    url: {{ toYaml .url }}
-    {{- with .username }}
-    username: {{ toYaml . }}
+    type: {{ toYaml .type }}
+    {{- range $key := include "agent-scaler.connectionKeys" . | fromYamlArray }}
+    {{- $value := index $connection $key }}
+    {{- if kindIs "map" $value }}
+    {{- $path := printf "%s/%s" $folder (include "agent-scaler.connectionFile" $key) }}
+    {{- if has $key (list "ca" "certificate" "key") }}
+    {{ $key }}: {{ $path }}
+    {{- else }}
+    {{ $key }}: { file: {{ $path }} }
     {{- end }}
-    {{- with .password }}
-    password: { file: {{ $folder }}/password }
-    {{- end }}
-    {{- range $key, $file := include "agent-scaler.connectionFiles" $ | fromYaml }}
-    {{- if and (ne $key "password") (index $connection $key) }}
-    {{ $key }}: {{ $folder }}/{{ $file }}
+    {{- else if kindIs "slice" $value }}
+    {{ $key }}: {{ toJson $value }}
+    {{- else if kindIs "string" $value }}
+    {{ $key }}: {{ toYaml $value }}
+    {{- else if kindIs "bool" $value }}
+    {{ $key }}: {{ $value }}
+    {{- else }}
+    {{ $key }}: {{ include "agent-scaler.number" $value }}
     {{- end }}
     {{- end }}
   {{- end }}
@@ -119,12 +126,26 @@ defaults:
 {{- if eq (float64 .) (floor .) }}{{ int64 . }}{{ else }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* The keys of a connection that are files, and the names of these files. */}}
-{{- define "agent-scaler.connectionFiles" -}}
-password: password
-ca: ca.crt
-certificate: tls.crt
-key: tls.key
+{{/* The keys of a connection beside its type, in the order in which people should read them. */}}
+{{- define "agent-scaler.connectionKeys" -}}
+{{- $first := list "url" "urls" "master" "username" "password" -}}
+{{- $last := list "ca" "certificate" "key" -}}
+{{- $others := without (keys . | sortAlpha) "type" -}}
+{{- range concat $first $last -}}
+{{- $others = without $others . -}}
+{{- end -}}
+{{- $keys := list -}}
+{{- range $key := concat $first $others $last -}}
+{{- if hasKey $ $key -}}
+{{- $keys = append $keys $key -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $keys -}}
+{{- end -}}
+
+{{/* The name of the file that holds the secret at a key of a connection. */}}
+{{- define "agent-scaler.connectionFile" -}}
+{{- get (dict "ca" "ca.crt" "certificate" "tls.crt" "key" "tls.key") . | default . -}}
 {{- end -}}
 
 {{/* Sources of the projected volume /secrets; nothing where no Secret is named. */}}
@@ -136,12 +157,12 @@ key: tls.key
     - {key: {{ toYaml .key }}, path: admin-token}
 {{- end }}
 {{- range $name, $connection := .Values.connections }}
-{{- range $key, $file := include "agent-scaler.connectionFiles" $ | fromYaml }}
-{{- with index $connection $key }}
+{{- range $key, $value := $connection }}
+{{- if kindIs "map" $value }}
 - secret:
-    name: {{ toYaml .secret.name }}
+    name: {{ toYaml $value.secret.name }}
     items:
-    - {key: {{ toYaml .secret.key }}, path: connections/{{ $name }}/{{ $file }}}
+    - {key: {{ toYaml $value.secret.key }}, path: connections/{{ $name }}/{{ include "agent-scaler.connectionFile" $key }}}
 {{- end }}
 {{- end }}
 {{- end }}
