@@ -117,6 +117,14 @@ impl Queues {
         self.kind.add(queue).exec(&mut self.connection).unwrap();
     }
 
+    /// Has Redis refuse to say by itself when a task comes.
+    pub(crate) fn silence(&mut self) {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("ACL").arg(&["SETUSER", "default", "-client|tracking", "-subscribe"]);
+        pipeline.cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        pipeline.exec(&mut self.connection).unwrap();
+    }
+
     /// Takes all tasks from a queue.
     pub(crate) fn clear(&mut self, queue: usize) {
         redis::cmd("DEL").arg(waiting(queue)).exec(&mut self.connection).unwrap();
