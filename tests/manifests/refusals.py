@@ -42,6 +42,7 @@ PROBLEMS = (
     ("connections: {r: {type: redis}}", "connections.r.url: is required"),
     ("connections: {r: {type: redis-sentinel, sentinelPassword: %s}}" % SECRET, "sentinelPassword"),
     ("connections: {r: {type: prometheus, bearerToken: %s}}" % SECRET, "bearerToken"),
+    ("connections: {r: {type: aws, secretAccessKey: %s}}" % SECRET, "secretAccessKey"),
     (REDIS % f"redis://a, password: {SECRET}", "password"),
     ("tls: {mode: on}", "tls"),
     ("tls: null", "tls"),
