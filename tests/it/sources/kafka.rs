@@ -5,6 +5,7 @@ mod connection;
 mod group;
 mod login;
 mod mock;
+mod program;
 mod scale;
 
 use std::collections::BTreeMap;
