@@ -2,6 +2,8 @@
 
 mod crash;
 mod drain;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod limiter;
 mod once;
 mod probes;
@@ -9,6 +11,7 @@ mod refusals;
 mod rights;
 mod scripts;
 mod settings;
+mod sqs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,6 +34,8 @@ const LIMIT: &str = "openai/test/model";
 enum Kind {
     Stream,
     List,
+    /// Not Redis; the settings of each worker say what.
+    Elsewhere,
 }
 
 /// A Redis, a provider, and what workers need to know of them.
@@ -62,20 +67,24 @@ impl Place {
 
     /// Starts a worker of this name.
     fn worker(&self, name: &str, settings: &[&str]) -> Worker {
-        let kind = match self.kind {
-            Kind::Stream => "stream",
-            Kind::List => "list",
+        let kind: &[&str] = match self.kind {
+            Kind::Stream => &["--queue-kind", "stream"],
+            Kind::List => &["--queue-kind", "list"],
+            Kind::Elsewhere => &[],
         };
         let key = self.files.path().join("key");
         let worker = Example::new("worker")
             .arguments(["--listen", "127.0.0.1:0", "--worker", name, "--model", "model"])
-            .arguments(["--queue", "tasks", "--queue-kind", kind, "--redis-url", &self.redis.url()])
+            .arguments(["--queue", "tasks", "--redis-url", &self.redis.url()])
+            .arguments(kind)
             .arguments(["--base-url", &self.stub_url])
             .arguments(["--tools-url", &format!("{}/tools", self.stub_url)])
             .environment([
                 ("API_KEY_FILE", key.as_os_str()),
                 ("MINUTE", "6s".as_ref()),
                 ("LEASE", "2s".as_ref()),
+                ("AWS_ACCESS_KEY_ID", "test".as_ref()),
+                ("AWS_SECRET_ACCESS_KEY", "test".as_ref()),
             ])
             .arguments(settings);
         let (process, url) = worker.start_listening();
@@ -84,10 +93,11 @@ impl Place {
 
     /// Puts a task into the queue.
     fn put(&self, id: &str, prompt: &str) {
-        let task = json!({"id": id, "prompt": prompt, "enqueued_ms": now_ms()}).to_string();
+        let task = task(id, prompt);
         match self.kind {
             Kind::Stream => self.redis.command(&["XADD", "tasks", "*", "task", &task]),
             Kind::List => self.redis.command(&["LPUSH", "tasks", &task]),
+            Kind::Elsewhere => unreachable!("whoever knows where puts it there"),
         };
     }
 
@@ -124,6 +134,7 @@ impl Place {
         match self.kind {
             Kind::Stream => self.number(&["XLEN", "tasks"]),
             Kind::List => self.number(&["LLEN", "tasks"]) + self.number(&["LLEN", "tasks:processing"]),
+            Kind::Elsewhere => unreachable!("whoever knows where counts them there"),
         }
     }
 
@@ -180,6 +191,11 @@ impl Worker {
 fn nothing_is_left(place: &Place) {
     assert_eq!(place.number(&["HLEN", "agent-scaler:{tasks}:workers"]), 0);
     assert_eq!(place.number(&["ZCARD", "agent-scaler:{tasks}:leases"]), 0);
+}
+
+/// The message of a task.
+fn task(id: &str, prompt: &str) -> String {
+    json!({"id": id, "prompt": prompt, "enqueued_ms": now_ms()}).to_string()
 }
 
 /// Ids of so many tasks, in order.

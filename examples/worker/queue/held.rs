@@ -4,6 +4,9 @@
 //! is in the record, so a worker may die between the two: whoever is given the message next reads the record, and
 //! does what is left to be done.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::{Back, Begun, Common, End, Hold, KEPT, Message, Result, begun, ending};
 
 /// What the record says of a message that is to be begun.
@@ -22,11 +25,27 @@ pub(super) enum Verdict {
 pub(super) struct Held {
     pub(super) common: Common,
     leases: String,
+    /// Tokens of tasks that are being ended or let go of.
+    closing: Mutex<BTreeSet<String>>,
+}
+
+/// A task that is being ended or let go of, for as long as this lives.
+///
+/// Its record comes first, and from then on it has no lease to renew; that is no reason to leave its message as it is.
+pub(super) struct Closing<'a> {
+    held: &'a Held,
+    token: &'a str,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.held.closing().remove(self.token);
+    }
 }
 
 impl Held {
     pub(super) fn new(common: Common, scope: &str) -> Self {
-        Self { leases: leases(scope), common }
+        Self { leases: leases(scope), common, closing: Mutex::default() }
     }
 
     /// Whether Redis is there and lets us in.
@@ -52,7 +71,23 @@ impl Held {
     }
 
     pub(super) async fn renew(&self, holds: &[Hold]) -> Result<Vec<bool>> {
-        self.common.renew(&self.leases, holds).await
+        let closing = self.closing().clone();
+        let is_closing = |hold: &Hold| closing.contains(&hold.token);
+        let open: Vec<Hold> = holds.iter().filter(|hold| !is_closing(hold)).cloned().collect();
+        let renewed =
+            if open.is_empty() { Vec::new() } else { self.common.renew(&self.leases, &open).await? };
+        let mut renewed = renewed.into_iter();
+        Ok(holds.iter().map(|hold| is_closing(hold) || renewed.next().unwrap_or(false)).collect())
+    }
+
+    /// Begins to end a task or to let go of it.
+    pub(super) fn close<'a>(&'a self, hold: &'a Hold) -> Closing<'a> {
+        self.closing().insert(hold.token.clone());
+        Closing { held: self, token: &hold.token }
+    }
+
+    fn closing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes how a task ended; `false` if the lease is lost.

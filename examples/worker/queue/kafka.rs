@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use self::client::{Deliveries, Group, Orders, poll};
-use self::hands::{Hands, Place, Record};
+use self::hands::{Hands, Place, Record, Whose};
 use super::held::{Held, Verdict};
 use super::{Back, Begun, End, Error, Hold, LOOK, Message, Queue, Result};
 use crate::settings::KafkaSettings;
@@ -103,15 +103,19 @@ impl Kafka {
     /// The message of a place has come to its end: the partition goes on.
     fn settle(&self, handle: &str) {
         let Some(place) = Place::parse(handle) else { return };
-        let ours = self.hands.settled(place);
+        let whose = self.hands.settled(place);
+        if whose == Whose::Others {
+            // They find the end in the record, and commit.
+            return;
+        }
         let mut next = TopicPartitionList::new();
-        // The partition may have others by now: then they will find the end in the record, and commit.
+        // After we have left, brokers take it only if nobody else is in the group.
         if next.add_partition_offset(&self.topic, place.partition, Offset::Offset(place.offset + 1)).is_ok()
             && let Err(error) = self.consumer.commit(&next, CommitMode::Async)
         {
             tracing::debug!(%error, "An offset could not be committed.");
         }
-        if ours {
+        if whose == Whose::Ours {
             client::resume(&self.consumer, &self.topic, place.partition);
         }
     }
@@ -187,7 +191,7 @@ impl Queue for Kafka {
             // It may be over: the client does not say so.
             self.look_for(&[&self.topic]).await.map_err(|error| match error {
                 Error::Broker(text) => Error::Broker(format!("{text} ({})", trouble.text)),
-                other => other,
+                gone @ (Error::Gone(_) | Error::Redis(_)) => gone,
             })?;
             self.hands.trouble_is_over();
         }
@@ -225,6 +229,7 @@ impl Queue for Kafka {
     }
 
     async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> Result<bool> {
+        let _closing = self.held.close(hold);
         if !self.held.finish(hold, end, steps).await? {
             return Ok(false);
         }
@@ -242,6 +247,7 @@ impl Queue for Kafka {
     }
 
     async fn hand_back(&self, hold: &Hold, how: Back) -> Result<bool> {
+        let _closing = self.held.close(hold);
         if !self.held.hand_back(hold, how).await? {
             return Ok(false);
         }

@@ -1,6 +1,7 @@
 //! Tasks in an SQS queue. The visibility timeout is the lease: whoever renews one renews the other. The record decides
 //! who runs a task; the visibility only decides when SQS gives the message to somebody else, who then reads the record.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +14,15 @@ use aws_sdk_sqs::types::{
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 use super::held::{Held, Verdict};
 use super::{Back, Begun, End, Error, Hold, Message, Queue, Result};
 use crate::settings::SqsSettings;
 
-/// How long one look waits at the server. Each look is a request, and requests are paid for.
-const LOOK: Duration = Duration::from_secs(5);
+/// How long one look waits at the server: each look is a request, which is paid for, and a worker that is told to go
+/// has to wait for the end of it. A look that is cut off may have been given a message.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Time for a connection, and for an answer beyond what it waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -39,6 +42,8 @@ pub(super) struct Sqs {
     named: Option<String>,
     /// Where they go: as named, or as the queue's redrive policy has it.
     dead: OnceCell<String>,
+    /// Hides messages from others for longer.
+    keeping: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a dead letter says of its end.
@@ -69,7 +74,7 @@ impl Sqs {
             loader = loader.endpoint_url(endpoint);
         }
         let client = Client::new(&loader.load().await);
-        Self { held, client, url, named: dead, dead: OnceCell::new() }
+        Self { held, client, url, named: dead, dead: OnceCell::new(), keeping: Mutex::default() }
     }
 
     /// Where dead letters go.
@@ -153,30 +158,36 @@ impl Sqs {
         change.send().await.map(drop).map_err(|error| said("ChangeMessageVisibility", &self.url, &error))
     }
 
-    /// Keeps messages from others for another lease. A message that SQS has given to somebody else meanwhile is left
-    /// alone there, because the record says that we run its task.
-    async fn keep(&self, holds: &[Hold]) {
-        let lease = seconds(self.held.common.lease);
-        for holds in holds.chunks(BATCH) {
-            let mut change = self.client.change_message_visibility_batch().queue_url(&self.url);
-            for (number, hold) in holds.iter().enumerate() {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
-                let entry = entry.receipt_handle(&hold.message.receipt).visibility_timeout(lease);
-                // What is built has an id and a receipt.
-                if let Ok(entry) = entry.build() {
-                    change = change.entries(entry);
+    /// Keeps messages from others for another lease, without keeping anybody waiting: the lease is Redis's. A message
+    /// that SQS has given to somebody else meanwhile is left alone there, because its record says that we run it.
+    fn keep(&self, holds: &[Hold]) {
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time, also when SQS is slow.
+        if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
+            let receipts = holds.iter().map(|hold| hold.message.receipt.clone()).collect();
+            let lease = seconds(self.held.common.lease);
+            *keeping = Some(tokio::spawn(keep(self.client.clone(), self.url.clone(), receipts, lease)));
+        }
+    }
+}
+
+async fn keep(client: Client, url: String, receipts: Vec<String>, lease: i32) {
+    for receipts in receipts.chunks(BATCH) {
+        let entries = (0..).zip(receipts).filter_map(|(number, receipt): (u32, _)| {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(number.to_string());
+            // Nothing is missing in it.
+            entry.receipt_handle(receipt).visibility_timeout(lease).build().ok()
+        });
+        let change = client.change_message_visibility_batch().queue_url(&url);
+        match change.set_entries(Some(entries.collect())).send().await {
+            Ok(changed) => {
+                for refused in changed.failed() {
+                    tracing::debug!(reason = refused.message(), "A message is not hidden any longer.");
                 }
             }
-            match change.send().await {
-                Ok(changed) => {
-                    for refused in changed.failed() {
-                        tracing::debug!(reason = refused.message(), "A message is not hidden any longer.");
-                    }
-                }
-                Err(error) => {
-                    let error = said("ChangeMessageVisibility", &self.url, &error);
-                    tracing::warn!(%error, "Messages could not be hidden any longer.");
-                }
+            Err(error) => {
+                let error = said("ChangeMessageVisibility", &url, &error);
+                tracing::warn!(%error, "Messages could not be hidden any longer.");
             }
         }
     }
@@ -221,7 +232,7 @@ impl Queue for Sqs {
 
     async fn renew(&self, holds: &[Hold]) -> Result<Vec<bool>> {
         let kept = self.held.renew(holds).await?;
-        self.keep(holds).await;
+        self.keep(holds);
         Ok(kept)
     }
 
@@ -230,6 +241,7 @@ impl Queue for Sqs {
     }
 
     async fn finish(&self, hold: &Hold, end: &End, steps: u32) -> Result<bool> {
+        let _closing = self.held.close(hold);
         if !self.held.finish(hold, end, steps).await? {
             return Ok(false);
         }
@@ -248,6 +260,7 @@ impl Queue for Sqs {
     }
 
     async fn hand_back(&self, hold: &Hold, how: Back) -> Result<bool> {
+        let _closing = self.held.close(hold);
         if !self.held.hand_back(hold, how).await? {
             return Ok(false);
         }

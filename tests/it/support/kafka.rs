@@ -133,7 +133,7 @@ impl Directory {
 }
 
 /// The folder with Kafka in it. Installs it the first time.
-fn installed() -> PathBuf {
+pub(crate) fn installed() -> PathBuf {
     static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| {
         let script = super::tree::root().join("tests/kafka/setup.sh");

@@ -9,7 +9,7 @@ fn with(kind: Kind, tasks: &[&str]) -> Place {
     place
 }
 
-async fn a_worker_of_a_job_runs_one_task_and_ends(kind: Kind) {
+fn a_worker_of_a_job_runs_one_task_and_ends(kind: Kind) {
     let place = with(kind, &["[steps=2 think=0.1 tool=0] go"; 2]);
     let mut worker = place.worker("job", &["--once"]);
     assert_eq!(worker.process.ended_within(PATIENCE).code(), Some(0));
@@ -20,12 +20,12 @@ async fn a_worker_of_a_job_runs_one_task_and_ends(kind: Kind) {
 
 #[tokio::test]
 async fn a_worker_of_a_job_runs_one_task_of_a_stream_and_ends() {
-    a_worker_of_a_job_runs_one_task_and_ends(Kind::Stream).await;
+    a_worker_of_a_job_runs_one_task_and_ends(Kind::Stream);
 }
 
 #[tokio::test]
 async fn a_worker_of_a_job_runs_one_task_of_a_list_and_ends() {
-    a_worker_of_a_job_runs_one_task_and_ends(Kind::List).await;
+    a_worker_of_a_job_runs_one_task_and_ends(Kind::List);
 }
 
 #[tokio::test]

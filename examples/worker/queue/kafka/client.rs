@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -12,6 +12,7 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::hands::{Hands, Place, Record, Trouble};
 use crate::settings::KafkaSettings;
@@ -170,7 +171,7 @@ pub(super) fn poll(consumer: &BaseConsumer<Group>, topic: &str, hands: &Hands, o
                     key: bytes(message.key()),
                     payload: bytes(message.payload()).unwrap_or_default(),
                 };
-                hands.arrived(place, record, tokio::time::Instant::now());
+                hands.arrived(place, record, Instant::now());
             }
             Some(Err(error)) => hands.is_in_trouble(trouble(&error)),
         }

@@ -41,6 +41,16 @@ impl Record {
     }
 }
 
+/// Whose a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    /// Somebody else's.
+    Others,
+    /// We have left, and may have been the last.
+    Nobodys,
+}
+
 /// Why the client could not go on.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
@@ -183,12 +193,16 @@ impl Hands {
         self.changed.notify_one();
     }
 
-    /// A message has come to its end. Says whether its partition is ours.
-    pub(super) fn settled(&self, place: Place) -> bool {
+    /// A message has come to its end. Says whose its partition is.
+    pub(super) fn settled(&self, place: Place) -> Whose {
         let mut state = self.state();
-        let Some(ours) = state.at(place).map(|head| head.ours) else { return false };
+        let Some(ours) = state.at(place).map(|head| head.ours) else { return Whose::Others };
         state.heads.remove(&place.partition);
-        ours
+        match (ours, state.stopped) {
+            (true, _) => Whose::Ours,
+            (false, true) => Whose::Nobodys,
+            (false, false) => Whose::Others,
+        }
     }
 
     /// What was taken and is not worked on is to be looked at again.
@@ -254,8 +268,8 @@ mod tests {
             [taken(&hands), taken(&hands), taken(&hands)].map(|taken| taken.is_some()),
             [true, true, false]
         );
-        assert!(hands.settled(place(0, 7)));
-        assert!(!hands.settled(place(0, 7)), "it has ended already");
+        assert_eq!(hands.settled(place(0, 7)), Whose::Ours);
+        assert_eq!(hands.settled(place(0, 7)), Whose::Others, "it has ended already");
         hands.arrived(place(0, 8), Record::of("b"), Instant::now());
         assert_eq!(hands.next().await.map(|message| message.handle).as_deref(), Some("0/8"));
     }
@@ -278,7 +292,7 @@ mod tests {
         hands.revoked([0, 1]);
         assert_eq!(taken(&hands), None, "what waited is somebody else's");
         assert_eq!(hands.record(place(0, 7)), Some(Record::of("a")));
-        assert!(!hands.settled(place(0, 7)), "the partition is not ours");
+        assert_eq!(hands.settled(place(0, 7)), Whose::Others);
     }
 
     #[tokio::test(start_paused = true)]
@@ -288,7 +302,7 @@ mod tests {
         hands.revoked([0]);
         hands.arrived(place(0, 7), Record::of("a"), Instant::now());
         assert_eq!(taken(&hands), None);
-        assert!(hands.settled(place(0, 7)), "it is ours again");
+        assert_eq!(hands.settled(place(0, 7)), Whose::Ours, "it is ours again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,8 +320,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_taken_after_the_stop() {
-        let hands = with(&[place(0, 7)]);
+        let hands = with(&[place(0, 7), place(1, 3)]);
+        assert_eq!(taken(&hands).as_deref(), Some("0/7"));
         hands.stop();
         assert!(hands.next().await.is_none());
+        hands.revoked([0, 1]);
+        assert_eq!(hands.settled(place(0, 7)), Whose::Nobodys);
     }
 }
