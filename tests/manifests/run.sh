@@ -31,7 +31,7 @@ status=0
 root=$(cd "$here/../.." && pwd)
 if command -v kubectl >/dev/null; then
     echo "== kustomize"
-    for folder in deploy/manifests deploy/manifests/worker deploy/manifests/agent; do
+    for folder in deploy/manifests deploy/manifests/worker deploy/manifests/worker/job deploy/manifests/agent; do
         kubectl kustomize "$root/$folder" >/dev/null && echo "$folder builds" || { echo "FAILED $folder"; status=1; }
     done
 else
