@@ -33,8 +33,17 @@ struct Pod {
     seen: Instant,
     /// When it has to be gone.
     gone_by: Option<Instant>,
-    /// Whether what ran in it has ended.
-    ended: bool,
+    /// How what ran in it has ended.
+    ended: Option<Exit>,
+}
+
+/// How what ran in a pod has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// With exit code 0.
+    Succeeded,
+    /// With another one, or it was killed.
+    Failed,
 }
 
 /// What a pod does.
@@ -52,15 +61,16 @@ impl Pods {
     /// The pods of a namespace.
     pub(crate) fn of(&self, namespace: &str) -> BTreeMap<String, Phase> {
         let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = pods.iter().filter(|((of, _), pod)| of == namespace && !pod.ended);
+        let mine = pods.iter().filter(|((of, _), pod)| of == namespace && pod.ended.is_none());
         mine.map(|((_, name), pod)| (name.clone(), pod.phase)).collect()
     }
 
-    /// Says that what ran in a pod has ended: a Job's pod has succeeded, another one need not be waited for.
-    pub(crate) fn end(&self, namespace: &str, name: &str) {
+    /// Says that what ran in a pod has ended: a Job's pod has succeeded or failed, another one need not be
+    /// waited for.
+    pub(crate) fn end(&self, namespace: &str, name: &str, exit: Exit) {
         let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pod) = pods.get_mut(&(namespace.to_owned(), name.to_owned())) {
-            pod.ended = true;
+            pod.ended = Some(exit);
         }
     }
 }
@@ -121,7 +131,7 @@ impl Pods {
                 continue;
             }
             let id = (text("/metadata/namespace"), text("/metadata/name"));
-            let new = || Pod { phase: Phase::Starting, seen: now, gone_by: None, ended: false };
+            let new = || Pod { phase: Phase::Starting, seen: now, gone_by: None, ended: None };
             let mut pod = known.remove(&id).unwrap_or_else(new);
             steps.extend(pod.step(item, &id, now));
             pods.insert(id, pod);
@@ -139,9 +149,11 @@ impl Pod {
                 item.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
             let gone_by = *self.gone_by.get_or_insert(now + Duration::from_secs(grace));
             // What has not begun to work has nothing to finish.
-            self.ended |= self.phase == Phase::Starting;
+            if self.phase == Phase::Starting {
+                self.ended = Some(Exit::Failed);
+            }
             self.phase = Phase::Draining;
-            return (self.ended || gone_by <= now).then_some(Step::Delete { path });
+            return (self.ended.is_some() || gone_by <= now).then_some(Step::Delete { path });
         }
         if item.pointer("/spec/nodeName").is_none() {
             return Some(Step::Bind { path, name: name.clone() });
@@ -151,7 +163,8 @@ impl Pod {
         }
         self.phase = Phase::Ready;
         let owner = item.pointer("/metadata/ownerReferences/0/kind").and_then(Value::as_str);
-        (self.ended && owner == Some("Job")).then(|| Step::Status { path, status: succeeded() })
+        let exit = self.ended.filter(|_| owner == Some("Job"))?;
+        Some(Step::Status { path, status: ended(exit) })
     }
 }
 
@@ -162,7 +175,11 @@ fn running() -> Value {
     json!({"phase": "Running", "conditions": conditions})
 }
 
-/// A Job counts a pod as succeeded only when it is not ready any more.
-fn succeeded() -> Value {
-    json!({"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False", "reason": "PodCompleted"}]})
+/// A Job counts a pod only when it is not ready any more.
+fn ended(exit: Exit) -> Value {
+    let (phase, reason) = match exit {
+        Exit::Succeeded => ("Succeeded", "PodCompleted"),
+        Exit::Failed => ("Failed", "PodFailed"),
+    };
+    json!({"phase": phase, "conditions": [{"type": "Ready", "status": "False", "reason": reason}]})
 }

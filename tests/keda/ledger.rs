@@ -46,7 +46,7 @@ pub(crate) struct Run {
 /// What became of every task.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    put: u64,
+    tasks: Vec<Task>,
     running: BTreeMap<TaskId, Run>,
     done: BTreeMap<TaskId, u32>,
     killed: u64,
@@ -82,9 +82,10 @@ impl Counts {
 impl Ledger {
     /// New tasks that take `runs` each.
     pub(crate) fn put(&mut self, count: u64, runs: Duration) -> Vec<Task> {
-        let ids = self.put..self.put + count;
-        self.put = ids.end;
-        ids.map(|id| Task { id, runs }).collect()
+        let first = self.tasks.len() as u64;
+        let tasks: Vec<Task> = (first..first + count).map(|id| Task { id, runs }).collect();
+        self.tasks.extend(&tasks);
+        tasks
     }
 
     /// A pod has taken a task.
@@ -109,6 +110,11 @@ impl Ledger {
         self.running.values().cloned().collect()
     }
 
+    /// The tasks that are not done.
+    pub(crate) fn open(&self) -> Vec<Task> {
+        self.tasks.iter().filter(|task| !self.done.contains_key(&task.id)).copied().collect()
+    }
+
     /// Whether this task is at work.
     pub(crate) fn runs(&self, id: TaskId) -> bool {
         self.running.contains_key(&id)
@@ -117,7 +123,7 @@ impl Ledger {
     /// Everything in numbers.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
-            put: self.put,
+            put: self.tasks.len() as u64,
             running: self.running.len() as u64,
             done: self.done.len() as u64,
             repeated: self.done.values().map(|times| u64::from(*times) - 1).sum(),

@@ -2,7 +2,8 @@
 //!
 //! etcd, kube-apiserver, kube-controller-manager and KEDA are built from their Go modules, once, and started
 //! in a network namespace that holds nothing else. There is no kubelet and there are no containers: pods are
-//! rows in the API server, and what would run in them is simulated against a real Redis. Scenarios run side
+//! rows in the API server, and what would run in them is simulated against a real Redis, or is the reference worker as a
+//! process. Scenarios run side
 //! by side, each with a Kubernetes namespace, a Redis and servers of its own, and print what happened.
 //!
 //! Words after `--` choose scenarios by parts of their names. `KEDA=v2.20.2` chooses another KEDA.
@@ -18,6 +19,7 @@
 
 mod api;
 mod cluster;
+mod examples;
 mod history;
 mod kubelet;
 mod ledger;
@@ -25,8 +27,19 @@ mod objects;
 mod scenarios;
 mod scene;
 mod servers;
+mod shift;
 mod timeline;
 mod workers;
+
+/// Servers that the tests of the sources have as well.
+#[path = "../it/support"]
+#[expect(dead_code, unused_imports, reason = "those need more of it")]
+mod support {
+    pub(crate) mod kafka;
+    pub(crate) mod moto;
+    pub(crate) mod servers;
+    pub(crate) mod tree;
+}
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,6 +60,10 @@ fn main() -> ExitCode {
     let chosen = scenarios::chosen(std::env::args().skip(1));
     let binaries = Binaries::built();
     if !cluster::isolation::is_inside() {
+        examples::build();
+        // They cannot be fetched from inside.
+        support::kafka::installed();
+        support::moto::installed("moto").unwrap_or_else(|missing| panic!("{missing}"));
         return cluster::isolation::enter(&scenarios::hosts());
     }
     // Without a provider `reqwest` makes no client, although nothing here is asked over TLS.

@@ -52,23 +52,26 @@ pub(crate) struct Trigger {
 impl Trigger {
     /// A trigger on `queue` for at most `max` replicas, answered by the server at `host`.
     pub(crate) fn new(call: Call, queue: Queue, host: &str, max: u32) -> Self {
-        let metadata = json!({
-            "scalerAddress": format!("{host}:{}", crate::servers::GRPC),
-            "connection": "redis-main",
-            "maxReplicaCount": max.to_string(),
-            "maxQueueWait": "20s",
-            "podStartupTime": "1s",
-        });
-        let more = match queue {
-            Queue::List => json!({
-                "source": "redis", "listName": Queue::TASKS, "processingListName": Queue::PROCESSING,
-            }),
-            Queue::Stream => json!({
-                "source": "redis-streams", "stream": Queue::TASKS, "consumerGroup": Queue::GROUP,
-            }),
-        };
-        let keys = [metadata, more].into_iter().filter_map(|part| part.as_object().cloned());
-        Self { call, metadata: keys.flatten().collect(), authentication: None }
+        match queue {
+            Queue::List => Self::on(call, host, "redis-main", "redis", max)
+                .key("listName", Queue::TASKS)
+                .key("processingListName", Queue::PROCESSING),
+            Queue::Stream => Self::on(call, host, "redis-main", "redis-streams", max)
+                .key("stream", Queue::TASKS)
+                .key("consumerGroup", Queue::GROUP),
+        }
+    }
+
+    /// A trigger on a source of any kind, whose own keys are still to be given.
+    pub(crate) fn on(call: Call, host: &str, connection: &str, source: &str, max: u32) -> Self {
+        let trigger = Self { call, metadata: Map::new(), authentication: None };
+        trigger
+            .key("scalerAddress", &format!("{host}:{}", crate::servers::GRPC))
+            .key("source", source)
+            .key("connection", connection)
+            .key("maxReplicaCount", &max.to_string())
+            .key("maxQueueWait", "20s")
+            .key("podStartupTime", "1s")
     }
 
     /// With another key.

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, condition, is_true};
 use crate::objects::{self, NAME, Queue, Trigger};
 use crate::servers::{Redis, Says, Scaler};
 use crate::timeline::{Sample, Timeline};
-use crate::workers::{Lifetime, Workers};
+use crate::workers::{Lifetime, Place, Workers};
 
 /// How often the scene is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -86,12 +86,14 @@ pub(crate) struct Setting {
     pub(crate) scalers: u8,
     /// The `tls` section of their files.
     pub(crate) tls: Option<String>,
+    /// Further lines of the `connections` in their files.
+    pub(crate) connections: String,
 }
 
 impl Setting {
     /// One server and a Deployment on `queue`.
     pub(crate) const fn on(queue: Queue) -> Self {
-        Self { queue, lifetime: Lifetime::Endless, scalers: 1, tls: None }
+        Self { queue, lifetime: Lifetime::Endless, scalers: 1, tls: None, connections: String::new() }
     }
 }
 
@@ -107,18 +109,25 @@ impl Scene {
     pub(crate) async fn set_without_redis(stage: Stage, setting: Setting) -> Self {
         let folder = stage.folder();
         let Stage { name: namespace, number, cluster, timeline } = stage;
-        let Setting { queue, lifetime, scalers, tls } = setting;
+        let Setting { queue, lifetime, scalers, tls, connections } = setting;
         let api = cluster.api.clone();
         let redis = Redis::new(Stage::address(number, 1), folder.clone());
         api.apply(&objects::namespace(namespace)).await;
         let mut started = Vec::new();
         for nth in 1..=scalers {
-            let mut scaler = Scaler::new(Stage::address(number, nth), &folder, &redis, tls.as_deref());
+            let mut scaler =
+                Scaler::new(Stage::address(number, nth), &folder, &redis, &connections, tls.as_deref());
             scaler.start().await;
             started.push(scaler);
         }
-        let pods = Arc::clone(&cluster.pods);
-        let workers = Workers::start(pods, namespace, redis.url(), queue, lifetime);
+        let place = Place {
+            pods: Arc::clone(&cluster.pods),
+            namespace,
+            folder,
+            address: Stage::address(number, 1),
+            url: redis.url(),
+        };
+        let workers = Workers::start(place, queue, lifetime);
         let (sender, mut samples) = watch::channel(Sample::default());
         let observer = Observer {
             namespace,
@@ -272,7 +281,7 @@ impl Observer {
         let jobs = api.get(&format!("/apis/batch/v1/namespaces/{namespace}/jobs")).await.unwrap_or_default();
         let jobs = jobs["items"].as_array().cloned().unwrap_or_default();
         let unfinished =
-            jobs.iter().filter(|job| job.pointer("/status/completionTime").is_none()).count() as u64;
+            jobs.iter().filter(|job| !is_true(job, "Complete") && !is_true(job, "Failed")).count() as u64;
         let number = |pointer| deployment.as_ref().and_then(|it| it.pointer(pointer)).and_then(Value::as_u64);
         let pods = cluster.pods.of(namespace);
         Sample {

@@ -78,8 +78,15 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    /// One that does not run yet. `tls` is the section of that name, if there is one.
-    pub(crate) fn new(address: Ipv4Addr, folder: &Path, redis: &Redis, tls: Option<&str>) -> Self {
+    /// One that does not run yet. `connections` are those beside `redis`, and `tls` is the section of that name, if
+    /// there is one.
+    pub(crate) fn new(
+        address: Ipv4Addr,
+        folder: &Path,
+        redis: &Redis,
+        connections: &str,
+        tls: Option<&str>,
+    ) -> Self {
         let configuration = folder.join(format!("agent-scaler-{address}.yaml"));
         let text = format!(
             "listen: {address}:{GRPC}
@@ -87,6 +94,7 @@ admin: {address}:{ADMIN}
 tick: 500ms
 connections:
   redis-main: {{ type: redis, url: \"{}\" }}
+{connections}
 {}\n",
             redis.url(),
             tls.map(|tls| format!("tls: {tls}")).unwrap_or_default(),
@@ -101,6 +109,8 @@ connections:
     pub(crate) async fn start(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
         command.arg("serve").arg("--config").arg(&self.configuration);
+        // The stand-in for AWS looks at neither.
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         self.process = Some(Process::start(&mut command, &self.log));
         let started = Instant::now();
         let ready = format!("http://{}:{ADMIN}/readyz", self.address);

@@ -1,19 +1,23 @@
 //! What would run in the pods: each ready pod takes one task at a time from the real queue.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamReadReply;
 use redis::{RedisResult, cmd, pipe};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::kubelet::{Phase, Pods};
+use crate::kubelet::{Exit, Phase, Pods};
 use crate::ledger::{Ledger, Run, Task};
 use crate::objects::Queue;
 use crate::servers;
+use crate::shift::{self, Shift};
 
 /// How often the workers look at their tasks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -28,6 +32,8 @@ pub(crate) enum Lifetime {
     Endless,
     /// Those of Jobs: they end after one task.
     OneTask,
+    /// Those of Jobs, in which the reference worker runs as a process.
+    Processes,
     /// They take nothing, so that the queue is as long as the scenario makes it.
     Idle,
 }
@@ -37,29 +43,56 @@ pub(crate) struct Workers {
     ledger: Arc<Mutex<Ledger>>,
     url: String,
     queue: Queue,
+    lifetime: Lifetime,
+    doomed: Arc<Mutex<BTreeSet<String>>>,
     task: JoinHandle<()>,
 }
 
+/// Where workers find what they need.
+pub(crate) struct Place {
+    /// The pods they live in.
+    pub(crate) pods: Arc<Pods>,
+    /// The pods' namespace.
+    pub(crate) namespace: &'static str,
+    /// What is written goes here.
+    pub(crate) folder: PathBuf,
+    /// An address of the scenario's own.
+    pub(crate) address: Ipv4Addr,
+    /// The Redis with their queue.
+    pub(crate) url: String,
+}
+
 impl Workers {
-    /// Lets the pods of `namespace` work on the queue of the Redis at `url`.
-    pub(crate) fn start(
-        pods: Arc<Pods>,
-        namespace: &str,
-        url: String,
-        queue: Queue,
-        lifetime: Lifetime,
-    ) -> Self {
-        let ledger = Arc::new(Mutex::new(Ledger::default()));
-        let crew = Crew {
-            pods,
-            namespace: namespace.to_owned(),
-            url: url.clone(),
-            queue,
-            lifetime,
-            ledger: Arc::clone(&ledger),
-            idle_since: BTreeMap::new(),
+    /// Lets the pods of a place work on its queue.
+    pub(crate) fn start(place: Place, queue: Queue, lifetime: Lifetime) -> Self {
+        let Place { pods, namespace, folder, address, url } = place;
+        let namespace = namespace.to_owned();
+        let (ledger, doomed) = (Arc::new(Mutex::new(Ledger::default())), Arc::default());
+        let books = Arc::clone(&ledger);
+        let task = if lifetime == Lifetime::Processes {
+            let (redis, ledger, doomed) = (url.clone(), books, Arc::clone(&doomed));
+            tokio::spawn(Shift { pods, namespace, folder, address, redis, queue, ledger, doomed }.work())
+        } else {
+            let (url, ledger, idle_since) = (url.clone(), books, BTreeMap::new());
+            tokio::spawn(Crew { pods, namespace, url, queue, lifetime, ledger, idle_since }.work())
         };
-        Self { ledger, url, queue, task: tokio::spawn(crew.work()) }
+        Self { ledger, url, queue, lifetime, doomed, task }
+    }
+
+    /// What lies in the queue for a task.
+    fn text(&self, task: Task) -> String {
+        if self.lifetime != Lifetime::Processes {
+            return task.text();
+        }
+        let steps = task.runs.div_duration_f64(shift::STEP).round();
+        let prompt = format!("[steps={steps} think={} tool=0] go", shift::STEP.as_secs_f64());
+        json!({"id": task.id.to_string(), "prompt": prompt, "enqueued_ms": 0}).to_string()
+    }
+
+    /// Kills the process in a pod that works on a task, as a node that dies would.
+    pub(crate) fn kill_one(&self) {
+        let pod = self.ledger().running().first().expect("nobody works").pod.clone();
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).insert(pod);
     }
 
     /// Puts tasks into the queue that take `runs` each.
@@ -69,8 +102,10 @@ impl Workers {
         let mut batch = pipe();
         for task in tasks {
             match self.queue {
-                Queue::List => batch.cmd("LPUSH").arg(Queue::TASKS).arg(task.text()),
-                Queue::Stream => batch.cmd("XADD").arg(Queue::TASKS).arg("*").arg("task").arg(task.text()),
+                Queue::List => batch.cmd("LPUSH").arg(Queue::TASKS).arg(self.text(task)),
+                Queue::Stream => {
+                    batch.cmd("XADD").arg(Queue::TASKS).arg("*").arg("task").arg(self.text(task))
+                }
             };
         }
         batch.exec_async(&mut connection).await.unwrap();
@@ -133,7 +168,7 @@ impl Crew {
             for (pod, phase) in pods.iter().filter(|(pod, _)| !busy.contains(*pod)) {
                 match phase {
                     Phase::Starting => {}
-                    Phase::Draining => self.pods.end(&self.namespace, pod),
+                    Phase::Draining => self.pods.end(&self.namespace, pod, Exit::Succeeded),
                     Phase::Ready => self.begin(&mut redis, pod).await?,
                 }
             }
@@ -151,7 +186,7 @@ impl Crew {
         }
         let since = *self.idle_since.entry(pod.to_owned()).or_insert_with(Instant::now);
         if self.lifetime == Lifetime::OneTask && PATIENCE <= since.elapsed() {
-            self.pods.end(&self.namespace, pod);
+            self.pods.end(&self.namespace, pod, Exit::Succeeded);
         }
         Ok(())
     }
@@ -191,7 +226,7 @@ impl Crew {
         }
         self.ledger().finished(run.task.id);
         if self.lifetime == Lifetime::OneTask {
-            self.pods.end(&self.namespace, &run.pod);
+            self.pods.end(&self.namespace, &run.pod, Exit::Succeeded);
         }
         Ok(())
     }

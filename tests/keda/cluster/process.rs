@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// A running program, which is killed when this is dropped.
 #[derive(Debug)]
@@ -19,6 +19,11 @@ impl Process {
         let child =
             command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         Self { child }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Ends it as a crash would.

@@ -1,4 +1,7 @@
-//! A ScaledJob gets a Job for each task, and no more at a time than its bound.
+//! A ScaledJob gets a Job for each task, and no more at a time than its bound; with the reference worker in its pods,
+//! every task is done, also when one of them dies.
+
+use std::time::Duration;
 
 use crate::objects::{self, Call, Queue, Trigger};
 use crate::scene::{Scene, Setting, Stage};
@@ -19,4 +22,62 @@ pub(super) async fn one_for_each_task(stage: Stage) {
     let jobs = scene.sample().jobs;
     scene.note(format!("{jobs} Jobs for 10 tasks"));
     assert!((10..=12).contains(&jobs), "{jobs} Jobs for 10 tasks");
+}
+
+/// What KEDA's strategies make of three tasks while their Jobs run: our value counts these, and only `default` subtracts
+/// them. The others make Jobs up to the bound of eight.
+pub(super) async fn by_strategy(stage: Stage, strategy: &str, comes_to: u64) {
+    let setting = Setting { lifetime: Lifetime::Idle, ..Setting::on(Queue::List) };
+    let mut scene = Scene::set(stage, setting).await;
+    let trigger = Trigger::new(Call::External, Queue::List, &scene.host, 8).key("workload", "job");
+    let mut object = objects::scaled_job(scene.namespace, &trigger);
+    object["spec"]["scalingStrategy"] = serde_json::json!({"strategy": strategy});
+    scene.put(3, 1).await;
+    scene.apply(&object).await;
+    scene.until(&format!("{comes_to} Jobs"), 30, |seen| seen.jobs == comes_to).await;
+    scene.holds("no more of them", 5, |seen| seen.jobs == comes_to).await;
+}
+
+/// Tasks, most Jobs at a time, and how long a task takes.
+const TASKS: u64 = 12;
+const MAX: u32 = 4;
+const SECONDS: u64 = 4;
+
+/// Requests that a task of the reference worker makes.
+const STEPS: u64 = SECONDS * 2;
+
+pub(super) async fn of_the_reference_worker(stage: Stage, queue: Queue) {
+    let model = format!("http://{}:8400/counts", Stage::address(stage.number, 1));
+    let setting = Setting { lifetime: Lifetime::Processes, ..Setting::on(queue) };
+    let mut scene = Scene::set(stage, setting).await;
+    let trigger = Trigger::new(Call::External, queue, &scene.host, MAX).key("workload", "job");
+    scene.apply(&objects::scaled_job(scene.namespace, &trigger)).await;
+    scene.holds("no Jobs without tasks", 3, |seen| seen.jobs == 0).await;
+    scene.put(TASKS, SECONDS).await;
+    scene.until("as many Jobs as the bound allows", 20, |seen| seen.tasks.running == 4).await;
+    scene.until("every task is done", 90, |seen| seen.replicas <= 4 && seen.tasks.done == TASKS).await;
+    scene.until("no Job is left at work", 30, |seen| seen.replicas == 0).await;
+    scene.holds("and no more Jobs come", 3, |seen| seen.replicas == 0).await;
+    let (jobs, paid) = (scene.sample().jobs, requests(&model).await);
+    scene.note(format!("{jobs} Jobs for {TASKS} tasks, {paid} requests of the model"));
+    assert_eq!((jobs, paid), (TASKS, TASKS * STEPS), "Jobs and requests for {TASKS} tasks");
+
+    scene.put(1, SECONDS).await;
+    scene.until("it runs", 20, |seen| seen.tasks.running == 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.workers.kill_one();
+    scene.note("its worker dies");
+    scene.until("it is done by another Job", 40, |seen| seen.tasks.done == TASKS + 1).await;
+    scene.until("no Job is left at work", 30, |seen| seen.replicas == 0).await;
+    let (jobs, paid) = (scene.sample().jobs, requests(&model).await);
+    scene.note(format!("{} Jobs more, {} requests", jobs - TASKS, paid - TASKS * STEPS));
+    assert_eq!(jobs, TASKS + 2, "one Job for the one that died");
+    // The step under way when it died, at most.
+    assert!((TASKS + 1) * STEPS <= paid && paid <= (TASKS + 1) * STEPS + 1, "{paid} requests");
+}
+
+/// Requests that the model has admitted.
+async fn requests(url: &str) -> u64 {
+    let counts = reqwest::get(url).await.unwrap().json::<serde_json::Value>().await.unwrap();
+    counts["accounts"]["any"]["admitted"].as_u64().unwrap()
 }

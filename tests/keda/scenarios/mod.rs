@@ -7,6 +7,7 @@ mod mutual_tls;
 mod plan_agrees;
 mod protocol;
 mod redis_dies;
+mod rivals;
 mod running_tasks;
 mod scaler_dies;
 mod wrong_trigger;
@@ -49,6 +50,15 @@ const ALL: &[(&str, u8, Play)] = &[
     ("plan-defaults", 1, |stage| Box::pin(plan_agrees::without_a_behavior(stage))),
     ("plan-jobs", 1, |stage| Box::pin(plan_agrees::on_jobs(stage))),
     ("jobs", 1, |stage| Box::pin(jobs::one_for_each_task(stage))),
+    ("jobs-of-workers-list", 1, |stage| Box::pin(jobs::of_the_reference_worker(stage, List))),
+    ("jobs-of-workers-stream", 1, |stage| Box::pin(jobs::of_the_reference_worker(stage, Stream))),
+    ("rivals-list", 1, |stage| Box::pin(rivals::on_a_list(stage))),
+    ("rivals-sqs", 1, |stage| Box::pin(rivals::on_sqs(stage))),
+    ("rivals-kafka", 1, |stage| Box::pin(rivals::on_kafka(stage))),
+    ("rivals-stream", 1, |stage| Box::pin(rivals::on_a_stream(stage))),
+    ("jobs-default", 1, |stage| Box::pin(jobs::by_strategy(stage, "default", 3))),
+    ("jobs-accurate", 1, |stage| Box::pin(jobs::by_strategy(stage, "accurate", 8))),
+    ("jobs-eager", 1, |stage| Box::pin(jobs::by_strategy(stage, "eager", 8))),
     ("fallback", 1, |stage| Box::pin(fallback::acts(stage))),
     ("wrong-trigger", 1, |stage| Box::pin(wrong_trigger::is_explained(stage))),
     ("mutual-tls", 1, |stage| Box::pin(mutual_tls::proves_both_sides(stage))),
