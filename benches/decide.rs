@@ -15,7 +15,7 @@ use agent_scaler::engine::limit::share::{Claim, LimitSignals};
 use agent_scaler::engine::minutes::{Minute, Used};
 use agent_scaler::engine::policy::{Policy, ReplicaRange, Workload};
 use agent_scaler::engine::signals::{
-    Cause, Counters, InFlight, Percentile, Quality, Reading, Signal, Signals, Workers,
+    Cause, Counters, InFlight, Origins, Percentile, Quality, Reading, Signal, Signals, Workers,
 };
 use agent_scaler::engine::{Memory, decide, share, want};
 use agent_scaler::timestamp::Timestamp;
@@ -56,7 +56,7 @@ fn estimates(criterion: &mut Criterion) {
     group.bench_function("observe", |bencher| bencher.iter(|| observe(&mut throughput)));
     let (policy, queue) = (policy(ReplicaRange::CEILING), seen(queue(40, 12), now));
     group.bench_function("signals", |bencher| {
-        bencher.iter(|| throughput.signals(&policy, queue.clone(), None, now))
+        bencher.iter(|| throughput.signals(&policy, queue.clone(), None, None, now))
     });
     group.finish();
 }
@@ -194,7 +194,16 @@ fn signals(queue: Reading) -> Signals {
 fn signals_at(queue: Reading, at: Timestamp) -> Signals {
     let service = seen(Duration::from_secs(10), at);
     let arrivals = seen(2.0, at);
-    Signals { queue: seen(queue, at), service, arrivals, workers: None, silent: false, last_ended: None }
+    Signals {
+        queue: seen(queue, at),
+        service,
+        arrivals,
+        workers: None,
+        silent: false,
+        last_ended: None,
+        queries: None,
+        origins: Origins::default(),
+    }
 }
 
 fn seen<T>(value: T, at: Timestamp) -> Signal<T> {

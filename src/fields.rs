@@ -135,6 +135,14 @@ impl<'a> Fields<'a> {
         self.values.contains_key(key.name)
     }
 
+    /// The text of a key that somebody else reads and checks.
+    pub fn peek(&self, key: &Key) -> Option<&str> {
+        match self.values.get(key.name)? {
+            Value::Text(text) => Some(text.trim()),
+            Value::Secret(_) => None,
+        }
+    }
+
     /// Keeps a problem with `key` that only its meaning shows.
     pub fn problem(&mut self, key: &Key, message: impl Into<String>) {
         let hint = format!("{}, e.g. `{}`", key.help, key.example);

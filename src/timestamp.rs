@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,24 @@ impl Timestamp {
     /// Time from `earlier` to this point; zero if `earlier` is later, because clocks of two machines differ.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// A time as RFC 3339 writes it, in UTC; `None` for anything else.
+    pub fn of_rfc3339(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let utc = text.strip_suffix("+00:00").map(|local| format!("{local}Z"));
+        let time = humantime::parse_rfc3339_weak(utc.as_deref().unwrap_or(text)).ok()?;
+        Some(Self::default() + time.duration_since(UNIX_EPOCH).ok()?)
+    }
+
+    /// A time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`; `None` for anything else.
+    pub fn of_http_date(text: &str) -> Option<Self> {
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let words: Vec<_> = text.split_ascii_whitespace().collect();
+        let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+        let month = MONTHS.iter().position(|name| *name == month)? + 1;
+        Self::of_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
     }
 }
 
@@ -43,7 +61,7 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = std::time::UNIX_EPOCH + Duration::from_millis(self.0);
+        let time = UNIX_EPOCH + Duration::from_millis(self.0);
         humantime::format_rfc3339_millis(time).fmt(f)
     }
 }

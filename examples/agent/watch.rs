@@ -187,7 +187,7 @@ impl Watcher {
                 }
                 Sighting::Workers(workers) => seen.workers = Some(workers),
                 Sighting::Limit(limit) => seen.limit = Some(limit),
-                Sighting::Unchanged => {}
+                Sighting::Queried(_) | Sighting::Unchanged => {}
             }
         }
         Ok(seen)

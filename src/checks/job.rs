@@ -52,7 +52,7 @@ fn metric_type_for_job(subject: &Subject<'_>) -> Option<Finding> {
 fn job_strategy(subject: &Subject<'_>) -> Option<Finding> {
     let strategy = subject.scaled.strategy.as_ref()?;
     // Where running tasks cannot be counted, the strategy that subtracts none is right.
-    if strategy.name == "accurate" && !subject.trigger.plan.shows_running() {
+    if strategy.name == "accurate" && !subject.trigger.shows_running() {
         return None;
     }
     finding(

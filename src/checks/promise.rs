@@ -80,7 +80,7 @@ fn latency_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
 fn unseen_tasks(subject: &Subject<'_>) -> Option<Finding> {
     let trigger = subject.trigger;
     finding(
-        !trigger.plan.shows_running(),
+        !trigger.shows_running(),
         || {
             if trigger.policy.workload == Workload::Job {
                 return "running tasks cannot be counted, and KEDA subtracts the running Jobs: tasks wait for Jobs to end"

@@ -9,6 +9,7 @@ use super::say;
 use crate::config::{keys, server};
 use crate::fields::{Key, Need};
 use crate::sources;
+use crate::sources::prometheus::QUERY_KEYS;
 
 /// Prints the keys of triggers, or of the server's file.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,13 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
         let (name, known) = (source.unwrap_or_default().to_owned(), names.join(", "));
         return Err(UnknownSource { name, known }.into());
     }
-    let every = ("Keys of every trigger".to_owned(), keys::ALL.iter().collect());
+    let every = [
+        ("Keys of every trigger".to_owned(), keys::ALL.iter().collect()),
+        (
+            "Queries of Prometheus about a trigger's tasks, for every source".to_owned(),
+            QUERY_KEYS.iter().collect(),
+        ),
+    ];
     let of_sources = known.iter().map(|spec| {
         let types: Vec<&str> = spec.connections.iter().map(|kind| kind.name).collect();
         let (name, summary, types) = (spec.name, spec.summary, types.join(", "));
@@ -60,7 +67,7 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
             format!("`source: {name}`: {summary}. Connection of type {types}. A first task is {wakes}.");
         (heading, spec.keys.iter().collect())
     });
-    Ok(source.is_none().then_some(every).into_iter().chain(of_sources).collect())
+    Ok(every.into_iter().filter(|_| source.is_none()).chain(of_sources).collect())
 }
 
 fn server_tables() -> Vec<Section> {

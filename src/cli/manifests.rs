@@ -14,6 +14,7 @@ use crate::config::server::{Connection, Limit, Server};
 use crate::config::trigger::{self, Refusal, Trigger};
 use crate::fields::Problem;
 use crate::manifest::{Manifests, Scaled, Written};
+use crate::sources::prometheus;
 use crate::sources::{self, Client, ConnectionKind, Endpoint, ReadError};
 
 /// What `plan` and `check` read.
@@ -125,6 +126,12 @@ pub(super) fn server_for(manifests: &Manifests) -> anyhow::Result<Server> {
         };
         if let (Some(name), [kind, ..]) = (metadata.get(keys::CONNECTION.name), source.connections) {
             server.connections.insert(name.clone(), nowhere(name, kind));
+        }
+        let mut kinds = sources::ALL.iter().flat_map(|spec| spec.connections.iter().copied());
+        if let Some(name) = metadata.get(keys::PROMETHEUS_CONNECTION.name)
+            && let Some(kind) = kinds.find(|kind| kind.name == prometheus::KIND)
+        {
+            server.connections.entry(name.clone()).or_insert_with(|| nowhere(name, kind));
         }
         let mut kinds =
             [source].into_iter().chain(sources::ALL).flat_map(|spec| spec.connections.iter().copied());

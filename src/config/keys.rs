@@ -164,6 +164,15 @@ pub const LLM_WEIGHT: Key = Key {
     example: "2.5",
 };
 
+/// Where queries about the queue's tasks are answered.
+pub const PROMETHEUS_CONNECTION: Key = Key {
+    name: "prometheusConnection",
+    need: Need::Optional,
+    unit: "name",
+    help: "connection of type prometheus that answers the trigger's queries; without it the `connection`, if it is one",
+    example: "prometheus-main",
+};
+
 /// Every key above, in the order in which people should read them.
 pub const ALL: &[Key] = &[
     SOURCE,
@@ -184,6 +193,7 @@ pub const ALL: &[Key] = &[
     WORKER_SCOPE,
     LLM_LIMIT,
     LLM_WEIGHT,
+    PROMETHEUS_CONNECTION,
 ];
 
 /// Keys that a server's `defaults` may set: those that describe workers, not queues.

@@ -12,4 +12,5 @@ pub mod workers;
 mod credential;
 mod numbers;
 mod policy;
+pub mod queries;
 mod yaml;

@@ -22,6 +22,8 @@ pub struct Tenant {
     pub connections: BTreeMap<String, Vec<String>>,
     /// Names of limits that its workers may share.
     pub llm_limits: BTreeSet<String>,
+    /// Whether its triggers may hold PromQL of their own, which can read whatever a Prometheus holds.
+    pub promql: bool,
 }
 
 /// A namespace asked for what it may not use.
@@ -44,6 +46,14 @@ pub enum Forbidden {
         connection: String,
         /// For what.
         queue: String,
+    },
+    /// PromQL of its own.
+    #[error(
+        "namespace `{namespace}` may not write PromQL of its own, only name a `queryPreset` (hint: `tenants.{namespace}.promql: true` in the server's file)"
+    )]
+    PromQl {
+        /// Who asked.
+        namespace: String,
     },
     /// The limit, or all of them.
     #[error("namespace `{namespace}` may not use the LLM limit `{limit}`")]
@@ -79,6 +89,18 @@ impl Tenants {
                 queue: (*queue).to_owned(),
             }),
         }
+    }
+
+    /// Lets triggers of `namespace` hold PromQL of their own, or not.
+    ///
+    /// # Errors
+    /// When they may not.
+    pub fn permit_promql(&self, namespace: &str) -> Result<(), Forbidden> {
+        let may = match self {
+            Self::Open => true,
+            Self::Closed(tenants) => tenants.get(namespace).is_some_and(|tenant| tenant.promql),
+        };
+        if may { Ok(()) } else { Err(Forbidden::PromQl { namespace: namespace.to_owned() }) }
     }
 
     /// Lets workers of `namespace` share `limit`, or not.
@@ -165,6 +187,18 @@ mod tests {
             );
         }
         assert_eq!(Tenants::Open.permit_limit("zeta", "prod"), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_server_takes_promql_only_from_those_that_may_write_it() {
+        for (promql, may) in
+            [(true, Ok(())), (false, Err(Forbidden::PromQl { namespace: "acme".to_owned() }))]
+        {
+            let tenants = closed(Tenant { promql, ..Tenant::default() });
+            assert_eq!(tenants.permit_promql("acme"), may);
+            assert!(tenants.permit_promql("zeta").is_err());
+        }
+        assert_eq!(Tenants::Open.permit_promql("zeta"), Ok(()));
     }
 
     fn closed(acme: Tenant) -> Tenants {

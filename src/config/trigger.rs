@@ -5,11 +5,13 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::config::queries::{self, QueriesAt};
 use crate::config::server::{Connection, Server};
 use crate::config::workers::{LimitUse, WorkersAt};
 use crate::config::{keys, policy, workers};
 use crate::engine::policy::Policy;
 use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, nearest};
+use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{LEFT_OUT, Plan, Spec};
 
 /// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
@@ -29,6 +31,15 @@ pub struct Trigger {
     pub workers: Option<WorkersAt>,
     /// The limit that its workers share, if they share one.
     pub limit: Option<LimitUse>,
+    /// The queries that are asked about its tasks, if any are.
+    pub queries: Option<QueriesAt>,
+}
+
+impl Trigger {
+    /// Whether anybody is asked who can tell what runs; workers may still do so where nobody else can.
+    pub fn shows_running(&self) -> bool {
+        self.plan.shows_running() || self.queries.as_ref().is_some_and(|queries| queries.plan.shows_running())
+    }
 }
 
 /// Tells triggers apart. KEDA sends no index, so two triggers of one ScaledObject differ by their keys only.
@@ -98,6 +109,7 @@ pub fn parse(
     let connection: Option<String> = fields.read(&keys::CONNECTION);
     let policy = policy::parse(&mut fields, server.tick);
     let asked = workers::parse(&mut fields, server);
+    let questions = queries::parse(&mut fields, source);
     let plan = source.and_then(|source| (source.parse)(&mut fields));
     if source.is_none() {
         // Nobody can say which of their keys are right, but a key that none of them has is wrong.
@@ -109,8 +121,8 @@ pub fn parse(
 
     let problems = fields.finish();
     Invalid::unless_empty(SUBJECT, problems)?;
-    let (Some(source), Some(connection), Some(policy), Some(asked), Some(plan)) =
-        (source, connection, policy, asked, plan)
+    let (Some(source), Some(connection), Some(policy), Some(asked), Some(questions), Some(plan)) =
+        (source, connection, policy, asked, questions, plan)
     else {
         return Err(unexplained().into());
     };
@@ -119,7 +131,11 @@ pub fn parse(
     // A queue that is left out on purpose must not look like one that cannot be read.
     let policy = Policy { fresh_for: policy.fresh_for + connection.endpoint.longest_pause(), ..policy };
     let (workers, limit) = asked.find(server, source, plan.as_ref())?;
-    server.tenants.permit(namespace, &connection.name, &plan.names())?;
+    let queries = questions.find(server, source, &connection)?;
+    permit(server, namespace, &connection, plan.as_ref())?;
+    if let Some(QueriesAt { connection, plan }) = &queries {
+        permit(server, namespace, connection, plan.as_ref())?;
+    }
     if let Some(WorkersAt { connection, plan, .. }) = &workers {
         server.tenants.permit(namespace, &connection.name, &plan.names())?;
     }
@@ -128,7 +144,17 @@ pub fn parse(
     }
     let fingerprint = Fingerprint::of(source, &values);
     let id = TriggerId { namespace: namespace.into(), name: name.into(), fingerprint };
-    Ok(Trigger { id, policy, source, plan, connection, workers, limit })
+    Ok(Trigger { id, policy, source, plan, connection, workers, limit, queries })
+}
+
+/// Lets `namespace` have `plan` read through `connection`, or not.
+fn permit(server: &Server, namespace: &str, connection: &Connection, plan: &dyn Plan) -> Result<(), Refusal> {
+    // Who may not write queries at all should not first be told of patterns.
+    if plan.asks_freely() {
+        server.tenants.permit_promql(namespace)?;
+    }
+    server.tenants.permit(namespace, &connection.name, &plan.names())?;
+    Ok(())
 }
 
 /// The metadata, and the server's defaults for what it leaves out.
@@ -237,7 +263,7 @@ fn unexplained() -> Invalid {
 impl Fingerprint {
     fn of(source: &Spec, values: &BTreeMap<String, Value>) -> Self {
         let mut hasher = DefaultHasher::new();
-        for key in keys::ALL.iter().chain(source.keys) {
+        for key in keys::ALL.iter().chain(QUERY_KEYS).chain(source.keys) {
             let text = match (values.get(key.name), key.need) {
                 (Some(Value::Text(text)), _) => text.trim(),
                 (Some(Value::Secret(_)) | None, Need::Default(text)) => text,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::policy::Policy;
-use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals, Workers};
+use crate::engine::queries::Queries;
+use crate::engine::signals::{Cause, InFlight, Origin, Origins, Quality, Reading, Signal, Signals, Workers};
 use crate::timestamp::Timestamp;
 
 /// Minutes that are remembered: long enough for rare tasks, short enough to follow a change.
@@ -116,38 +117,71 @@ impl Throughput {
         (seconds >= 60.0).then(|| added as f64 / seconds)
     }
 
-    /// Everything the engine is told about a trigger with `policy` on this queue, whose workers report `workers`;
-    /// `None` if it is not known where they report.
+    /// Everything the engine is told about a trigger with `policy` on this queue, whose workers report `workers`
+    /// and of which `queries` tell; each `None` if nobody is asked.
     pub fn signals(
         &self,
         policy: &Policy,
         queue: Signal<Reading>,
         workers: Option<&Signal<Arc<Workers>>>,
+        queries: Option<Arc<Queries>>,
         now: Timestamp,
     ) -> Signals {
         let reported = Reported::of(workers, policy, now);
+        let mut origins = Origins::default();
+        let asked = queries.as_deref();
         let shows_running = queue.seen().is_some_and(|reading| reading.in_flight.is_some());
-        let queue = reported.put_into(queue);
-        let at = self.last.map(|sample| sample.at).unwrap_or_default();
-        // What workers report is net of what a rate limit cost them; what the queue shows is not.
-        let service =
-            reported.fresh.as_ref().and_then(|workers| workers.service()).or_else(|| self.service());
-        let measured = service.map(|value| Signal::Seen { value, at, quality: Quality::Measured });
-        let expected = || {
-            let value = policy.expected_task_duration?;
-            Some(Signal::Seen { value, at, quality: Quality::Estimated })
+        let queue = match queue {
+            Signal::Seen { mut value, at, quality } => {
+                reported.put_into(&mut value, &mut origins, asked, policy, now);
+                Signal::Seen { value, at, quality }
+            }
+            Signal::Missing(cause) => Signal::Missing(cause),
         };
-        let unknown = || Signal::Missing(Cause::new("fewer than 20 tasks were seen to finish"));
-        let arrivals = self.arrivals().map_or_else(
-            || Signal::Missing(Cause::new("not counted for a minute yet")),
-            |value| Signal::Seen { value, at, quality: Quality::Measured },
-        );
-        let service = measured.or_else(expected).unwrap_or_else(unknown);
+        let (service, origin) = self.service_of(policy, &reported, asked, now);
+        origins.service = origin;
+        let (arrivals, origin) = self.arrivals_of(asked, now);
+        origins.arrivals = origin;
         let counted = self.last.and_then(|sample| sample.completed).map(|completed| (0, completed));
         let last_ended = reported.fresh.as_ref().map(|workers| workers.last_ended()).or(counted);
-        let Reported { fresh: workers, last, is_old } = reported;
-        let silent = is_old && last.is_some() && !shows_running;
-        Signals { queue, service, arrivals, workers, silent, last_ended }
+        let silent = !shows_running && reported.is_silent(asked, policy, now);
+        Signals { queue, service, arrivals, workers: reported.fresh, silent, last_ended, queries, origins }
+    }
+
+    /// Service time: as workers report it, as a query tells it, as the queue shows it, as the user expects it.
+    fn service_of(
+        &self,
+        policy: &Policy,
+        reported: &Reported,
+        queries: Option<&Queries>,
+        now: Timestamp,
+    ) -> (Signal<Duration>, Origin) {
+        let at = self.last.map(|sample| sample.at).unwrap_or_default();
+        let measured = |value, at| Signal::Seen { value, at, quality: Quality::Measured };
+        // What workers report is net of what a rate limit cost them; what others see is not.
+        if let Some(value) = reported.fresh.as_ref().and_then(|workers| workers.service()) {
+            return (measured(value, at), Origin::Workers);
+        }
+        if let Some((value, at)) = queries.and_then(|queries| queries.service(now)) {
+            return (measured(value, at), Origin::Queries);
+        }
+        if let Some(value) = self.service() {
+            return (measured(value, at), Origin::Queue);
+        }
+        if let Some(value) = policy.expected_task_duration {
+            return (Signal::Seen { value, at, quality: Quality::Estimated }, Origin::Configuration);
+        }
+        (Signal::Missing(Cause::new("fewer than 20 tasks were seen to finish")), Origin::Queue)
+    }
+
+    fn arrivals_of(&self, queries: Option<&Queries>, now: Timestamp) -> (Signal<f64>, Origin) {
+        let at = self.last.map(|sample| sample.at).unwrap_or_default();
+        let told = queries.and_then(|queries| queries.arrivals(now)).map(|told| (told, Origin::Queries));
+        let seen = || self.arrivals().map(|value| ((value, at), Origin::Queue));
+        match told.or_else(seen) {
+            Some(((value, at), origin)) => (Signal::Seen { value, at, quality: Quality::Measured }, origin),
+            None => (Signal::Missing(Cause::new("not counted for a minute yet")), Origin::Queue),
+        }
     }
 }
 
@@ -169,9 +203,18 @@ impl Reported {
         Self { fresh: last.clone().filter(|_| is_fresh), last, is_old: !is_fresh }
     }
 
-    /// The queue's reading with what the workers know of it.
-    fn put_into(&self, queue: Signal<Reading>) -> Signal<Reading> {
-        let Signal::Seen { mut value, at, quality } = queue else { return queue };
+    /// Puts into the queue's reading what queries and workers know of it.
+    fn put_into(
+        &self,
+        value: &mut Reading,
+        origins: &mut Origins,
+        queries: Option<&Queries>,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
+        if let Some(queries) = queries {
+            queries.put_into(value, origins, policy, now);
+        }
         let seen = value.in_flight.map(InFlight::tasks);
         if let Some(workers) = &self.fresh {
             let running = seen.unwrap_or(0).max(workers.running());
@@ -179,12 +222,32 @@ impl Reported {
                 Some(InFlight::Estimated(tasks)) if tasks >= running => Some(InFlight::Estimated(running)),
                 Some(_) | None => Some(InFlight::Known(running)),
             };
-            value.waits = workers.waits().or(value.waits);
-            value.services = workers.durations().or(value.services);
-        } else if let (None, Some(last)) = (seen, &self.last) {
-            value.in_flight = Some(InFlight::Estimated(last.running()));
+            if seen.is_none_or(|seen| seen < running) {
+                origins.in_flight = Origin::Workers;
+            }
+            if let Some(waits) = workers.waits() {
+                (value.waits, origins.waits) = (Some(waits), Origin::Workers);
+            }
+            if let Some(services) = workers.durations() {
+                (value.services, origins.services) = (Some(services), Origin::Workers);
+            }
+            return;
         }
-        Signal::Seen { value, at, quality }
+        // Nobody shows what runs any more: as much as when somebody last did.
+        let reported = self.last.as_ref().map(|workers| workers.running());
+        let told = queries.and_then(Queries::last_running);
+        if let (None, Some(last)) = (seen, reported.max(told)) {
+            value.in_flight = Some(InFlight::Estimated(last));
+            origins.in_flight = if told < reported { Origin::Workers } else { Origin::Queries };
+        }
+    }
+
+    /// Whether what ran was told once, and is not told any more.
+    fn is_silent(&self, queries: Option<&Queries>, policy: &Policy, now: Timestamp) -> bool {
+        let told = queries.is_some_and(|queries| queries.running(policy, now).is_some());
+        let was_told = queries.is_some_and(|queries| queries.last_running().is_some());
+        let was_reported = self.is_old && self.last.is_some();
+        self.fresh.is_none() && !told && (was_reported || was_told)
     }
 }
 
@@ -279,7 +342,7 @@ mod tests {
         let told = |leases, read: Timestamp, now| {
             let value = Arc::new(Workers { leases, ..Workers::default() });
             let workers = Signal::Seen { value, at: read, quality: Quality::Measured };
-            let signals = Throughput::default().signals(&policy, list.clone(), Some(&workers), now);
+            let signals = Throughput::default().signals(&policy, list.clone(), Some(&workers), None, now);
             (signals.queue.seen().unwrap().in_flight, signals.silent)
         };
         assert_eq!(told(7, at(0), at(3)), (Some(InFlight::Known(7)), false));

@@ -6,6 +6,7 @@ pub mod hpa;
 pub mod limit;
 pub mod minutes;
 pub mod policy;
+pub mod queries;
 pub mod reports;
 mod rules;
 pub mod signals;

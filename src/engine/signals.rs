@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::minutes::Minute;
+use crate::engine::queries::Queries;
 use crate::timestamp::Timestamp;
 
 /// What one source saw in one read. `None` means that it cannot know, never zero.
@@ -217,4 +218,49 @@ pub struct Signals {
     pub silent: bool,
     /// Something that changes whenever a task ends; `None` if that is not known.
     pub last_ended: Option<(u64, u64)>,
+    /// What queries of a metrics server told last; `None` if none are asked.
+    pub queries: Option<Arc<Queries>>,
+    /// Who told what of the above.
+    pub origins: Origins,
+}
+
+/// Who told a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The queue itself.
+    #[default]
+    Queue,
+    /// The workers, in their reports.
+    Workers,
+    /// A query of a metrics server.
+    Queries,
+    /// The trigger, until it is measured.
+    Configuration,
+}
+
+impl Origin {
+    /// A word for JSON and for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Workers => "workers",
+            Self::Queries => "queries",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+/// Who told those numbers that several can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Running tasks.
+    pub in_flight: Origin,
+    /// Percentile of the wait.
+    pub waits: Origin,
+    /// Percentile of the service time.
+    pub services: Origin,
+    /// Mean service time.
+    pub service: Origin,
+    /// Arrivals.
+    pub arrivals: Origin,
 }

@@ -9,7 +9,7 @@ use crate::engine::decision::{Answer, Decision, LimitedBy, Size};
 use crate::engine::limit::share::{Bound, Cap, Share};
 use crate::engine::limit::{Allowance, Block, Dimension};
 use crate::engine::policy::{Policy, ReplicaRange, Workload};
-use crate::engine::signals::{Cause, InFlight, Quality, Reading, Signal, Signals, Workers};
+use crate::engine::signals::{Cause, InFlight, Origins, Quality, Reading, Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{Memory, decide, want};
 use crate::timestamp::Timestamp;
@@ -176,7 +176,16 @@ pub(crate) fn signals(queue: Signal<Reading>, service: Option<Duration>) -> Sign
         |value| Signal::Seen { value, at: Timestamp::default(), quality: Quality::Measured },
     );
     let arrivals = Signal::Missing(Cause::new("not measured"));
-    Signals { queue, service, arrivals, workers: None, silent: false, last_ended: None }
+    Signals {
+        queue,
+        service,
+        arrivals,
+        workers: None,
+        silent: false,
+        last_ended: None,
+        queries: None,
+        origins: Origins::default(),
+    }
 }
 
 /// A limit of 60 requests a minute that feeds so many replicas, and twice as many if it were twice as large.

@@ -1,6 +1,6 @@
 //! Times and durations, in all the forms that providers write them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::Response;
 use crate::timestamp::Timestamp;
@@ -32,7 +32,7 @@ pub(super) fn moment(text: &str, at: Timestamp) -> Option<Timestamp> {
     if let Some(duration) = go_duration(text) {
         return Some(at + duration);
     }
-    let moment = rfc3339(text).or_else(|| http_date(text))?;
+    let moment = Timestamp::of_rfc3339(text).or_else(|| Timestamp::of_http_date(text))?;
     (moment.since(at) <= LONGEST).then_some(moment)
 }
 
@@ -66,24 +66,6 @@ const fn seconds_of(unit: &str) -> Option<f64> {
         b"ns" => 1e-9,
         _ => return None,
     })
-}
-
-/// A time as RFC 3339 writes it, in UTC; no provider writes another zone.
-fn rfc3339(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    let utc = text.strip_suffix("+00:00").map(|local| format!("{local}Z"));
-    let time = humantime::parse_rfc3339_weak(utc.as_deref().unwrap_or(text)).ok()?;
-    Some(Timestamp::default() + time.duration_since(UNIX_EPOCH).ok()?)
-}
-
-/// A time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let words: Vec<_> = text.split_ascii_whitespace().collect();
-    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
 }
 
 fn unix_millis(number: f64, at: Timestamp) -> Option<Timestamp> {

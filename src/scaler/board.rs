@@ -163,7 +163,8 @@ impl Watched {
     /// What is shown of it; `None` before the first evaluation.
     pub fn report(&self) -> Option<Report> {
         let evaluation = self.evaluation()?;
-        let Trigger { id, policy, source, plan: _, connection, workers: _, limit: _ } = &self.trigger;
+        let Trigger { id, policy, source, plan: _, connection, workers: _, limit: _, queries } =
+            &self.trigger;
         let Evaluation { signals, decision, limit, error } = evaluation.as_ref();
         Some(Report {
             namespace: Arc::clone(&id.namespace),
@@ -171,6 +172,7 @@ impl Watched {
             trigger: id.fingerprint.to_string(),
             source: source.name,
             connection: Arc::clone(&connection.name),
+            queries: queries.as_ref().map(|queries| Arc::clone(&queries.connection.name)),
             queue: Arc::clone(&self.queue),
             policy: *policy,
             signals: Arc::clone(signals),

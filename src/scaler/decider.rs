@@ -180,6 +180,7 @@ impl Decider {
         let id = &trigger.id;
         let queue = self.watch(&trigger.connection, &trigger.plan, id);
         let workers = trigger.workers.as_ref().map(|at| self.watch(&at.connection, &at.plan, id));
+        let queries = trigger.queries.as_ref().map(|at| self.watch(&at.connection, &at.plan, id));
         let limit = trigger.limit.as_ref().map(|LimitUse { limit, .. }| {
             let shared = self.limits.entry(Arc::clone(&limit.name));
             shared.or_insert_with(|| Shared::new(Arc::clone(limit))).triggers.insert(id.clone());
@@ -187,7 +188,7 @@ impl Decider {
         });
         let decided_at = self.clock.now();
         let (memory, share) = (Memory::default(), None);
-        Member { watched, memory, queue, workers, limit, share, decided_at, listed_as_waking: false }
+        Member { watched, memory, queue, workers, queries, limit, share, decided_at, listed_as_waking: false }
     }
 
     /// Has a place read for a trigger, and says which.
@@ -337,9 +338,10 @@ impl Decider {
     fn signals(&self, member: &Member, now: Timestamp) -> Option<Signals> {
         let place = self.places.get(&member.queue)?;
         let workers = member.workers.as_ref().and_then(|key| self.places.get(key)?.workers());
+        let queries = member.queries.as_ref().and_then(|key| self.places.get(key)?.queries());
         let policy = &member.watched.trigger.policy;
         let nothing = Throughput::default();
-        Some(place.throughput().unwrap_or(&nothing).signals(policy, place.reading(), workers, now))
+        Some(place.throughput().unwrap_or(&nothing).signals(policy, place.reading(), workers, queries, now))
     }
 
     fn decide(&mut self, id: &TriggerId) {

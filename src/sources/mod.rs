@@ -4,11 +4,14 @@
 //! to `scaler::reader`, once for all sources. To add one, write a folder and add a line to [`ALL`].
 
 pub mod named;
+pub mod prometheus;
 
+mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod redis;
 mod sqs;
+mod web;
 
 use std::any::Any;
 use std::fmt;
@@ -18,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::engine::limit::{Allowance, LimitSeen};
+use crate::engine::queries::Queried;
 use crate::engine::signals::{Reading, Workers};
 use crate::fields::{Fields, Key};
 
@@ -35,6 +39,8 @@ pub const ALL: &[Spec] = &[
     #[cfg(feature = "kafka")]
     kafka::SPEC,
     sqs::QUEUE,
+    prometheus::QUERY,
+    http::JSON,
 ];
 
 /// Sources that this build could have and has not.
@@ -144,6 +150,11 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
     fn price(&self) -> Option<Price> {
         None
     }
+
+    /// Whether a read sends a query that the trigger wrote, which may read whatever the backend holds.
+    fn asks_freely(&self) -> bool {
+        false
+    }
 }
 
 /// What one read of a plan costs.
@@ -250,6 +261,8 @@ pub enum Sighting {
     Workers(Workers),
     /// A limit.
     Limit(LimitSeen),
+    /// The answers of queries about a queue's tasks.
+    Queried(Queried),
     /// Nothing, because each call costs money and the last one is recent: what it saw stands, and grows old.
     Unchanged,
 }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod limits;
 pub mod metrics;
+pub mod queries;
 pub mod report;
 pub mod shown;
 

@@ -7,8 +7,12 @@ use std::time::Duration;
 use crate::engine::decision::{Answer, Decision, Outlook};
 use crate::engine::limit::share::LimitState;
 use crate::engine::policy::Policy;
-use crate::engine::signals::{InFlight, Percentile, Quality, Reading, Signal, Signals, WorkerState, Workers};
+use crate::engine::queries::Queries;
+use crate::engine::signals::{
+    InFlight, Origin, Origins, Percentile, Quality, Reading, Signal, Signals, WorkerState, Workers,
+};
 use crate::telemetry::limits::ShownLimit;
+use crate::telemetry::queries::ShownQueries;
 use crate::telemetry::shown::{Seen, Shown, ShownAlternative, ShownStep, State, Terms};
 use crate::timestamp::Timestamp;
 
@@ -25,6 +29,8 @@ pub struct Report {
     pub source: &'static str,
     /// Named connection.
     pub connection: Arc<str>,
+    /// Named connection that answers queries about its tasks, if any are asked.
+    pub queries: Option<Arc<str>>,
     /// The queue in full.
     pub queue: Arc<str>,
     /// What was asked for.
@@ -53,17 +59,18 @@ impl Report {
     /// The named values that were seen, in a fixed order; what is not known is left out.
     pub fn seen(&self) -> Vec<Seen> {
         let mut seen = Vec::new();
+        let origins = self.signals.origins;
         if let Some(reading) = self.signals.queue.seen() {
-            reading_values(&mut seen, reading);
+            reading_values(&mut seen, reading, origins);
         }
         if let Some(workers) = &self.signals.workers {
             worker_values(&mut seen, workers);
         }
         if let Signal::Seen { value, quality, .. } = &self.signals.service {
-            seen.push(Seen::new("service_seconds", value.as_secs_f64(), *quality));
+            seen.push(Seen::new("service_seconds", value.as_secs_f64(), *quality, origins.service));
         }
         if let Signal::Seen { value, quality, .. } = &self.signals.arrivals {
-            seen.push(Seen::new("arrivals_per_second", *value, *quality));
+            seen.push(Seen::new("arrivals_per_second", *value, *quality, origins.arrivals));
         }
         seen
     }
@@ -76,6 +83,7 @@ impl Report {
             trigger,
             source,
             connection,
+            queries,
             queue,
             policy: _,
             signals: _,
@@ -105,6 +113,10 @@ impl Report {
             age_seconds: self.age(now).map(|age| age.as_secs_f64()),
             error: error.as_ref().map(ToString::to_string),
             seen: self.seen(),
+            queries: queries
+                .as_ref()
+                .zip(self.signals.queries.as_ref())
+                .map(|(connection, queries)| ShownQueries::of(connection, queries, now)),
             terms: want.as_ref().map(Terms::from),
             limit: share.as_ref().zip(limit.as_ref()).map(|(share, state)| ShownLimit::of(share, state, now)),
             steps: steps.iter().map(ShownStep::from).collect(),
@@ -118,41 +130,49 @@ impl Report {
 
     /// Why the answer at `now` is what it is, in one sentence.
     pub fn why(&self, now: Timestamp) -> Why<'_> {
-        Why { decision: &self.decision, answer: self.answer(now) }
+        let queries = self.queries.as_deref().zip(self.signals.queries.as_deref());
+        Why { decision: &self.decision, answer: self.answer(now), queries, silent: self.signals.silent }
     }
 }
 
 impl Seen {
-    fn new(name: &'static str, value: f64, quality: Quality) -> Self {
-        Self { name: name.into(), value, estimated: quality == Quality::Estimated }
+    fn new(name: &'static str, value: f64, quality: Quality, origin: Origin) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            estimated: quality == Quality::Estimated,
+            from: origin.label().into(),
+        }
     }
 }
 
-fn reading_values(seen: &mut Vec<Seen>, reading: &Reading) {
+fn reading_values(seen: &mut Vec<Seen>, reading: &Reading, origins: Origins) {
     let Reading { ready, due, soon, delayed, in_flight, dead, oldest, counters: _, ceiling, waits, services } =
         reading;
-    let mut count = |name, value: Option<u64>, quality| {
-        seen.extend(value.map(|value| Seen::new(name, value as f64, quality)));
+    let Origins { in_flight: running, waits: of_waits, services: of_services, service: _, arrivals: _ } =
+        origins;
+    let mut count = |name, value: Option<u64>, quality, origin| {
+        seen.extend(value.map(|value| Seen::new(name, value as f64, quality, origin)));
     };
-    count("ready", *ready, Quality::Measured);
-    count("due", *due, Quality::Measured);
-    count("due_soon", *soon, Quality::Measured);
-    count("delayed", *delayed, Quality::Measured);
+    count("ready", *ready, Quality::Measured, Origin::Queue);
+    count("due", *due, Quality::Measured, Origin::Queue);
+    count("due_soon", *soon, Quality::Measured, Origin::Queue);
+    count("delayed", *delayed, Quality::Measured, Origin::Queue);
     match in_flight {
-        Some(InFlight::Known(tasks)) => count("in_flight", Some(*tasks), Quality::Measured),
-        Some(InFlight::Estimated(tasks)) => count("in_flight", Some(*tasks), Quality::Estimated),
+        Some(InFlight::Known(tasks)) => count("in_flight", Some(*tasks), Quality::Measured, running),
+        Some(InFlight::Estimated(tasks)) => count("in_flight", Some(*tasks), Quality::Estimated, running),
         None => {}
     }
-    count("dead", *dead, Quality::Measured);
-    count("ceiling", ceiling.map(u64::from), Quality::Measured);
-    count("wait_samples", waits.map(|waits| waits.samples), Quality::Measured);
-    count("service_samples", services.map(|services| services.samples), Quality::Measured);
-    let mut time = |name, value: Option<Duration>| {
-        seen.extend(value.map(|value| Seen::new(name, value.as_secs_f64(), Quality::Measured)));
+    count("dead", *dead, Quality::Measured, Origin::Queue);
+    count("ceiling", ceiling.map(u64::from), Quality::Measured, Origin::Queue);
+    count("wait_samples", waits.map(|waits| waits.samples), Quality::Measured, of_waits);
+    count("service_samples", services.map(|services| services.samples), Quality::Measured, of_services);
+    let mut time = |name, value: Option<Duration>, origin| {
+        seen.extend(value.map(|value| Seen::new(name, value.as_secs_f64(), Quality::Measured, origin)));
     };
-    time("oldest_seconds", *oldest);
-    time("wait_p95_seconds", waits.and_then(Percentile::known));
-    time("service_p95_seconds", services.and_then(Percentile::known));
+    time("oldest_seconds", *oldest, Origin::Queue);
+    time("wait_p95_seconds", waits.and_then(Percentile::known), of_waits);
+    time("service_p95_seconds", services.and_then(Percentile::known), of_services);
 }
 
 fn worker_values(seen: &mut Vec<Seen>, workers: &Workers) {
@@ -163,7 +183,7 @@ fn worker_values(seen: &mut Vec<Seen>, workers: &Workers) {
         ("workers_draining", alive(WorkerState::Draining)),
         ("leases", workers.leases as f64),
     ] {
-        seen.push(Seen::new(name, value, Quality::Measured));
+        seen.push(Seen::new(name, value, Quality::Measured, Origin::Workers));
     }
 }
 
@@ -172,10 +192,20 @@ fn worker_values(seen: &mut Vec<Seen>, workers: &Workers) {
 pub struct Why<'a> {
     decision: &'a Decision,
     answer: Answer,
+    /// Who is asked, and what they told.
+    queries: Option<(&'a str, &'a Queries)>,
+    /// Whether nobody tells any more what runs.
+    silent: bool,
 }
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.decision.explain(&self.answer, f)
+        self.decision.explain(&self.answer, f)?;
+        if self.silent {
+            f.write_str("; nobody tells any more what runs, so nothing is taken away")?;
+        }
+        let Some((connection, queries)) = self.queries else { return Ok(()) };
+        let failure = queries.failure();
+        failure.iter().try_for_each(|failure| write!(f, "; {connection} answers no queries: {failure}"))
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::decision::{Alternative, Change, Step};
 use crate::engine::want::Want;
 use crate::telemetry::limits::ShownLimit;
+use crate::telemetry::queries::ShownQueries;
 
 /// One trigger as `/decisions` shows it. Programs read it: fields are added, and not renamed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub struct Shown {
     pub error: Option<String>,
     /// What was seen; what is not known is absent.
     pub seen: Vec<Seen>,
+    /// The queries about its tasks; null if none are asked.
+    pub queries: Option<ShownQueries>,
     /// What the demand was made of.
     pub terms: Option<Terms>,
     /// What its rate limit leaves to it; null if it uses none.
@@ -74,6 +77,8 @@ pub struct Seen {
     pub value: f64,
     /// Whether it was not measured, but taken from the configuration or derived.
     pub estimated: bool,
+    /// Who told it: the queue, the workers, queries, or the configuration.
+    pub from: Cow<'static, str>,
 }
 
 /// What the demand was made of.
@@ -182,12 +187,22 @@ impl fmt::Display for Shown {
         writeln!(f, "  {why}")?;
         if let Some(age) = self.age_seconds {
             write!(f, "  seen {age:.1} s ago:")?;
-            for Seen { name, value, estimated } in &self.seen {
-                let note = if *estimated { " (estimated)" } else { "" };
+            for Seen { name, value, estimated, from } in &self.seen {
+                // The queue is named above, and what only workers tell says so by its name.
+                let told_by_workers = from == "workers" && !name.starts_with("workers_") && name != "leases";
+                let note = match (*estimated, from.as_ref()) {
+                    (true, "queries") => " (estimated, by queries)",
+                    (false, "queries") => " (by queries)",
+                    (true, "workers") => " (estimated, by workers)",
+                    (false, _) if told_by_workers => " (by workers)",
+                    (true, _) => " (estimated)",
+                    (false, _) => "",
+                };
                 write!(f, " {name} {}{note}", short(*value))?;
             }
             writeln!(f)?;
         }
+        self.queries.iter().try_for_each(|queries| write!(f, "{queries}"))?;
         if let Some(Terms { time_to_start_seconds, part, slots, .. }) = &self.terms {
             let (time, part, slots) = (short(*time_to_start_seconds), short(*part), short(*slots));
             writeln!(f, "  terms: T {time} s, d {part}, want {slots} slots")?;

@@ -132,6 +132,9 @@ fn every_scaled_object_that_we_ship_is_served() {
     let file = "connections:\n\
                 \x20 redis-main: { type: redis, url: \"rediss://redis.data.svc\" }\n\
                 \x20 kafka-main: { type: kafka, bootstrapServers: [\"kafka.data.svc:9092\"] }\n\
+                \x20 sqs-eu: { type: aws, region: eu-west-1 }\n\
+                \x20 prometheus-main: { type: prometheus, url: \"http://prometheus\" }\n\
+                \x20 tasks-api: { type: http, url: \"http://tasks\" }\n\
                 llmLimits: { anthropic-prod: { workersConnection: redis-main, scope: anthropic/prod } }";
     let server = Server::parse(file, ALL).unwrap();
     let mut checked = 0;

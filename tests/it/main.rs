@@ -20,6 +20,7 @@ mod metadata;
 mod plan;
 mod protocol;
 mod providers;
+mod queries;
 mod sources;
 mod tidy;
 mod tls;

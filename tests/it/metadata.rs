@@ -282,6 +282,76 @@ fn a_closed_tenant_gets_the_limits_and_the_workers_that_it_was_given() {
     );
 }
 
+#[test]
+fn queries_are_checked_and_those_without_effect_are_refused() {
+    let file = "connections: { main: { type: redis, url: \"redis://127.0.0.1\" }, \
+                prom: { type: prometheus, url: \"http://127.0.0.1\" } }";
+    let server = Server::parse(file, ALL).unwrap();
+    let problems = |keys: &[(&str, &str)]| {
+        let text = parse(&server, &[&LIST[..], keys].concat()).unwrap_err().to_string();
+        let lines = text.lines().skip(1).map(|line| line.split(" (hint").next().unwrap().trim().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let prom = ("prometheusConnection", "prom");
+    for (keys, expected) in [
+        (
+            vec![("inFlightQuery", "up")],
+            vec!["metadata.prometheusConnection: is required by the trigger's queries"],
+        ),
+        (vec![prom], vec!["metadata.prometheusConnection: says nothing without a query or a `queryPreset`"]),
+        (
+            vec![prom, ("queueWaitP95Query", "up"), ("serviceTimeQueryUnit", "h"), ("arrivalsQuery", "")],
+            vec![
+                "metadata.serviceTimeQueryUnit: `h`: neither `s` nor `ms`",
+                "metadata.arrivalsQuery: ``: an empty query",
+                "metadata.queueWaitSamplesQuery: is required by `queueWaitP95Query`: fewer than 20 samples have no \
+                 percentile",
+            ],
+        ),
+        (vec![prom, ("queryPreset", "celery")], vec!["metadata.queryPreset: no preset named `celery`"]),
+        (
+            vec![prom, ("queryPreset", "vllm"), ("queryQueue", "jobs")],
+            vec![
+                "metadata.queryQueue: says nothing to this preset, or without one",
+                "metadata.queryModel: is required by the preset",
+            ],
+        ),
+        (
+            vec![prom, ("queryModel", "x")],
+            vec!["metadata.queryModel: says nothing to this preset, or without one"],
+        ),
+        (
+            vec![("prometheusConnection", "main"), ("inFlightQuery", "up")],
+            vec!["metadata.prometheusConnection: `main` is a connection of type redis, not prometheus"],
+        ),
+    ] {
+        assert_eq!(problems(&keys), expected, "{keys:?}");
+    }
+    let trigger = parse(&server, &[&LIST[..], &[prom, ("inFlightQuery", "up")]].concat()).unwrap();
+    assert_eq!(&*trigger.queries.as_ref().unwrap().connection.name, "prom");
+    assert!(trigger.shows_running() && !trigger.plan.shows_running());
+}
+
+#[test]
+fn the_keys_of_kedas_prometheus_scaler_say_where_they_went() {
+    let server =
+        Server::parse("connections: { prom: { type: prometheus, url: \"http://x\" } }", ALL).unwrap();
+    let keys = [("source", "prometheus"), ("connection", "prom")];
+    let kedas =
+        ["serverAddress", "threshold", "activationThreshold", "ignoreNullValues", "namespace", "authModes"];
+    let kedas: Vec<_> = kedas.into_iter().map(|key| (key, "x")).collect();
+    let text = parse(&server, &[&keys[..], &kedas].concat()).unwrap_err().to_string();
+    assert!(text.contains("metadata.query: is required"), "{text}");
+    for (key, _) in kedas {
+        let line =
+            text.lines().find(|line| line.contains(&format!("metadata.{key}: unknown key (hint: "))).unwrap();
+        assert!(!line.contains("did you mean"), "{line}");
+    }
+    let dramatiq = [&keys[..], &[("queryPreset", "dramatiq"), ("queryQueue", "jobs")]].concat();
+    let text = parse(&server, &dramatiq).unwrap_err().to_string();
+    assert!(text.contains("metadata.queryPreset: `dramatiq` does not know what waits"), "{text}");
+}
+
 fn refused(keys: &[(&str, &str)]) -> String {
     parse(&server(), keys).unwrap_err().to_string()
 }

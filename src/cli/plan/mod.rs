@@ -174,10 +174,11 @@ fn code(manifests: &Manifests, planned: &[Planned]) -> ExitCode {
 /// The commands of one read, by connection.
 fn commands(ours: &[Ours<'_>]) -> String {
     let triggers = ours.iter().filter_map(|ours| ours.trigger.as_ref().ok());
-    let places = triggers.flat_map(|Trigger { connection, plan, workers, limit, .. }| {
+    let places = triggers.flat_map(|Trigger { connection, plan, workers, limit, queries, .. }| {
         let workers = workers.as_ref().map(|at| (&at.connection, &at.plan));
         let limit = limit.as_ref().map(|uses| (&uses.limit.connection, &uses.limit.plan));
-        [Some((connection, plan)), workers, limit].into_iter().flatten()
+        let queries = queries.as_ref().map(|at| (&at.connection, &at.plan));
+        [Some((connection, plan)), workers, queries, limit].into_iter().flatten()
     });
     let lines = places.map(|(connection, plan)| {
         let address = connection.endpoint.address();

@@ -25,8 +25,16 @@ const LLM_LIMITS: Key = Key {
     example: "[anthropic-prod]",
 };
 
+const PROMQL: Key = Key {
+    name: "promql",
+    need: Need::Default("false"),
+    unit: "true | false",
+    help: "let its triggers hold PromQL of their own, on connections with the pattern `*`; presets need neither",
+    example: "true",
+};
+
 /// The keys under `tenants.NAMESPACE`.
-pub const TENANT_KEYS: &[Key] = &[CONNECTIONS, LLM_LIMITS];
+pub const TENANT_KEYS: &[Key] = &[CONNECTIONS, LLM_LIMITS, PROMQL];
 
 /// Reads who may use what.
 pub(super) fn tenants(
@@ -54,6 +62,14 @@ pub(super) fn tenants(
         if let Some(names) = map.remove(LLM_LIMITS.name) {
             tenant.llm_limits = self::limits(walk, names, &format!("{path}.llmLimits"), limits);
         }
+        tenant.promql = match map.remove(PROMQL.name) {
+            None => false,
+            Some(Node::Bool(promql)) => promql,
+            Some(_) => {
+                walk.problem(&format!("{path}.{}", PROMQL.name), "must be true or false", None);
+                false
+            }
+        };
         for name in map.keys() {
             let hint = nearest(name, TENANT_KEYS.iter().map(|key| key.name));
             walk.problem(&format!("{path}.{name}"), "unknown key", hint.as_deref());

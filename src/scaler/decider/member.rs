@@ -14,6 +14,8 @@ pub(super) struct Member {
     pub(super) queue: Arc<str>,
     /// Where its workers report.
     pub(super) workers: Option<Arc<str>>,
+    /// Where queries about its tasks are answered.
+    pub(super) queries: Option<Arc<str>>,
     /// Name of its limit, and where that is read.
     pub(super) limit: Option<(Arc<str>, Arc<str>)>,
     /// What the limit leaves to it, as of the last division.
@@ -27,7 +29,7 @@ impl Member {
     /// Everything that is read for it.
     pub(super) fn places(&self) -> impl Iterator<Item = &Arc<str>> {
         let limit = self.limit.as_ref().map(|(_, key)| key);
-        [Some(&self.queue), self.workers.as_ref(), limit].into_iter().flatten()
+        [Some(&self.queue), self.workers.as_ref(), self.queries.as_ref(), limit].into_iter().flatten()
     }
 
     /// Whether somebody waits for this trigger's first task.

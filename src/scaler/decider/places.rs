@@ -1,4 +1,4 @@
-//! What is read, and what was last seen of it: queues, workers and limits, each once for all triggers.
+//! What is read, and what was last seen of it: queues, workers, queries and limits, each once for all triggers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use crate::config::server::Connection;
 use crate::config::trigger::TriggerId;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::LimitSeen;
+use crate::engine::queries::Queries;
 use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
 use crate::scaler::reader::Item;
 use crate::sources::{Plan, ReadError, Sighting};
@@ -39,6 +40,8 @@ pub(super) enum Seen {
     Workers(Signal<Arc<Workers>>),
     /// A limit.
     Limit(Signal<LimitSeen>),
+    /// The answers of queries, each with its own time.
+    Queries(Arc<Queries>),
 }
 
 impl Place {
@@ -72,6 +75,9 @@ impl Place {
             Err(error) => {
                 let text: Arc<str> = error.to_string().into();
                 let changed = self.error.as_ref() != Some(&text);
+                if let Seen::Queries(queries) = &mut self.seen {
+                    Arc::make_mut(queries).fail(Cause::new(Arc::clone(&text)));
+                }
                 self.error = Some(text);
                 changed
             }
@@ -82,7 +88,9 @@ impl Place {
     pub(super) fn reading(&self) -> Signal<Reading> {
         match &self.seen {
             Seen::Queue(reading, _) => reading.clone(),
-            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) => Signal::Missing(self.cause()),
+            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) | Seen::Queries(_) => {
+                Signal::Missing(self.cause())
+            }
         }
     }
 
@@ -90,7 +98,7 @@ impl Place {
     pub(super) fn throughput(&self) -> Option<&Throughput> {
         match &self.seen {
             Seen::Queue(_, throughput) => Some(throughput),
-            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) => None,
+            Seen::Nothing | Seen::Workers(_) | Seen::Limit(_) | Seen::Queries(_) => None,
         }
     }
 
@@ -98,7 +106,7 @@ impl Place {
     pub(super) const fn workers(&self) -> Option<&Signal<Arc<Workers>>> {
         match &self.seen {
             Seen::Workers(workers) => Some(workers),
-            Seen::Nothing | Seen::Queue(..) | Seen::Limit(_) => None,
+            Seen::Nothing | Seen::Queue(..) | Seen::Limit(_) | Seen::Queries(_) => None,
         }
     }
 
@@ -106,7 +114,18 @@ impl Place {
     pub(super) fn limit(&self) -> Signal<LimitSeen> {
         match &self.seen {
             Seen::Limit(seen) => seen.clone(),
-            Seen::Nothing | Seen::Queue(..) | Seen::Workers(_) => Signal::Missing(self.cause()),
+            Seen::Nothing | Seen::Queue(..) | Seen::Workers(_) | Seen::Queries(_) => {
+                Signal::Missing(self.cause())
+            }
+        }
+    }
+
+    /// The answers of queries.
+    pub(super) fn queries(&self) -> Option<Arc<Queries>> {
+        match &self.seen {
+            Seen::Queries(queries) => Some(Arc::clone(queries)),
+            Seen::Nothing => Some(Arc::new(Queries::failed(self.cause()))),
+            Seen::Queue(..) | Seen::Workers(_) | Seen::Limit(_) => None,
         }
     }
 
@@ -140,6 +159,16 @@ impl Seen {
             }
             (_, Sighting::Limit(limit)) => {
                 *self = Self::Limit(seen(limit, at));
+                true
+            }
+            (Self::Queries(queries), Sighting::Queried(queried)) => {
+                Arc::make_mut(queries).take(at, queried);
+                true
+            }
+            (_, Sighting::Queried(queried)) => {
+                let mut queries = Queries::default();
+                queries.take(at, queried);
+                *self = Self::Queries(Arc::new(queries));
                 true
             }
         }

@@ -1,7 +1,8 @@
-// BullMQ's own API, for the tests: producer and counts on stdin and stdout, or a worker.
+// BullMQ's own API, for the tests: producer and counts on stdin and stdout, a worker, or what shows its metrics.
 //
 //   driver.js produce VERSION PORT QUEUE
 //   driver.js work VERSION PORT QUEUE CONCURRENCY [MAX DURATION]
+//   driver.js export VERSION PORT QUEUE HTTP_PORT
 "use strict";
 const [mode, version, port, name, concurrency, max, duration] = process.argv.slice(2);
 const { Queue, Worker } = require(`bullmq${version}`);
@@ -12,6 +13,12 @@ function work() {
   // A job that fails does so at once; all others run for ever.
   const process_ = (job) => (job.name === "fail" ? Promise.reject(new Error("fails")) : new Promise(() => {}));
   new Worker(name, process_, { connection, concurrency: Number(concurrency), ...(limiter && { limiter }) });
+}
+
+function show() {
+  const queue = new Queue(name, { connection });
+  const answer = async (_, response) => response.end(await queue.exportPrometheusMetrics());
+  require("node:http").createServer(answer).listen(Number(concurrency), "127.0.0.1");
 }
 
 async function produce() {
@@ -37,4 +44,5 @@ async function produce() {
 }
 
 if (mode === "work") work();
+else if (mode === "export") show();
 else produce();

@@ -14,6 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from drive import drive
 
 broker = RedisBroker(url=os.environ["BROKER"])
+# Where its workers show what they do, if they are to.
+if "dramatiq_prom_port" in os.environ:
+    from dramatiq.middleware.prometheus import Prometheus
+
+    broker.add_middleware(Prometheus())
 dramatiq.set_broker(broker)
 
 
@@ -33,6 +38,12 @@ def send(count: str, delay: str = "") -> int:
     return int(count)
 
 
+def send_lasting(count: str, seconds: str) -> int:
+    for _ in range(int(count)):
+        work.send(float(seconds))
+    return int(count)
+
+
 def send_failing(count: str) -> int:
     for _ in range(int(count)):
         fail.send()
@@ -45,4 +56,4 @@ def size(queue: str) -> int:
 
 
 if __name__ == "__main__":
-    drive({"send": send, "send_failing": send_failing, "size": size})
+    drive({"send": send, "send_lasting": send_lasting, "send_failing": send_failing, "size": size})

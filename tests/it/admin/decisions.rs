@@ -34,10 +34,11 @@ async fn a_decision_is_told_as_json_with_every_term() {
         "ageSeconds": 0.0,
         "error": null,
         "seen": [
-            { "name": "ready", "value": 120.0, "estimated": false },
-            { "name": "in_flight", "value": 45.0, "estimated": false },
-            { "name": "service_seconds", "value": 90.0, "estimated": true },
+            { "name": "ready", "value": 120.0, "estimated": false, "from": "queue" },
+            { "name": "in_flight", "value": 45.0, "estimated": false, "from": "queue" },
+            { "name": "service_seconds", "value": 90.0, "estimated": true, "from": "configuration" },
         ],
+        "queries": null,
         "terms": {
             "backlog": 120,
             "dueSoon": 0,

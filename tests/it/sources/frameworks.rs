@@ -7,6 +7,7 @@ mod bullmq;
 mod celery;
 mod dramatiq;
 mod every;
+mod exporters;
 mod rq;
 mod sidekiq;
 mod sorted_set;

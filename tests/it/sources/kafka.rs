@@ -80,7 +80,9 @@ async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Resu
     let sightings = tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap();
     let reading = |sighting| match sighting {
         Sighting::Queue(reading) => reading,
-        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Unchanged => panic!("no queue: {sighting:?}"),
+        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Queried(_) | Sighting::Unchanged => {
+            panic!("no queue: {sighting:?}")
+        }
     };
     sightings.into_iter().map(|result| result.map(reading)).collect()
 }

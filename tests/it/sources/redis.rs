@@ -127,7 +127,9 @@ pub(super) async fn read(
     let sightings = tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap();
     let reading = |sighting| match sighting {
         Sighting::Queue(reading) => reading,
-        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Unchanged => panic!("no queue: {sighting:?}"),
+        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Queried(_) | Sighting::Unchanged => {
+            panic!("no queue: {sighting:?}")
+        }
     };
     sightings.into_iter().map(|result| result.map(reading)).collect()
 }

@@ -78,7 +78,9 @@ async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Resu
     let sightings = tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap();
     let reading = |sighting| match sighting {
         Sighting::Queue(reading) => reading,
-        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Unchanged => panic!("no queue: {sighting:?}"),
+        Sighting::Workers(_) | Sighting::Limit(_) | Sighting::Queried(_) | Sighting::Unchanged => {
+            panic!("no queue: {sighting:?}")
+        }
     };
     let results: Vec<_> = sightings.into_iter().map(|result| result.map(reading)).collect();
     assert_eq!(results.len(), plans.len());

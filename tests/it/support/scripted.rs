@@ -9,6 +9,7 @@ use agent_scaler::engine::limit::LimitSeen;
 use agent_scaler::engine::signals::{Reading, Workers};
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
+use agent_scaler::sources::prometheus;
 use agent_scaler::sources::{
     ALL, Client, ConnectionKind, Endpoint, Plan, Published, ReadError, Reports, Sighting, Spec, Wake,
 };
@@ -79,8 +80,8 @@ impl Plan for Reported {
     }
 }
 
-/// The sources of this build, the scripted one, and the same without workers.
-pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], SCRIPTED, MUTED];
+/// Sources of this build, the scripted one, and the same without workers.
+pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], prometheus::QUERY, SCRIPTED, MUTED];
 
 /// What everything behind one connection shows.
 #[derive(Debug, Default)]

@@ -197,7 +197,7 @@ impl Plan {
         let decision = self.run("q", environment).await;
         assert_eq!(
             decision["seen"][0],
-            serde_json::json!({ "name": "ready", "value": 1.0, "estimated": false })
+            serde_json::json!({ "name": "ready", "value": 1.0, "estimated": false, "from": "queue" })
         );
     }
 

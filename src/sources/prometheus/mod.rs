@@ -1,0 +1,77 @@
+//! Prometheus, and what speaks its query API: what waits, and numbers about tasks that other sources cannot know.
+//!
+//! `source: prometheus` reads one number, the backlog. The `…Query` keys of every source, and the presets that stand
+//! for them, are a plan of their own, read through a connection of this kind beside the queue.
+
+mod answer;
+mod backlog;
+mod client;
+mod presets;
+mod promql;
+mod queries;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::client::PrometheusClient;
+pub use self::queries::{KEYS as QUERY_KEYS, parse as parse_queries};
+use super::web::{self, WebClient, WebEndpoint};
+use crate::fields::Fields;
+use crate::sources::{Client, ConnectionKind, Endpoint, ReadError, Spec, Wake};
+
+/// Value of `type` of a connection that answers queries.
+pub const KIND: &str = "prometheus";
+
+/// Tasks that a query counts.
+pub const QUERY: Spec = Spec {
+    name: "prometheus",
+    summary: "tasks that a query of Prometheus counts, or a preset for a known exporter",
+    keys: backlog::KEYS,
+    moved: backlog::MOVED,
+    parse: backlog::parse,
+    connections: &[&CONNECTION],
+};
+
+/// What to write instead of a key that says where Prometheus is and who asks.
+const IN_CONNECTION: &str = "name a `connection`: the server's file holds its address and credentials";
+
+/// One server that answers Prometheus's query API.
+const CONNECTION: ConnectionKind = ConnectionKind {
+    name: KIND,
+    summary: "Prometheus, or another server with its query API (Thanos, Mimir, VictoriaMetrics)",
+    keys: web::KEYS,
+    moved: &[
+        ("serverAddress", IN_CONNECTION),
+        ("authModes", IN_CONNECTION),
+        ("customHeaders", IN_CONNECTION),
+        ("queryParameters", IN_CONNECTION),
+        ("namespace", "`queryParameters: namespace=…` of the connection"),
+        ("identityOwner", "a proxy that signs, in front of the workspace"),
+        ("awsRegion", "a proxy that signs, in front of the workspace"),
+    ],
+    // It knows nothing newer than its last scrape: asking more often would bring nothing.
+    wake: Wake::Polled(Duration::from_secs(5)),
+    parse,
+    reports: None,
+};
+
+fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
+    Some(Arc::new(Prometheus(web::parse(fields)?)))
+}
+
+/// One server.
+#[derive(Debug)]
+struct Prometheus(WebEndpoint);
+
+#[async_trait]
+impl Endpoint for Prometheus {
+    fn address(&self) -> String {
+        self.0.address()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
+        Ok(Box::new(PrometheusClient::new(WebClient::open(&self.0).await?)))
+    }
+}
