@@ -218,7 +218,8 @@ impl Decider {
         // A reader that is busy will have looked at most of what is heard until it is not.
         let (heard, hearing) = mpsc::channel(1);
         let (hears_all, heard_all) = watch::channel(false);
-        if let Wake::Pushed { .. } = connection.kind.wake {
+        // Where nobody is told, nobody waits for a first task.
+        if let (Wake::Pushed { .. }, Voice::TellsWorkers) = (connection.kind.wake, self.manner.voice) {
             let (connection, watchlist, tick) = (Arc::clone(connection), watched.clone(), self.manner.tick);
             let listener = Listener { connection, watchlist, heard, hears_all, tick };
             self.tasks.spawn(listener.run(self.shutdown.clone()));

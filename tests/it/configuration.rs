@@ -116,7 +116,7 @@ fn the_example_shows_every_key_and_equals_the_defaults() {
     // What is commented out must be right too.
     let everything = uncommented(&text);
     let full = Server::parse(&everything, ALL).unwrap_or_else(|error| panic!("{error}\n{everything}"));
-    assert_eq!(full.connections.len(), 4);
+    assert_eq!(full.connections.len(), everything.matches("\n    type: ").count());
     let limit = &full.limits["anthropic-prod"];
     assert_eq!(limit.policy.amounts.len(), Dimension::ALL.len());
     assert!(!limit.publish_shares, "the default");
