@@ -19,14 +19,19 @@ const MOST_GROUPS: usize = 100;
 /// less often than every 30 s.
 const KEPT_UNUSED: Duration = Duration::from_secs(120);
 
+/// How long no other handle is opened for a group whose last one was of no use: each logs in anew. Within the usual
+/// tick, so that every tick tries again and no read that waits for a first task does.
+const REST: Duration = Duration::from_secs(4);
+
 /// The handles of one connection.
 #[derive(Default)]
 pub(super) struct Groups {
-    open: HashMap<Arc<str>, Group>,
+    known: HashMap<Arc<str>, Group>,
 }
 
 struct Group {
-    handle: Arc<Handle>,
+    handle: Result<Arc<Handle>, Fault>,
+    /// When it was asked for, or when it became of no use.
     used: Instant,
 }
 
@@ -34,27 +39,34 @@ impl Groups {
     /// The handle of a group, opened if there is none.
     ///
     /// # Errors
-    /// When there are too many groups.
+    /// When there are too many groups, or the last one failed a moment ago.
     pub(super) async fn handle(&mut self, name: &Arc<str>, opening: &Opening) -> Result<Arc<Handle>, Fault> {
         let now = Instant::now();
-        self.open.retain(|_, group| now < group.used + KEPT_UNUSED);
-        if let Some(group) = self.open.get_mut(name) {
-            group.used = now;
-            return Ok(Arc::clone(&group.handle));
+        self.known.retain(|_, group| {
+            let kept = if group.handle.is_ok() { KEPT_UNUSED } else { REST };
+            now < group.used + kept
+        });
+        if let Some(group) = self.known.get_mut(name) {
+            if group.handle.is_ok() {
+                group.used = now;
+            }
+            return group.handle.clone();
         }
-        if self.open.len() >= MOST_GROUPS {
+        if self.known.len() >= MOST_GROUPS {
             return Err(Fault::Unexpected(format!(
                 "more than {MOST_GROUPS} consumer groups: watch some of them through another connection"
             )));
         }
         let handle = Arc::new(opening.open_group(name).await?);
-        self.open.insert(Arc::clone(name), Group { handle: Arc::clone(&handle), used: now });
+        self.known.insert(Arc::clone(name), Group { handle: Ok(Arc::clone(&handle)), used: now });
         Ok(handle)
     }
 
-    /// Closes the handle of a group: the next question opens another.
-    pub(super) fn close(&mut self, name: &str) {
-        self.open.remove(name);
+    /// Closes the handle of a group, which may hold on to a broker that keeps the group no longer, or to rights that
+    /// have changed since.
+    pub(super) fn close(&mut self, name: &Arc<str>, fault: &Fault) {
+        let group = Group { handle: Err(fault.clone()), used: Instant::now() };
+        self.known.insert(Arc::clone(name), group);
     }
 }
 

@@ -115,10 +115,7 @@ impl KafkaClient {
         let partitions = self.topics.partitions(name)?;
         for partition in partitions.iter().filter(|partition| queue.counts(partition.number)) {
             if !partition.has_leader && matches!(queue.topics, Topics::Named(_)) {
-                let number = partition.number;
-                return Err(Fault::Unexpected(format!(
-                    "partition {number} of topic `{name}` has no leader: the brokers that keep it are down"
-                )));
+                return Err(leaderless(name, partition.number));
             }
             places.push((Arc::clone(name), partition.number));
         }
@@ -146,9 +143,8 @@ impl KafkaClient {
             }
         }
         for (group, answers) in join_all(asked).await {
-            if answers.is_err() {
-                // It may hold on to a broker that keeps the group no longer.
-                self.groups.close(group);
+            if let Err(fault) = &answers {
+                self.groups.close(group, fault);
             }
             committed.insert(Arc::clone(group), answers);
         }
@@ -168,8 +164,14 @@ impl KafkaClient {
             self.committed_to.remove(group);
             return Err(Fault::Unexpected(nothing_committed(group)));
         }
+        let without = topics.iter().find_map(|topic| {
+            let partitions = self.topics.partitions(topic).ok()?;
+            let partition = partitions.iter().find(|partition| !partition.has_leader)?;
+            Some(leaderless(topic, partition.number))
+        });
         self.committed_to.insert(Arc::clone(group), topics);
-        Ok(())
+        // The library gives no answer at all where it must ask for one such partition among others.
+        without.map_or(Ok(()), Err)
     }
 
     /// One end of all `places`.
@@ -257,6 +259,12 @@ impl KafkaClient {
 
 fn nothing_committed(group: &str) -> String {
     format!("group `{group}` has committed nothing yet, so its topics are not known: name them in `topic`")
+}
+
+fn leaderless(topic: &str, number: i32) -> Fault {
+    let message =
+        format!("partition {number} of topic `{topic}` has no leader: the brokers that keep it are down");
+    Fault::Unexpected(message)
 }
 
 fn unanswered((topic, partition): &Place) -> Fault {

@@ -67,15 +67,16 @@ impl Topics {
         if due.is_empty() && !all {
             return Ok(false);
         }
-        let asked = due.clone();
-        let found = handle.ask(until, move |asker, within| fetch(asker, &asked, all, within)).await;
+        let names = due.clone();
+        let found = handle.ask(until, move |asker, within| fetch(asker, &names, all, within)).await;
         let found = found.map_err(|failure| failure.fault)?;
         if all {
             self.all_at = Some(now);
             self.known.clear();
         }
-        for name in due {
-            // The cluster left it out of its answer.
+        let asked: Vec<Arc<str>> = if all { named.iter().cloned().collect() } else { due };
+        for name in asked {
+            // Unless the answer has it.
             let unknown = Err(Fault::of_topic(&name, RDKafkaErrorCode::UnknownTopicOrPartition));
             self.known.insert(name, Topic { seen: now, found: unknown });
         }
@@ -121,9 +122,11 @@ fn fetch(asker: &Asker, names: &[Arc<str>], all: bool, within: Duration) -> Resu
     if all {
         return asker.fetch_metadata(None, within).map(|metadata| found(&metadata));
     }
+    let until = Instant::now() + within;
     let mut topics = Vec::new();
     for name in names {
-        topics.extend(found(&asker.fetch_metadata(Some(name), within)?));
+        let left = until.saturating_duration_since(Instant::now());
+        topics.extend(found(&asker.fetch_metadata(Some(name), left)?));
     }
     Ok(topics)
 }

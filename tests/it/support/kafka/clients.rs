@@ -10,6 +10,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::{Kafka, Listener};
 
@@ -115,7 +116,8 @@ impl Kafka {
         }
         let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
         // The first group of a cluster waits for the topic in which offsets are kept.
-        for _ in 0..200 {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
             let kept = consumer
                 .commit(&list, CommitMode::Sync)
                 .and_then(|()| consumer.committed_offsets(list.clone(), PATIENCE));
@@ -165,7 +167,8 @@ impl Kafka {
 
     fn await_partitions(&self, topic: &str, partitions: usize) {
         let consumer: BaseConsumer = self.config().create().unwrap();
-        for _ in 0..200 {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
             let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
             let found = metadata.topics()[0].partitions();
             if found.len() == partitions && found.iter().all(|partition| partition.leader() >= 0) {
