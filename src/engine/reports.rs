@@ -1,9 +1,14 @@
 //! What the reports of workers say about a queue: what runs, how long tasks take and wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::minutes::{Histogram, Minute};
-use crate::engine::signals::{Percentile, Worker, WorkerState, Workers};
+use crate::engine::policy::Policy;
+use crate::engine::queries::Queries;
+use crate::engine::signals::{
+    InFlight, Origin, Origins, Percentile, Reading, Signal, Worker, WorkerState, Workers,
+};
 use crate::timestamp::Timestamp;
 
 /// Minutes that make a service time or a percentile, the present one included.
@@ -101,6 +106,74 @@ impl Worker {
     /// A silent two-hour task is not stuck: only who reports progress can be without it.
     fn is_stuck(&self, stuck_after: Duration, now: Timestamp) -> bool {
         self.running > 0 && self.progress.is_some_and(|progress| now.since(progress) > stuck_after)
+    }
+}
+
+/// What workers report, with what its age makes of it.
+pub(super) struct Reported {
+    /// Of late.
+    pub(super) fresh: Option<Arc<Workers>>,
+    /// Whenever that was.
+    last: Option<Arc<Workers>>,
+    /// They could be asked once, and lately could not.
+    is_old: bool,
+}
+
+impl Reported {
+    pub(super) fn of(workers: Option<&Signal<Arc<Workers>>>, policy: &Policy, now: Timestamp) -> Self {
+        let Some(Signal::Seen { value, at, .. }) = workers else {
+            return Self { fresh: None, last: None, is_old: false };
+        };
+        let is_fresh = now.since(*at) <= policy.fresh_for;
+        let last = Some(Arc::clone(value)).filter(|workers| workers.tell_what_runs());
+        Self { fresh: last.clone().filter(|_| is_fresh), last, is_old: !is_fresh }
+    }
+
+    /// Puts into the queue's reading what queries and workers know of it.
+    pub(super) fn put_into(
+        &self,
+        value: &mut Reading,
+        origins: &mut Origins,
+        queries: Option<&Queries>,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
+        if let Some(queries) = queries {
+            queries.put_into(value, origins, policy, now);
+        }
+        let seen = value.in_flight.map(InFlight::tasks);
+        if let Some(workers) = &self.fresh {
+            let running = seen.unwrap_or(0).max(workers.running());
+            value.in_flight = match value.in_flight {
+                Some(InFlight::Estimated(tasks)) if tasks >= running => Some(InFlight::Estimated(running)),
+                Some(_) | None => Some(InFlight::Known(running)),
+            };
+            if seen.is_none_or(|seen| seen < running) {
+                origins.in_flight = Origin::Workers;
+            }
+            if let Some(waits) = workers.waits() {
+                (value.waits, origins.waits) = (Some(waits), Origin::Workers);
+            }
+            if let Some(services) = workers.durations() {
+                (value.services, origins.services) = (Some(services), Origin::Workers);
+            }
+            return;
+        }
+        // Nobody shows what runs any more: as much as when somebody last did.
+        let reported = self.last.as_ref().map(|workers| workers.running());
+        let told = queries.and_then(Queries::last_running);
+        if let (None, Some(last)) = (seen, reported.max(told)) {
+            value.in_flight = Some(InFlight::Estimated(last));
+            origins.in_flight = if told < reported { Origin::Workers } else { Origin::Queries };
+        }
+    }
+
+    /// Whether what ran was told once, and is not told any more.
+    pub(super) fn is_silent(&self, queries: Option<&Queries>, policy: &Policy, now: Timestamp) -> bool {
+        let told = queries.is_some_and(|queries| queries.running(policy, now).is_some());
+        let was_told = queries.is_some_and(|queries| queries.last_running().is_some());
+        let was_reported = self.is_old && self.last.is_some();
+        self.fresh.is_none() && !told && (was_reported || was_told)
     }
 }
 

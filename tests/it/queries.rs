@@ -7,19 +7,19 @@ use agent_scaler::engine::decision::LimitedBy;
 use agent_scaler::engine::signals::{Origin, Reading};
 use tonic::Code;
 
+use crate::support::answerer::{Answerer, Said};
 use crate::support::harness::{Harness, eventually, scripted, trigger};
-use crate::support::web::{Said, Web};
 
 /// What a Prometheus says to every query, until it says something else.
 type Says = Arc<Mutex<Said>>;
 
-async fn says(number: &str) -> (Web, Says) {
+async fn says(number: &str) -> (Answerer, Says) {
     let says = Arc::new(Mutex::new(Said::number(number)));
     let told = Arc::clone(&says);
-    (Web::start(move |_| told.lock().unwrap().clone()).await, says)
+    (Answerer::start(move |_| told.lock().unwrap().clone()).await, says)
 }
 
-async fn harness(web: &Web) -> Harness {
+async fn harness(web: &Answerer) -> Harness {
     Harness::with(&format!("connections: {{ prom: {{ type: prometheus, url: \"{}\" }} }}\n", web.url())).await
 }
 
@@ -102,7 +102,7 @@ async fn a_prometheus_that_denies_is_named_in_the_explanation() {
 
 #[tokio::test]
 async fn a_preset_is_a_queue_and_its_signals_on_one_connection() {
-    let web = Web::start(|asked| {
+    let web = Answerer::start(|asked| {
         let is_backlog = asked.uri.query().unwrap().contains("waiting");
         Said::number(if is_backlog { "5" } else { "3" })
     })

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::header::{Header, Pairs};
 use crate::fields::{Fields, Key, Need};
 use crate::secret::Secret;
 
@@ -290,40 +291,6 @@ where
 fn optional_secret(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<Secret>> {
     let secret = fields.secret(key);
     (secret.is_some() || !fields.has(key)).then_some(secret)
-}
-
-/// A header that we do not write ourselves.
-struct Header(HeaderName);
-
-impl FromStr for Header {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let name: HeaderName = text.parse().map_err(|_| "not the name of a header")?;
-        if name == AUTHORIZATION {
-            return Err("there are keys for it: `bearerToken`, or `username` and `password`");
-        }
-        if name == HOST || name.as_str().starts_with("content-") || name == "transfer-encoding" {
-            return Err("a header that belongs to HTTP itself");
-        }
-        Ok(Self(name))
-    }
-}
-
-/// `name=value` pairs, separated by commas.
-struct Pairs(Vec<(String, String)>);
-
-impl FromStr for Pairs {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let pair = |pair: &str| {
-            let (name, value) = pair.split_once('=').ok_or("must be `name=value`, separated by commas")?;
-            let (name, value) = (name.trim(), value.trim());
-            if name.is_empty() { Err("an empty name") } else { Ok((name.to_owned(), value.to_owned())) }
-        };
-        text.split(',').map(pair).collect::<Result<_, _>>().map(Self)
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod client;
 mod endpoint;
 mod fault;
+mod header;
 mod pass;
 
 pub(super) use self::client::{Answer, WebClient};

@@ -9,8 +9,8 @@ use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
 use agent_scaler::sources::{ALL, Client, Plan, ReadError, Sighting, Spec};
 
+use crate::support::answerer::{Answerer, Said};
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::web::{Said, Web};
 
 /// How long a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const QUEUE: &str = r#"{"queues": [{"name": "a", "waiting": 3}, {"name": "b", "w
 
 #[tokio::test]
 async fn the_numbers_of_a_document_are_read_with_one_request_however_many_read_it() {
-    let web = Web::start(|_| Said {
+    let web = Answerer::start(|_| Said {
         headers: vec![("date", "Fri, 15 Jan 2027 08:00:00 GMT".to_owned())],
         ..Said::new(200, QUEUE)
     })
@@ -51,11 +51,11 @@ async fn the_numbers_of_a_document_are_read_with_one_request_however_many_read_i
 
 #[tokio::test]
 async fn an_empty_queue_is_zero_and_an_empty_document_is_not() {
-    let empty = Web::start(|_| Said::new(200, r#"{"waiting": 0}"#)).await;
+    let empty = Answerer::start(|_| Said::new(200, r#"{"waiting": 0}"#)).await;
     let mut client_of_empty = client(&empty.url(), None).await;
     let zero = Reading { ready: Some(0), ..Reading::default() };
     assert_eq!(read(&mut client_of_empty, &[waiting()]).await, [Ok(zero.into())]);
-    let none = Web::start(|_| Said::new(200, "{}")).await;
+    let none = Answerer::start(|_| Said::new(200, "{}")).await;
     let mut client_of_none = client(&none.url(), None).await;
     let message = "`readyPath`: there is nothing at $.waiting".to_owned();
     assert_eq!(read(&mut client_of_none, &[waiting()]).await, [Err(unexpected(&none, message))]);
@@ -64,25 +64,28 @@ async fn an_empty_queue_is_zero_and_an_empty_document_is_not() {
 #[tokio::test]
 async fn whatever_else_is_answered_is_an_error_of_few_words() {
     for (web, message) in [
-        (Web::start(|_| Said::new(404, "no such queue")).await, "404 Not Found at /queue: no such queue"),
         (
-            Web::start(|asked| {
+            Answerer::start(|_| Said::new(404, "no such queue")).await,
+            "404 Not Found at /queue: no such queue",
+        ),
+        (
+            Answerer::start(|asked| {
                 Said::new(200, format!("<html>{}", asked.headers["x-api-key"].to_str().unwrap()))
             })
             .await,
             "the answer at /queue is no JSON: <html>[redacted]",
         ),
         (
-            Web::start(|_| Said::new(200, r#"{"waiting": 3"#)).await,
+            Answerer::start(|_| Said::new(200, r#"{"waiting": 3"#)).await,
             r#"the answer at /queue is no JSON: {"waiting": 3"#,
         ),
-        (Web::start(|_| Said::new(200, "")).await, "the answer at /queue is no JSON: "),
+        (Answerer::start(|_| Said::new(200, "")).await, "the answer at /queue is no JSON: "),
         (
-            Web::start(|_| Said::new(200, format!("[{}", "1,".repeat(1 << 20)))).await,
+            Answerer::start(|_| Said::new(200, format!("[{}", "1,".repeat(1 << 20)))).await,
             "the answer is larger than 1 MiB, and was not read",
         ),
         (
-            Web::start(|_| Said {
+            Answerer::start(|_| Said {
                 headers: vec![("location", "http://10.0.0.1/".to_owned())],
                 ..Said::new(302, "")
             })
@@ -104,7 +107,7 @@ async fn whatever_else_is_answered_is_an_error_of_few_words() {
         (403, true, "403: it lets nobody in without credentials, or nobody from here"),
         (403, false, "403: the credentials of the connection lack the right to read this"),
     ] {
-        let web = Web::start(move |_| Said::new(status, "no")).await;
+        let web = Answerer::start(move |_| Said::new(status, "no")).await;
         let mut client = client(&web.url(), (!anonymous).then_some("hunter2")).await;
         let denied = ReadError::Denied { endpoint: address(&web), message: message.to_owned() };
         assert_eq!(read(&mut client, &[waiting()]).await, [Err(denied)]);
@@ -113,8 +116,8 @@ async fn whatever_else_is_answered_is_an_error_of_few_words() {
 
 #[tokio::test]
 async fn a_server_that_breaks_off_or_stalls_shows_nothing() {
-    let web = Web::start(|_| Said::new(200, r#"{"waiting": 3}"#)).await;
-    let proxy = Proxy::start(web.port).await;
+    let web = Answerer::start(|_| Said::new(200, r#"{"waiting": 3}"#)).await;
+    let proxy = Proxy::start(web.port()).await;
     let url = format!("http://127.0.0.1:{}", proxy.port());
     for length in [0, 10, 60] {
         let mut client = client(&url, None).await;
@@ -179,11 +182,11 @@ async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Resu
     tokio::time::timeout(PATIENCE, client.read(plans)).await.unwrap()
 }
 
-fn unexpected(web: &Web, message: String) -> ReadError {
+fn unexpected(web: &Answerer, message: String) -> ReadError {
     ReadError::Unexpected { endpoint: address(web), message }
 }
 
-fn address(web: &Web) -> String {
+fn address(web: &Answerer) -> String {
     format!("{}/v1", web.url())
 }
 

@@ -14,4 +14,3 @@ pub(crate) mod scripted;
 pub(crate) mod sentinels;
 pub(crate) mod servers;
 pub(crate) mod tree;
-pub(crate) mod web;

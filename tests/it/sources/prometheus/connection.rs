@@ -8,10 +8,10 @@ use agent_scaler::secret::Secret;
 use agent_scaler::sources::{Plan, ReadError};
 
 use super::{PATIENCE, backlog, client, client_at, endpoint, queries, read, secret, text, waiting};
+use crate::support::answerer::{Answerer, Asked, Said};
 use crate::support::prometheus::{PASSWORD, Prometheus, Setup};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::servers::Tls;
-use crate::support::web::{Asked, Said, Web};
 
 #[tokio::test]
 async fn who_has_the_password_reads_and_others_learn_why_not() {
@@ -73,7 +73,7 @@ async fn tls_trusts_and_shows_only_what_the_keys_name() {
 
 #[tokio::test]
 async fn a_rotated_token_is_shown_with_the_next_batch() {
-    let web = Web::start(|asked| {
+    let web = Answerer::start(|asked| {
         let shown = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
         match shown {
             Some("Bearer hunter2-next") => Said::number("7"),
@@ -103,7 +103,7 @@ async fn a_rotated_token_is_shown_with_the_next_batch() {
 
 #[tokio::test]
 async fn a_request_carries_what_the_connection_says_and_the_query_as_it_is() {
-    let web = Web::start(|_| Said::number("7")).await;
+    let web = Answerer::start(|_| Said::number("7")).await;
     let keys = [
         text("url", &format!("{}/prometheus/", web.url())),
         text("customHeaders", "X-Scope-OrgID=acme, X-Other=one"),
@@ -125,9 +125,9 @@ async fn a_request_carries_what_the_connection_says_and_the_query_as_it_is() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_no_credential_goes_with_it() {
-    let elsewhere = Web::start(|_| Said::number("7")).await;
+    let elsewhere = Answerer::start(|_| Said::number("7")).await;
     let target = elsewhere.url();
-    let web = Web::start(move |asked| Said {
+    let web = Answerer::start(move |asked| Said {
         headers: vec![("location", format!("{target}{}", asked.uri))],
         ..Said::new(307, "")
     })
@@ -146,30 +146,30 @@ async fn nonsense_is_quoted_briefly_and_without_what_we_sent() {
     let echo = |asked: &Asked| format!("<html>{:?}</html>", asked.headers.get("authorization").unwrap());
     for (web, message) in [
         (
-            Web::start(move |asked| Said::new(200, echo(asked))).await,
+            Answerer::start(move |asked| Said::new(200, echo(asked))).await,
             "this is no answer of Prometheus: <html>\"Bearer [redacted]\"</html>",
         ),
         (
-            Web::start(|_| Said::new(502, "<h1>Bad\n  Gateway</h1>")).await,
+            Answerer::start(|_| Said::new(502, "<h1>Bad\n  Gateway</h1>")).await,
             "502 Bad Gateway, at /api/v1/query: <h1>Bad Gateway</h1>",
         ),
         (
-            Web::start(|_| Said::new(200, r#"{"status":"success","data":{"resultType":"sca"#)).await,
+            Answerer::start(|_| Said::new(200, r#"{"status":"success","data":{"resultType":"sca"#)).await,
             r#"this is no answer of Prometheus: {"status":"success","data":{"resultType":"sca"#,
         ),
         (
-            Web::start(|_| {
+            Answerer::start(|_| {
                 Said::new(500, r#"{"status":"success","data":{"resultType":"scalar","result":[0,"7"]}}"#)
             })
             .await,
             r#"500 Internal Server Error, at /api/v1/query: {"status":"success","data":{"resultType":"scalar","result":[0,"7"]}}"#,
         ),
         (
-            Web::start(|_| Said::new(200, "x".repeat((1 << 20) + 1))).await,
+            Answerer::start(|_| Said::new(200, "x".repeat((1 << 20) + 1))).await,
             "the answer is larger than 1 MiB, and was not read",
         ),
         (
-            Web::start(|_| Said {
+            Answerer::start(|_| Said {
                 headers: vec![("date", "Fri, 15 Jan 2027 08:01:01 GMT".to_owned())],
                 ..Said::number("7")
             })
@@ -177,7 +177,7 @@ async fn nonsense_is_quoted_briefly_and_without_what_we_sent() {
             "the result is 61 s old, so it comes out of a cache",
         ),
         (
-            Web::start(|_| {
+            Answerer::start(|_| {
                 Said::new(503, r#"{"status":"error","errorType":"unavailable","error":"hunter2"}"#)
             })
             .await,
@@ -266,7 +266,7 @@ async fn what_is_not_http_is_noticed() {
 
 #[tokio::test]
 async fn forty_queries_of_one_batch_are_forty_requests_and_eight_at_a_time() {
-    let web = Web::start(|_| Said { after: Duration::from_millis(50), ..Said::number("7") }).await;
+    let web = Answerer::start(|_| Said { after: Duration::from_millis(50), ..Said::number("7") }).await;
     let mut client = client_at(&web.url()).await;
     let plans: Vec<Arc<dyn Plan>> = (0..40).map(|number| backlog(&format!("x{number}"))).collect();
     let results = tokio::time::timeout(PATIENCE, client.read(&plans)).await.unwrap();
