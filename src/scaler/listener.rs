@@ -36,6 +36,8 @@ pub(super) struct Listener {
 enum End {
     /// Nobody reads any more.
     NobodyReads,
+    /// For a whole tick nobody has waited for a first task.
+    NobodyWaits,
     /// The backend never says anything by itself.
     Mute,
     /// The connection is of no more use, or there was none.
@@ -63,6 +65,7 @@ impl Listener {
             let heard_something = self.hears_all.send_replace(false);
             let error = match end {
                 End::NobodyReads | End::Mute => return,
+                End::NobodyWaits => continue,
                 End::Failed(error) => error,
             };
             if heard_something {
@@ -114,7 +117,7 @@ impl Listener {
                 () = listener.heard() => {}
                 changed = self.watchlist.changed() => if changed.is_err() { return End::NobodyReads },
                 // Shows whether the connection is alive.
-                () = sleep_until(started + self.tick) => {}
+                () = sleep_until(started + self.tick) => if waking.is_empty() { return End::NobodyWaits },
             }
         }
     }

@@ -61,7 +61,7 @@ async fn a_connection_that_is_lost_is_opened_again_and_everything_read() {
     stage.heard().await;
     stage.backend.breaks();
     assert_eq!(stage.heard().await, Some(names(&["a", "b"])));
-    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 2);
+    assert_eq!(stage.backend.opened(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +70,7 @@ async fn a_backend_that_refuses_is_asked_once_a_minute() {
     let mut stage = Stage::start(Backend { refusal: Some(refusal), ..Backend::default() });
     stage.watch(&["a"]);
     sleep(Duration::from_secs(601)).await;
-    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 11);
+    assert_eq!(stage.backend.opened(), 11);
     assert!(!*stage.hears_all.borrow());
     assert_eq!(stage.heard().await, None);
 }
@@ -87,10 +87,20 @@ async fn who_may_miss_something_is_listened_to_and_not_relied_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_opened_while_nobody_waits() {
+async fn nothing_is_open_while_nobody_waits() {
     let mut stage = Stage::start(Backend::default());
     assert_eq!(stage.heard().await, None);
-    assert_eq!(stage.backend.opened.load(Ordering::Relaxed), 0);
+    assert_eq!((stage.backend.opened(), stage.backend.closed()), (0, 0));
+    stage.watch(&["a"]);
+    assert_eq!(stage.heard().await, Some(names(&["a"])));
+    assert_eq!((stage.backend.opened(), stage.backend.closed()), (1, 0));
+    stage.watch(&[]);
+    assert_eq!(stage.heard().await, None);
+    assert_eq!((stage.backend.opened(), stage.backend.closed()), (1, 1));
+    assert!(!*stage.hears_all.borrow());
+    stage.watch(&["a"]);
+    assert_eq!(stage.heard().await, Some(names(&["a"])));
+    assert_eq!((stage.backend.opened(), stage.backend.closed()), (2, 1));
 }
 
 /// A listener, and what it passes on.
@@ -141,6 +151,7 @@ struct Backend {
     broken: Mutex<bool>,
     bell: Notify,
     opened: AtomicUsize,
+    closed: AtomicUsize,
     refusal: Option<ReadError>,
     doubt: Option<ReadError>,
 }
@@ -149,6 +160,14 @@ impl Backend {
     fn happens(&self, queue: &str) {
         self.said.lock().unwrap().insert(queue.to_owned());
         self.bell.notify_one();
+    }
+
+    fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
     }
 
     fn breaks(&self) {
@@ -183,6 +202,12 @@ impl Endpoint for There {
 struct Ear {
     backend: Arc<Backend>,
     known: BTreeSet<String>,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.backend.closed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[async_trait]
