@@ -98,6 +98,8 @@ pub enum LimitedBy {
     Promise,
     /// More slots would be of no use to the queue.
     Ceiling,
+    /// Every slot is to have as many partitions as the others.
+    EvenPartitions,
     /// Tasks run and none ends.
     NoProgress,
     /// The rate limit of the model's provider feeds no more.
@@ -120,10 +122,11 @@ pub enum LimitedBy {
 
 impl LimitedBy {
     /// Every value, in the order of the rules.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Demand,
         Self::Promise,
         Self::Ceiling,
+        Self::EvenPartitions,
         Self::NoProgress,
         Self::LlmLimit,
         Self::LlmBlocked,
@@ -141,6 +144,7 @@ impl LimitedBy {
             Self::Demand => "demand",
             Self::Promise => "promise",
             Self::Ceiling => "ceiling",
+            Self::EvenPartitions => "even_partitions",
             Self::NoProgress => "no_progress",
             Self::LlmLimit => "llm_limit",
             Self::LlmBlocked => "llm_blocked",

@@ -172,6 +172,7 @@ impl Display for LimitedBy {
             Self::Demand => "demand",
             Self::Promise => "the missed promise (maxQueueWait)",
             Self::Ceiling => "the queue's own ceiling",
+            Self::EvenPartitions => "partitions that are to lie evenly",
             Self::NoProgress => "tasks that do not end",
             Self::LlmLimit => "the rate limit",
             Self::LlmBlocked => "a provider that refuses everything",

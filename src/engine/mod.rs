@@ -24,7 +24,7 @@ use crate::timestamp::Timestamp;
 use decision::{Alternative, Answer, Change, Decision, LimitedBy, Outlook, Size, Step};
 use limit::share::{Bound, Share};
 use policy::Policy;
-use rules::{activation, bounds, ceiling, llm_limit, no_progress, promise, running, staleness, unseen};
+use rules::{activation, bounds, ceiling, even, llm_limit, no_progress, promise, running, staleness, unseen};
 use signals::{Reading, Signals};
 use want::Want;
 
@@ -122,6 +122,7 @@ impl Scene<'_> {
         draft.apply(promise::catch_up(policy, want, draft.replicas));
         // What more replicas would be of no use to: the queue itself, tasks that never end, the rate limit.
         draft.apply(ceiling::cut(policy, reading, draft.replicas));
+        draft.apply(even::round_up(policy, reading, draft.replicas));
         draft.apply(no_progress::stop_growth(memory, now, draft.replicas));
         draft.apply(llm_limit::cut(share, memory, draft.replicas));
         draft.apply(llm_limit::wait(policy, signals, want, share, memory, now, draft.replicas));

@@ -29,6 +29,9 @@ pub struct Reading {
     pub counters: Counters,
     /// Most slots that can be of use: partitions, a queue's global concurrency.
     pub ceiling: Option<u32>,
+    /// Parts of the queue (partitions) of which each slot is to have as many as the others; `None` where their
+    /// lying unevenly does no harm.
+    pub even_over: Option<u32>,
     /// How long tasks waited to be taken, over the last ten minutes.
     pub waits: Option<Percentile>,
     /// How long tasks ran, over the last ten minutes.

@@ -147,8 +147,20 @@ impl Seen {
 }
 
 fn reading_values(seen: &mut Vec<Seen>, reading: &Reading, origins: Origins) {
-    let Reading { ready, due, soon, delayed, in_flight, dead, oldest, counters: _, ceiling, waits, services } =
-        reading;
+    let Reading {
+        ready,
+        due,
+        soon,
+        delayed,
+        in_flight,
+        dead,
+        oldest,
+        counters: _,
+        ceiling,
+        even_over,
+        waits,
+        services,
+    } = reading;
     let Origins { in_flight: running, waits: of_waits, services: of_services, service: _, arrivals: _ } =
         origins;
     let mut count = |name, value: Option<u64>, quality, origin| {
@@ -165,6 +177,7 @@ fn reading_values(seen: &mut Vec<Seen>, reading: &Reading, origins: Origins) {
     }
     count("dead", *dead, Quality::Measured, Origin::Queue);
     count("ceiling", ceiling.map(u64::from), Quality::Measured, Origin::Queue);
+    count("even_over", even_over.map(u64::from), Quality::Measured, Origin::Queue);
     count("wait_samples", waits.map(|waits| waits.samples), Quality::Measured, of_waits);
     count("service_samples", services.map(|services| services.samples), Quality::Measured, of_services);
     let mut time = |name, value: Option<Duration>, origin| {

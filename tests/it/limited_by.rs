@@ -36,6 +36,13 @@ async fn ceiling() {
 }
 
 #[tokio::test]
+async fn even_partitions() {
+    let harness = Harness::start().await;
+    harness.script.shows("jobs", Reading { ceiling: Some(12), even_over: Some(12), ..queue(5, 0) });
+    harness.settles(&scripted("jobs", &[]), 6, LimitedBy::EvenPartitions).await;
+}
+
+#[tokio::test]
 async fn running_tasks() {
     let harness = Harness::start().await;
     let trigger = scripted("jobs", &[("tasksPerReplica", "4")]);

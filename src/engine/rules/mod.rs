@@ -4,6 +4,7 @@ pub(in crate::engine) mod activation;
 pub(in crate::engine) mod bounds;
 pub(in crate::engine) mod ceiling;
 pub(in crate::engine) mod demand;
+pub(in crate::engine) mod even;
 pub(in crate::engine) mod llm_limit;
 pub(in crate::engine) mod no_progress;
 pub(in crate::engine) mod promise;

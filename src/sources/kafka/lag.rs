@@ -78,6 +78,7 @@ pub(super) fn reading(
         in_flight: Some(InFlight::Estimated(busy)),
         counters: memory.counters(),
         ceiling: room(queue.room, seen.len(), busy),
+        even_over: u32::try_from(seen.len()).ok().filter(|_| queue.room == Room::EvenPartitions),
         ..Reading::default()
     };
     (reading, events)
@@ -93,7 +94,7 @@ fn nobody_has_begun(queue: &Queue, seen: &[(Place, Offsets, Lag)]) -> bool {
 
 fn room(room: Room, partitions: usize, busy: u64) -> Option<u32> {
     match room {
-        Room::Partitions => u32::try_from(partitions).ok(),
+        Room::Partitions | Room::EvenPartitions => u32::try_from(partitions).ok(),
         Room::PartitionsWithLag => u32::try_from(busy).ok(),
         Room::Unlimited => None,
     }

@@ -29,8 +29,8 @@ use crate::sources::{ConnectionKind, Spec, Wake};
 pub(super) const SPEC: Spec = Spec {
     name: "kafka",
     summary: "tasks in Kafka topics, taken by a consumer group",
-    keys: queue::KEYS,
-    moved: queue::MOVED,
+    keys: queue::keys::KEYS,
+    moved: queue::keys::MOVED,
     parse: queue::parse,
     connections: &[&CONNECTION],
 };

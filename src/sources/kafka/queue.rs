@@ -1,119 +1,20 @@
 //! What a trigger says of its topics and their group.
 
+pub(super) mod keys;
+
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
+use crate::fields::{Fields, Names, PositiveSpan};
 use crate::sources::Plan;
 
-/// The trigger keys of a group.
-pub(super) const KEYS: &[Key] = &[
-    TOPIC,
-    CONSUMER_GROUP,
-    PARTITION_LIMITATION,
-    OFFSET_RESET_POLICY,
-    SCALE_TO_ZERO_ON_INVALID_OFFSET,
-    ISOLATION_LEVEL,
-    ALLOW_IDLE_CONSUMERS,
-    LIMIT_TO_PARTITIONS_WITH_LAG,
-    EXCLUDE_PERSISTENT_LAG,
-    PERSISTENT_AFTER,
-];
-
-/// Keys of KEDA's `kafka` and `apache-kafka` scalers.
-pub(super) const MOVED: &[(&str, &str)] = &[
-    ("lagThreshold", "`tasksPerReplica`: tasks that one replica runs at a time"),
-    ("activationLagThreshold", "`activationBacklog`"),
-    ("group", "`consumerGroup`"),
-    ("version", "nothing: client and broker agree on a version by themselves"),
-    ("fullMetadata", "nothing: only what is needed is asked for"),
-    (
-        "ensureEvenDistributionOfPartitions",
-        "not supported: replicas are sized by what they run, and partitions may lie on them unevenly",
-    ),
-];
-
-const TOPIC: Key = Key {
-    name: "topic",
-    need: Need::Optional,
-    unit: "names",
-    help: "topics that hold the tasks, separated by commas; without it all that the group has committed to",
-    example: "tasks",
-};
-
-const CONSUMER_GROUP: Key = Key {
-    name: "consumerGroup",
-    need: Need::Required,
-    unit: "name",
-    help: "consumer group of the workers",
-    example: "workers",
-};
-
-const PARTITION_LIMITATION: Key = Key {
-    name: "partitionLimitation",
-    need: Need::Optional,
-    unit: "numbers",
-    help: "the partitions that count, in each topic; without it all of them",
-    example: "1,2,5-9",
-};
-
-const OFFSET_RESET_POLICY: Key = Key {
-    name: "offsetResetPolicy",
-    need: Need::Default("latest"),
-    unit: "latest or earliest",
-    help: "where the workers begin in a partition that they have never committed to; must be what they do",
-    example: "earliest",
-};
-
-const SCALE_TO_ZERO_ON_INVALID_OFFSET: Key = Key {
-    name: "scaleToZeroOnInvalidOffset",
-    need: Need::Default("false"),
-    unit: "true or false",
-    help: "whether a partition that the group has never committed to counts as empty, whatever it holds",
-    example: "true",
-};
-
-const ISOLATION_LEVEL: Key = Key {
-    name: "isolationLevel",
-    need: Need::Default("readUncommitted"),
-    unit: "readUncommitted or readCommitted",
-    help: "whether records of open transactions count; must be the workers' `isolation.level`",
-    example: "readCommitted",
-};
-
-const ALLOW_IDLE_CONSUMERS: Key = Key {
-    name: "allowIdleConsumers",
-    need: Need::Default("false"),
-    unit: "true or false",
-    help: "whether there may be more slots than partitions",
-    example: "true",
-};
-
-const LIMIT_TO_PARTITIONS_WITH_LAG: Key = Key {
-    name: "limitToPartitionsWithLag",
-    need: Need::Default("false"),
-    unit: "true or false",
-    help: "whether there are at most as many slots as partitions that have something to do",
-    example: "true",
-};
-
-const EXCLUDE_PERSISTENT_LAG: Key = Key {
-    name: "excludePersistentLag",
-    need: Need::Default("false"),
-    unit: "true or false",
-    help: "whether a partition on which nothing moves any more counts as one task, however much waits in it",
-    example: "true",
-};
-
-const PERSISTENT_AFTER: Key = Key {
-    name: "persistentAfter",
-    need: Need::Default("10m"),
-    unit: "duration",
-    help: "how long neither the lag of such a partition nor what is committed has changed; more than a task takes",
-    example: "2h",
+use keys::{
+    ALLOW_IDLE_CONSUMERS, CONSUMER_GROUP, ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS, EXCLUDE_PERSISTENT_LAG,
+    ISOLATION_LEVEL, LIMIT_TO_PARTITIONS_WITH_LAG, OFFSET_RESET_POLICY, PARTITION_LIMITATION,
+    PERSISTENT_AFTER, SCALE_TO_ZERO_ON_INVALID_OFFSET, TOPIC,
 };
 
 /// The tasks of one consumer group.
@@ -165,6 +66,8 @@ pub(super) enum Room {
     Partitions,
     /// One for each partition that has something to do.
     PartitionsWithLag,
+    /// One for each partition, and as many partitions for one as for another.
+    EvenPartitions,
     /// Any number.
     Unlimited,
 }
@@ -183,8 +86,13 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
     let room = parse_room(fields);
     let persistent_after = parse_persistent(fields);
     let ((topics, partitions), room) = (topics?, room?);
-    if room == Room::PartitionsWithLag && topics == Topics::Committed {
-        fields.problem(&LIMIT_TO_PARTITIONS_WITH_LAG, "needs `topic`");
+    let of_topics = match room {
+        Room::PartitionsWithLag => Some(&LIMIT_TO_PARTITIONS_WITH_LAG),
+        Room::EvenPartitions => Some(&ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS),
+        Room::Partitions | Room::Unlimited => None,
+    };
+    if let (Some(key), Topics::Committed) = (of_topics, &topics) {
+        fields.problem(key, "needs `topic`");
         return None;
     }
     Some(Arc::new(Queue {
@@ -227,15 +135,18 @@ fn parse_persistent(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
 fn parse_room(fields: &mut Fields<'_>) -> Option<Room> {
     let idle: Option<bool> = fields.read(&ALLOW_IDLE_CONSUMERS);
     let with_lag: Option<bool> = fields.read(&LIMIT_TO_PARTITIONS_WITH_LAG);
-    match (idle?, with_lag?) {
-        (false, false) => Some(Room::Partitions),
-        (false, true) => Some(Room::PartitionsWithLag),
-        (true, false) => Some(Room::Unlimited),
-        (true, true) => {
-            fields.problem(&ALLOW_IDLE_CONSUMERS, "cannot be true beside `limitToPartitionsWithLag`");
-            None
-        }
-    }
+    let even: Option<bool> = fields.read(&ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS);
+    let (first, second) = match (idle?, with_lag?, even?) {
+        (false, false, false) => return Some(Room::Partitions),
+        (false, true, false) => return Some(Room::PartitionsWithLag),
+        (false, false, true) => return Some(Room::EvenPartitions),
+        (true, false, false) => return Some(Room::Unlimited),
+        (true, true, _) => (&ALLOW_IDLE_CONSUMERS, LIMIT_TO_PARTITIONS_WITH_LAG.name),
+        (true, false, true) => (&ALLOW_IDLE_CONSUMERS, ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS.name),
+        (false, true, true) => (&LIMIT_TO_PARTITIONS_WITH_LAG, ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS.name),
+    };
+    fields.problem(first, format!("cannot be true beside `{second}`"));
+    None
 }
 
 fn filled(group: String, fields: &mut Fields<'_>) -> Option<Arc<str>> {
@@ -287,6 +198,7 @@ impl Plan for Queue {
         match room {
             Room::Partitions => {}
             Room::PartitionsWithLag => text.push_str(", slots for partitions with lag"),
+            Room::EvenPartitions => text.push_str(", as many partitions for each slot"),
             Room::Unlimited => text.push_str(", any number of slots"),
         }
         if let Some(after) = persistent_after {

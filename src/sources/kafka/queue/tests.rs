@@ -93,6 +93,19 @@ fn every_problem_is_found_and_combinations_that_make_no_sense_are_refused() {
             vec!["allowIdleConsumers: cannot be true beside `limitToPartitionsWithLag`"],
         ),
         (
+            vec![group, ("ensureEvenDistributionOfPartitions", "true")],
+            vec!["ensureEvenDistributionOfPartitions: needs `topic`"],
+        ),
+        (
+            vec![
+                group,
+                ("topic", "a"),
+                ("limitToPartitionsWithLag", "true"),
+                ("ensureEvenDistributionOfPartitions", "true"),
+            ],
+            vec!["limitToPartitionsWithLag: cannot be true beside `ensureEvenDistributionOfPartitions`"],
+        ),
+        (
             vec![group, ("persistentAfter", "1h")],
             vec!["persistentAfter: needs `excludePersistentLag: \"true\"`"],
         ),

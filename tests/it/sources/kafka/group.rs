@@ -185,10 +185,14 @@ async fn slots_are_of_use_up_to_the_partitions_the_busy_ones_or_without_an_end()
         plan(&base),
         plan(&[&base[..], &[("limitToPartitionsWithLag", "true")]].concat()),
         plan(&[&base[..], &[("allowIdleConsumers", "true")]].concat()),
+        plan(&[&base[..], &[("ensureEvenDistributionOfPartitions", "true")]].concat()),
     ];
-    let ceilings: Vec<_> =
-        read(&mut client, &plans).await.into_iter().map(|reading| reading.unwrap().ceiling).collect();
-    assert_eq!(ceilings, [Some(4), Some(2), None]);
+    let rooms: Vec<_> = read(&mut client, &plans)
+        .await
+        .into_iter()
+        .map(|reading| reading.map(|reading| (reading.ceiling, reading.even_over)).unwrap())
+        .collect();
+    assert_eq!(rooms, [(Some(4), None), (Some(2), None), (None, None), (Some(4), Some(4))]);
 }
 
 #[tokio::test]
