@@ -11,8 +11,11 @@ import tables
 from model import Obj, Outcome, World, containers, seconds
 from rules_pods import keys_of, sources
 
-KEYS = {"scalerAddress", "enableTLS"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
+KEYS = ({"scalerAddress", "enableTLS"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
+        | tables.keys("Queries of Prometheus"))
 DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration", "Target", "After"))}
+# Sources whose queues are named as they are watched; those of frameworks make several names out of one.
+PLAIN = {"redis", "redis-streams"}
 QUEUES = ("listName", "processingListName", "stream")
 SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "llmLimits", "tenants", "defaults"}
 TLS_KEYS = tables.keys("Under `tls`")
@@ -138,6 +141,8 @@ def tenant_may(world: World) -> Iterator[Outcome]:
     for server in world.servers:
         for s, trigger in world.triggers():
             metadata = trigger.get("metadata", {})
+            if metadata.get("source") not in PLAIN:
+                continue
             tenant = (server.data.get("tenants") or {}).get(s.namespace, {})
             queues = [n.strip() for key in QUEUES if key in metadata for n in metadata[key].split(",")]
             limit = metadata.get("llmLimit")
