@@ -37,6 +37,7 @@ mod workers;
 mod support {
     pub(crate) mod kafka;
     pub(crate) mod moto;
+    pub(crate) mod prometheus;
     pub(crate) mod servers;
     pub(crate) mod tree;
 }

@@ -55,6 +55,7 @@ const ALL: &[(&str, u8, Play)] = &[
     ("rivals-list", 1, |stage| Box::pin(rivals::on_a_list(stage))),
     ("rivals-sqs", 1, |stage| Box::pin(rivals::on_sqs(stage))),
     ("rivals-kafka", 1, |stage| Box::pin(rivals::on_kafka(stage))),
+    ("rivals-prometheus", 1, |stage| Box::pin(rivals::on_prometheus(stage))),
     ("rivals-stream", 1, |stage| Box::pin(rivals::on_a_stream(stage))),
     ("jobs-default", 1, |stage| Box::pin(jobs::by_strategy(stage, "default", 3))),
     ("jobs-accurate", 1, |stage| Box::pin(jobs::by_strategy(stage, "accurate", 8))),

@@ -2,6 +2,7 @@
 //! value read where the HPA reads it. Nothing takes a task here, so a state stays as it is made.
 
 mod kafka;
+mod prometheus;
 mod redis;
 mod sqs;
 
@@ -16,6 +17,7 @@ use crate::objects::{self, NAME, Trigger};
 use crate::scene::Scene;
 
 pub(super) use self::kafka::on_kafka;
+pub(super) use self::prometheus::on_prometheus;
 pub(super) use self::redis::{on_a_list, on_a_stream};
 pub(super) use self::sqs::on_sqs;
 
