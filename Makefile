@@ -30,7 +30,7 @@ test-fleet: setup
 # The loop on a real control plane with a real KEDA, built from Go modules the first time (a quarter of an hour, 2 GB)
 # and started in a network namespace of its own. `make test-keda KEDA=v2.20.2`, `make test-keda ONLY="redis push"`.
 test-keda: toolchain
-	bash scripts/setup.sh redis-server go unshare ip
+	bash scripts/setup.sh redis-server go unshare ip python3 java mvn prometheus
 	KEDA="$(KEDA)" cargo test --locked --test keda -- $(ONLY)
 
 # Formatting and lints.
@@ -45,7 +45,7 @@ bench: setup
 
 # Without Node.js the reporter in TypeScript is not tried, and its test says so.
 setup: toolchain
-	bash scripts/setup.sh redis-server python3 openssl java mvn
+	bash scripts/setup.sh redis-server python3 openssl java mvn prometheus
 	-bash scripts/setup.sh node npm
 
 # Kafka's client is C and C++, and takes its TLS from the system. Without it (`--no-default-features`) `cargo` and `cc` do.
