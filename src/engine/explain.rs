@@ -70,6 +70,7 @@ impl Decision {
             (LimitedBy::LlmLimit, Some(Share { limit, bound: Bound::At(cap), .. })) => {
                 write!(f, "{limit} ({})", cap.dimension)
             }
+            (LimitedBy::LlmLimit, Some(Share { limit, bound: Bound::Open(_), .. })) => f.write_str(limit),
             (LimitedBy::LlmBlocked, Some(Share { limit, blocked: Some(block), .. })) => {
                 write!(f, "{limit} ({} until {})", block.why.label(), block.until)
             }
@@ -78,6 +79,9 @@ impl Decision {
     }
 }
 
+/// What a server of models that is full means for those who use it.
+const NOBODY_GROWS: &str = "; nobody grows while requests wait in the model's own server";
+
 /// What a limit leaves to a trigger: all of it where it is the limit, and only what is wrong where it is not.
 fn of_share(
     f: &mut fmt::Formatter<'_>,
@@ -85,10 +89,11 @@ fn of_share(
     service: Option<Duration>,
     limits: bool,
 ) -> fmt::Result {
-    let Share { limit, blocked: _, bound } = share;
+    let Share { limit, blocked: _, bound, full } = share;
     let cap = match bound {
         Bound::At(cap) if limits => cap,
         Bound::At(_) => return Ok(()),
+        Bound::Open(_) if limits => return f.write_str(NOBODY_GROWS),
         Bound::Open(cause) => return write!(f, "; no cap by {limit}: {cause}"),
     };
     let Cap { slots, dimension, amount, per_slot, quality, k, scarce, .. } = cap;
@@ -104,6 +109,9 @@ fn of_share(
     }
     if *scarce {
         f.write_str("; nobody grows beyond their part while so little is left")?;
+    }
+    if *full {
+        f.write_str(NOBODY_GROWS)?;
     }
     Ok(())
 }

@@ -55,14 +55,27 @@ impl Trigger {
     /// From now on a limit leaves it this.
     pub(crate) fn shares(&mut self, cap: Cap) -> &mut Self {
         let bound = Bound::At(cap);
-        self.share = Some(Arc::new(Share { limit: "anthropic-prod".into(), blocked: None, bound }));
+        self.share =
+            Some(Arc::new(Share { limit: "anthropic-prod".into(), blocked: None, bound, full: false }));
+        self
+    }
+
+    /// From now on requests wait in the model's own server, of which no limit is known.
+    pub(crate) fn full(&mut self) -> &mut Self {
+        let bound = Bound::Open(Cause::new("no limit is known"));
+        self.share = Some(Arc::new(Share { limit: "llama".into(), blocked: None, bound, full: true }));
         self
     }
 
     /// From now on the provider refuses everything.
     pub(crate) fn blocked(&mut self, block: Block) -> &mut Self {
         let bound = Bound::Open(Cause::new("no limit is known"));
-        self.share = Some(Arc::new(Share { limit: "anthropic-prod".into(), blocked: Some(block), bound }));
+        self.share = Some(Arc::new(Share {
+            limit: "anthropic-prod".into(),
+            blocked: Some(block),
+            bound,
+            full: false,
+        }));
         self
     }
 

@@ -79,7 +79,7 @@ impl Provider {
         let headroom = self.headroom(response);
         let refusal = refusal::of(self, response, &headroom);
         let blocked = refusal.and_then(|refusal| self.block(refusal, response, &headroom));
-        Said { seen: LimitSeen { headroom, blocked, used_today: BTreeMap::new() }, refusal }
+        Said { seen: LimitSeen { headroom, blocked, used_today: BTreeMap::new(), full: None }, refusal }
     }
 
     /// How long the provider asks to wait; `None` if it does not say, or only that it need not be long.

@@ -186,9 +186,22 @@ impl Decider {
             shared.or_insert_with(|| Shared::new(Arc::clone(limit))).triggers.insert(id.clone());
             (Arc::clone(&limit.name), self.watch(&limit.connection, &limit.plan, id))
         });
+        let headroom = trigger.limit.as_ref().and_then(|LimitUse { limit, .. }| limit.headroom.as_ref());
+        let headroom = headroom.map(|at| self.watch(&at.connection, &at.plan, id));
         let decided_at = self.clock.now();
-        let (memory, share) = (Memory::default(), None);
-        Member { watched, memory, queue, workers, queries, limit, share, decided_at, listed_as_waking: false }
+        let (memory, share, listed_as_waking) = (Memory::default(), None, false);
+        Member {
+            watched,
+            memory,
+            queue,
+            workers,
+            queries,
+            limit,
+            headroom,
+            share,
+            decided_at,
+            listed_as_waking,
+        }
     }
 
     /// Has a place read for a trigger, and says which.

@@ -36,6 +36,9 @@ pub struct ShownLimit {
     pub requests: u64,
     /// Requests that they report as refused.
     pub refused: u64,
+    /// What a gateway's gauges tell of it, or why they do not; null where none is asked.
+    #[serde(default)]
+    pub headroom: Option<String>,
 }
 
 /// What a limit leaves to one trigger.
@@ -78,8 +81,8 @@ pub struct ShownDimension {
 
 impl ShownLimit {
     pub(super) fn of(share: &Share, state: &LimitState, now: Timestamp) -> Self {
-        let Share { limit, blocked: _, bound } = share;
-        let LimitState { k, paced, dimensions, blocked, admits, total } = state;
+        let Share { limit, blocked: _, bound, full: _ } = share;
+        let LimitState { k, paced, dimensions, blocked, admits, total, gateway } = state;
         let (cap, no_cap) = match bound {
             Bound::At(cap) => (Some(ShownCap::from(cap)), None),
             Bound::Open(cause) => (None, Some(cause.to_string())),
@@ -97,6 +100,7 @@ impl ShownLimit {
             dimensions: dimensions.iter().map(ShownDimension::from).collect(),
             requests: total.used.requests,
             refused: total.refused,
+            headroom: gateway.clone(),
         }
     }
 }
@@ -126,8 +130,19 @@ impl From<&DimensionState> for ShownDimension {
 
 impl fmt::Display for ShownLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, cap, no_cap, blocked_until, blocked_by, k, dimensions, requests, refused, .. } =
-            self;
+        let Self {
+            name,
+            cap,
+            no_cap,
+            blocked_until,
+            blocked_by,
+            k,
+            dimensions,
+            requests,
+            refused,
+            headroom,
+            ..
+        } = self;
         write!(f, "  limit {name}: k {}", short(*k))?;
         if let Some(ShownCap { replicas, fair, slots, dimension, per_slot, estimated, scarce }) = cap {
             let (slots, per_slot) = (short(*slots), short(*per_slot));
@@ -150,6 +165,7 @@ impl fmt::Display for ShownLimit {
             saturation.iter().try_for_each(|part| write!(f, " ({:.0} %)", part * 100.0))?;
             writeln!(f)?;
         }
+        headroom.iter().try_for_each(|told| writeln!(f, "    {told}"))?;
         writeln!(f, "    {requests} requests admitted and {refused} refused in the minutes that workers keep")
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn read(fields: &[Field<'_>], now: Timestamp) -> LimitSeen {
     });
     let block = block(number(keys::BLOCKED), fields.get(keys::WHY).copied(), now);
     let used = keys::DAILY.map(|dimension| number(&keys::day(day_of(now), dimension)));
-    LimitSeen { headroom: headroom.collect(), blocked: block, used_today: used_today(used) }
+    LimitSeen { headroom: headroom.collect(), blocked: block, used_today: used_today(used), full: None }
 }
 
 /// The block that ends at `until`, if it is not over. A reason that nobody knows is the one that passes by
@@ -141,6 +141,7 @@ mod tests {
                 (Dimension::TokensPerMinute, tokens),
             ]),
             blocked: None,
+            full: None,
             used_today: BTreeMap::from([(Dimension::RequestsPerDay, 7), (Dimension::InputTokensPerDay, 9)]),
         };
         assert_eq!(seen, known);

@@ -222,6 +222,46 @@ llmLimits:
     scope: prod
 ";
 
+#[test]
+fn headroom_takes_a_prometheus_a_preset_and_a_model() {
+    let problems = |keys: &str| {
+        let connections =
+            "{ main: { type: redis, url: \"redis://x\" }, prom: { type: prometheus, url: \"http://x\" } }";
+        let limit = format!("workersConnection: main, scope: prod{keys}");
+        let file = format!("connections: {connections}\nllmLimits: {{ prod: {{ {limit} }} }}");
+        let server = Server::parse(&file, ALL).map_err(|error| error.to_string())?;
+        let told = server.limits["prod"].headroom.as_ref();
+        Ok(told.map(|at| format!("{} on {}", at.plan.queue(), at.connection.name)))
+    };
+    let all = ", prometheusConnection: prom, headroomPreset: vllm, headroomModel: llama";
+    assert_eq!(problems(all), Ok(Some("headroom of vllm llama on prom".to_owned())));
+    assert_eq!(problems(""), Ok(None));
+    for (keys, lines) in [
+        (
+            ", headroomPreset: envoy",
+            &[
+                "headroomPreset: `envoy`: neither `litellm` nor `vllm`",
+                "headroomModel: is required: headroom takes all three keys",
+                "prometheusConnection: is required: headroom takes all three keys",
+            ][..],
+        ),
+        (", prometheusConnection: prom", &["headroomPreset: is required", "headroomModel: is required"]),
+        (
+            ", prometheusConnection: prmo, headroomPreset: vllm, headroomModel: llama",
+            &["prometheusConnection: no connection named `prmo` (hint: did you mean `prom`?)"],
+        ),
+        (
+            ", prometheusConnection: main, headroomPreset: vllm, headroomModel: llama",
+            &["prometheusConnection: `main` is a connection of type redis, not prometheus"],
+        ),
+    ] {
+        let text: String = problems(keys).unwrap_err();
+        for line in lines {
+            assert!(text.contains(&format!("llmLimits.prod.{line}")), "{line} is not in\n{text}");
+        }
+    }
+}
+
 /// `input_tokens_day` → `inputTokensPerDay`.
 fn camel_case(dimension: Dimension) -> String {
     let mut words = dimension.label().split('_').filter(|word| *word != "day");

@@ -1,5 +1,7 @@
 //! Limits through gRPC: caps, shares, what holds while workers are silent, and what a fresh process knows.
 
+mod headroom;
+
 use std::sync::Arc;
 use std::time::Duration;
 

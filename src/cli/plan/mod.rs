@@ -176,9 +176,11 @@ fn commands(ours: &[Ours<'_>]) -> String {
     let triggers = ours.iter().filter_map(|ours| ours.trigger.as_ref().ok());
     let places = triggers.flat_map(|Trigger { connection, plan, workers, limit, queries, .. }| {
         let workers = workers.as_ref().map(|at| (&at.connection, &at.plan));
+        let headroom = limit.as_ref().and_then(|uses| uses.limit.headroom.as_ref());
+        let headroom = headroom.map(|at| (&at.connection, &at.plan));
         let limit = limit.as_ref().map(|uses| (&uses.limit.connection, &uses.limit.plan));
         let queries = queries.as_ref().map(|at| (&at.connection, &at.plan));
-        [Some((connection, plan)), workers, queries, limit].into_iter().flatten()
+        [Some((connection, plan)), workers, queries, limit, headroom].into_iter().flatten()
     });
     let lines = places.map(|(connection, plan)| {
         let address = connection.endpoint.address();

@@ -114,6 +114,22 @@ fn kinds(sources: &'static [Spec]) -> impl Iterator<Item = &'static ConnectionKi
     sources.iter().flat_map(|spec| spec.connections.iter().copied())
 }
 
+/// The connection of that name; otherwise a problem with `key`.
+pub(super) fn named(
+    fields: &mut Fields<'_>,
+    key: &Key,
+    name: &str,
+    connections: &BTreeMap<String, Arc<Connection>>,
+) -> Option<Arc<Connection>> {
+    let connection = connections.get(name);
+    if connection.is_none() {
+        let hint = nearest(name, connections.keys().map(String::as_str))
+            .unwrap_or_else(|| "name it under `connections`".to_owned());
+        fields.problem_at(key.name, format!("no connection named `{name}`"), Some(hint));
+    }
+    connection.map(Arc::clone)
+}
+
 /// The connection of that name, if workers can report through it; otherwise a problem with `key`.
 pub(super) fn reporting(
     fields: &mut Fields<'_>,
@@ -122,14 +138,9 @@ pub(super) fn reporting(
     connections: &BTreeMap<String, Arc<Connection>>,
     sources: &[Spec],
 ) -> Option<(Arc<Connection>, Reports)> {
-    let Some(connection) = connections.get(name) else {
-        let hint = nearest(name, connections.keys().map(String::as_str))
-            .unwrap_or_else(|| "name it under `connections`".to_owned());
-        fields.problem_at(key.name, format!("no connection named `{name}`"), Some(hint));
-        return None;
-    };
+    let connection = named(fields, key, name, connections)?;
     match connection.reports(sources) {
-        Ok(reports) => Some((Arc::clone(connection), reports)),
+        Ok(reports) => Some((connection, reports)),
         Err(NoReports { message, hint }) => {
             fields.problem_at(key.name, message, Some(hint));
             None

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Node};
 
 use super::connections::{Connection, reporting};
+use super::headroom::{self, HeadroomAt};
 use crate::config::credential;
 use crate::config::numbers::{Amount, Scope, Weight};
 use crate::config::yaml::Walk;
@@ -25,6 +26,8 @@ pub struct Limit {
     pub scope: Arc<str>,
     /// How to read what they saw.
     pub plan: Arc<dyn Plan>,
+    /// Who tells of it beside them.
+    pub headroom: Option<HeadroomAt>,
     /// What is known of it beforehand; no amount at all where only the provider's answers tell.
     pub policy: LimitPolicy,
     /// Namespace → its part, where the limit does not suffice for all; see [`Limit::weight_of`].
@@ -47,6 +50,7 @@ impl Limit {
             connection,
             scope: name.into(),
             plan: (reports.limit)(name),
+            headroom: None,
             policy: LimitPolicy::default(),
             weights: BTreeMap::new(),
             publish_shares: false,
@@ -132,7 +136,8 @@ static FRAME: [Key; 5] = [WORKERS_CONNECTION, SCOPE, USE_PER_TASK, WEIGHTS, PUBL
 /// The keys under `llmLimits.NAME`, in the order in which people should read them.
 pub fn limit_keys() -> Vec<&'static Key> {
     let (where_from, what_else) = FRAME.split_at(2);
-    where_from.iter().chain(AMOUNTS.iter().map(|(_, key)| key)).chain(what_else).collect()
+    let amounts = AMOUNTS.iter().map(|(_, key)| key);
+    where_from.iter().chain(amounts).chain(what_else).chain(headroom::keys()).collect()
 }
 
 const REQUESTS: Key = amount("requests", "requests", "requests of one task", "12");
@@ -181,16 +186,18 @@ fn limit(
     let amount = |(dimension, key)| Some((dimension, fields.read::<Amount>(key)?.0));
     let amounts = AMOUNTS.iter().map(|(dimension, key)| (*dimension, key)).filter_map(amount).collect();
     let publish_shares: Option<bool> = fields.read(&PUBLISH_SHARES);
+    let headroom = headroom::parse(&mut fields, connections);
     let reporting =
         connection.and_then(|name| reporting(&mut fields, &WORKERS_CONNECTION, &name, connections, sources));
     fields.refuse_unknown(&[], &[]);
     walk.problems.extend(fields.finish());
-    let ((connection, reports), Scope(scope)) = (reporting?, scope?);
+    let ((connection, reports), Scope(scope), headroom) = (reporting?, scope?, headroom?);
     Some(Limit {
         name: name.into(),
         connection,
         plan: (reports.limit)(&scope),
         scope: scope.into(),
+        headroom,
         policy: LimitPolicy { amounts, use_per_task },
         weights,
         publish_shares: publish_shares?,

@@ -2,6 +2,7 @@
 
 mod connections;
 mod defaults;
+mod headroom;
 mod limits;
 mod tenants;
 mod tls;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Node};
 
 pub use self::connections::Connection;
 pub(super) use self::connections::NoReports;
+pub use self::headroom::HeadroomAt;
 pub use self::limits::{Limit, USE_KEYS, limit_keys};
 pub use self::tenants::TENANT_KEYS;
 pub use self::tls::{TLS_KEYS, TlsFiles};

@@ -1,5 +1,6 @@
 //! One LLM rate-limit budget, which several triggers may share.
 
+pub mod gateway;
 pub mod policy;
 pub mod share;
 
@@ -157,7 +158,7 @@ impl Why {
     }
 }
 
-/// What workers last saw of a limit.
+/// What workers, or a gateway, last saw of a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitSeen {
     /// The provider's own words, by dimension.
@@ -166,6 +167,8 @@ pub struct LimitSeen {
     pub blocked: Option<Block>,
     /// What workers used of the daily budgets since midnight UTC.
     pub used_today: BTreeMap<Dimension, u64>,
+    /// Whether requests wait in the model's own server because its memory is full. `None` is not known.
+    pub full: Option<bool>,
 }
 
 /// What one scope's workers may use, for their limiter: published, not decided upon.

@@ -54,6 +54,8 @@ pub struct Share {
     pub blocked: Option<Block>,
     /// How many replicas the limit feeds.
     pub bound: Bound,
+    /// Whether more replicas would only wait, so that nobody grows.
+    pub full: bool,
 }
 
 /// How many replicas a limit feeds.
@@ -110,6 +112,8 @@ pub struct LimitState {
     pub admits: Option<f64>,
     /// What all workers used in the minutes that they keep.
     pub total: Minute,
+    /// What a gateway tells of it, or why it does not; for people.
+    pub gateway: Option<String>,
 }
 
 /// One dimension of a limit.
@@ -148,8 +152,9 @@ pub fn share(
     let view = View::of(policy, signals, claims, now);
     let bounds = view.bounds(claims);
     let blocked = blocked(view.seen, &view.dimensions, now);
+    let full = view.seen.is_some_and(|seen| seen.full == Some(true));
     let state = view.state(claims, &bounds, blocked);
-    let share = |bound| Share { limit: Arc::clone(name), blocked, bound };
+    let share = |bound| Share { limit: Arc::clone(name), blocked, bound, full };
     (bounds.into_iter().map(share).collect(), state)
 }
 
@@ -329,7 +334,7 @@ impl<'a> View<'a> {
             total.busy = total.busy.saturating_add(minute.busy);
         }
         let paced = self.manners == Manners::Paced;
-        LimitState { k: self.k, paced, dimensions: self.dimensions, blocked, admits, total }
+        LimitState { k: self.k, paced, dimensions: self.dimensions, blocked, admits, total, gateway: None }
     }
 }
 

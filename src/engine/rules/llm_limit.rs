@@ -12,11 +12,16 @@ use crate::timestamp::Timestamp;
 /// Lowers the number to that of the replicas that the limit feeds; never below one.
 ///
 /// While little is left of the limit nobody grows beyond their part: that headroom jitters within the minute, so
-/// it stops growth and takes nothing away.
+/// it stops growth and takes nothing away. While requests wait in the model's own server, nobody grows at all.
 pub(in crate::engine) fn cut(share: Option<&Share>, memory: &Memory, replicas: u32) -> Option<Step> {
-    let Bound::At(cap) = &share?.bound else { return None };
+    let share = share?;
     let last = memory.last.map_or(0, |last| last.replicas);
-    let most = if cap.scarce { cap.replicas.min(cap.fair.max(last)) } else { cap.replicas }.max(1);
+    let fed = match &share.bound {
+        Bound::At(cap) if cap.scarce => cap.replicas.min(cap.fair.max(last)),
+        Bound::At(cap) => cap.replicas,
+        Bound::Open(_) => u32::MAX,
+    };
+    let most = if share.full { fed.min(last) } else { fed }.max(1);
     (replicas > most).then_some(Step { by: LimitedBy::LlmLimit, from: replicas, to: most })
 }
 
@@ -59,6 +64,15 @@ mod tests {
         drains.at(0).sees(queue(40, 0)).wants(40);
         drains.at(5).shares(capped(12)).sees(Reading { services: served, ..queue(10, 30) });
         drains.wants(12).limited_by(LlmLimit);
+    }
+
+    #[test]
+    fn while_requests_wait_in_the_models_server_nobody_grows_and_nothing_is_taken_away() {
+        let mut trigger = Trigger::with(|_| {});
+        trigger.at(0).full().sees(queue(40, 0)).wants(1).limited_by(LlmLimit);
+        trigger.at(5).shares(capped(20)).sees(queue(40, 0)).wants(20).limited_by(LlmLimit);
+        trigger.at(10).full().sees(queue(60, 0)).wants(20).limited_by(LlmLimit);
+        trigger.at(15).sees(queue(12, 0)).wants(12).limited_by(Demand);
     }
 
     #[test]

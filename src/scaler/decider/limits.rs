@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::server::Limit;
+use crate::config::server::{HeadroomAt, Limit};
 use crate::config::trigger::TriggerId;
-use crate::engine::limit::Allowance;
 use crate::engine::limit::share::{Bound, Claim, LimitSignals, LimitState, Share, share};
+use crate::engine::limit::{Allowance, gateway};
 use crate::engine::signals::{Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{claimed, want};
@@ -107,8 +107,17 @@ impl Decider {
         let claims: Vec<Claim<'_>> = claimants.iter().map(|claimant| claimant.claim(&limit)).collect();
         let seen = self.places.get(&places::key(&limit.connection, limit.plan.as_ref()));
         let Some(seen) = seen.map(Place::limit) else { return };
+        let gateway = limit.headroom.as_ref().and_then(|at| {
+            let place = self.places.get(&places::key(&at.connection, at.plan.as_ref()))?;
+            Some((place.limit(), sentence(at, place, now)))
+        });
+        let (seen, told) = match gateway {
+            Some((gateway, told)) => (gateway::merge(seen, &gateway, &limit.policy, now), Some(told)),
+            None => (seen, None),
+        };
         let signals = LimitSignals { seen, minute: self.manner.minute };
-        let (shares, state) = share(name, &limit.policy, &signals, &claims, now);
+        let (shares, mut state) = share(name, &limit.policy, &signals, &claims, now);
+        state.gateway = told;
         if limit.publish_shares && self.manner.voice == Voice::TellsWorkers {
             let allowances = allowances(&claims, &shares);
             self.publish(&limit, allowances);
@@ -161,6 +170,33 @@ fn allowances(claims: &[Claim<'_>], shares: &[Share]) -> BTreeMap<String, Allowa
         }
     }
     allowances
+}
+
+/// What a gateway tells of a limit, or why it does not, for people.
+fn sentence(at: &HeadroomAt, place: &Place, now: Timestamp) -> String {
+    let from = format!("{} on {}", at.plan.queue(), at.connection.name);
+    if let Some(error) = &place.error {
+        return format!("{from}: not known: {error}");
+    }
+    let seen = place.limit();
+    let Some((told, _)) = gateway::told(&seen, now) else {
+        return format!("{from}: not known: no answer lately");
+    };
+    let mut parts: Vec<String> = Vec::new();
+    for (dimension, headroom) in &told.headroom {
+        let of = headroom.limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+        let left =
+            headroom.remaining.map_or_else(|| "not known how much".to_owned(), |left| left.to_string());
+        parts.push(format!("{left}{of} {dimension} left"));
+    }
+    parts.extend(told.full.map(|full| {
+        let text = if full { "requests wait and its memory is full" } else { "no request waits for memory" };
+        text.to_owned()
+    }));
+    if parts.is_empty() {
+        return format!("{from}: not known: there is no gauge, or none has changed for two minutes");
+    }
+    format!("{from}: {}", parts.join(", "))
 }
 
 /// An active trigger without a cap although it names a limit is worth a line, once.

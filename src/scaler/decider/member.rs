@@ -18,6 +18,8 @@ pub(super) struct Member {
     pub(super) queries: Option<Arc<str>>,
     /// Name of its limit, and where that is read.
     pub(super) limit: Option<(Arc<str>, Arc<str>)>,
+    /// Where a gateway tells of that limit.
+    pub(super) headroom: Option<Arc<str>>,
     /// What the limit leaves to it, as of the last division.
     pub(super) share: Option<Arc<Share>>,
     pub(super) decided_at: Timestamp,
@@ -29,7 +31,8 @@ impl Member {
     /// Everything that is read for it.
     pub(super) fn places(&self) -> impl Iterator<Item = &Arc<str>> {
         let limit = self.limit.as_ref().map(|(_, key)| key);
-        [Some(&self.queue), self.workers.as_ref(), self.queries.as_ref(), limit].into_iter().flatten()
+        let others = [self.workers.as_ref(), self.queries.as_ref(), limit, self.headroom.as_ref()];
+        others.into_iter().chain([Some(&self.queue)]).flatten()
     }
 
     /// Whether somebody waits for this trigger's first task.

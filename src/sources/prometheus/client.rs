@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::answer::{self, Blank};
 use super::backlog::Backlog;
+use super::headroom::HeadroomPlan;
 use super::queries::{QueryPlan, whole};
 use crate::engine::signals::{Cause, Reading};
 use crate::sources::web::{Answer, WebClient};
@@ -70,20 +71,25 @@ impl PrometheusClient {
                 Ok(Reading { ready: Some(whole(tasks)), ..Reading::default() }.into())
             }
             Asked::Queries(plan) => {
-                let answers = answers.into_iter().map(|answer| match answer {
-                    Ok(number) => Ok(Ok(number)),
-                    Err(Trouble::Blank(blank)) => {
-                        Ok(Err(Cause::new(self.web.quoted(blank.to_string().as_bytes()))))
-                    }
-                    // One query that the server cannot answer is the trouble of that query.
-                    Err(Trouble::Read(ReadError::Unexpected { endpoint: _, message })) => {
-                        Ok(Err(Cause::new(message)))
-                    }
-                    Err(Trouble::Read(error)) => Err(error),
-                });
-                let answers: Vec<Result<f64, Cause>> = answers.collect::<Result<_, _>>()?;
-                Ok(Sighting::Queried(plan.queried(answers)))
+                let answers = answers.into_iter().map(|answer| self.told(answer));
+                Ok(Sighting::Queried(plan.queried(answers.collect::<Result<_, _>>()?)))
             }
+            Asked::Headroom(plan) => {
+                let answers = answers.into_iter().map(|answer| Ok(self.told(answer)?.ok()));
+                Ok(Sighting::Limit(plan.seen(&answers.collect::<Result<Vec<_>, _>>()?)))
+            }
+        }
+    }
+
+    /// The answer to one of several queries: what the server cannot answer is the trouble of that query alone.
+    fn told(&self, answer: Result<f64, Trouble>) -> Result<Result<f64, Cause>, ReadError> {
+        match answer {
+            Ok(number) => Ok(Ok(number)),
+            Err(Trouble::Blank(blank)) => Ok(Err(Cause::new(self.web.quoted(blank.to_string().as_bytes())))),
+            Err(Trouble::Read(ReadError::Unexpected { endpoint: _, message })) => {
+                Ok(Err(Cause::new(message)))
+            }
+            Err(Trouble::Read(error)) => Err(error),
         }
     }
 }
@@ -92,18 +98,23 @@ impl PrometheusClient {
 enum Asked<'a> {
     Backlog(&'a Backlog),
     Queries(&'a QueryPlan),
+    Headroom(&'a HeadroomPlan),
 }
 
 impl<'a> Asked<'a> {
     fn of(plan: &'a Arc<dyn Plan>) -> Option<Self> {
         let any = plan.as_ref() as &dyn Any;
-        any.downcast_ref().map(Self::Backlog).or_else(|| any.downcast_ref().map(Self::Queries))
+        any.downcast_ref()
+            .map(Self::Backlog)
+            .or_else(|| any.downcast_ref().map(Self::Queries))
+            .or_else(|| any.downcast_ref().map(Self::Headroom))
     }
 
     fn queries(&self) -> Vec<&'a str> {
         match self {
             Self::Backlog(backlog) => vec![&backlog.promql],
             Self::Queries(plan) => plan.questions.iter().map(|(_, promql)| promql.as_str()).collect(),
+            Self::Headroom(plan) => plan.queries.iter().map(String::as_str).collect(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Prometheus, and what speaks its query API: what waits, and numbers about tasks that other sources cannot know.
 //!
 //! `source: prometheus` reads one number, the backlog. The `…Query` keys of every source, and the presets that stand
-//! for them, are a plan of their own, read through a connection of this kind beside the queue.
+//! for them, are a plan of their own, read through a connection of this kind beside the queue; so are the gauges that
+//! tell what is left of a rate limit.
 
 mod answer;
 mod backlog;
 mod client;
+mod headroom;
 mod presets;
 mod promql;
 mod queries;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::client::PrometheusClient;
+pub use self::headroom::{KEYS as HEADROOM_KEYS, parse as parse_headroom};
 pub use self::queries::{KEYS as QUERY_KEYS, parse as parse_queries};
 use super::web::{self, WebClient, WebEndpoint};
 use crate::fields::Fields;

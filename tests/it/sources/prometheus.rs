@@ -2,6 +2,7 @@
 
 mod answers;
 mod connection;
+mod headroom;
 mod histograms;
 
 use std::collections::BTreeMap;
