@@ -54,13 +54,15 @@ pub(super) async fn of_the_reference_worker(stage: Stage, queue: Queue) {
     scene.apply(&objects::scaled_job(scene.namespace, &trigger)).await;
     scene.holds("no Jobs without tasks", 3, |seen| seen.jobs == 0).await;
     scene.put(TASKS, SECONDS).await;
-    scene.until("as many Jobs as the bound allows", 20, |seen| seen.tasks.running == 4).await;
+    scene.until("as many Jobs as the bound allows", 20, |seen| seen.replicas == u64::from(MAX)).await;
     scene.until("every task is done", 90, |seen| seen.replicas <= 4 && seen.tasks.done == TASKS).await;
     scene.until("no Job is left at work", 30, |seen| seen.replicas == 0).await;
     scene.holds("and no more Jobs come", 3, |seen| seen.replicas == 0).await;
-    let (jobs, paid) = (scene.sample().jobs, requests(&model).await);
-    scene.note(format!("{jobs} Jobs for {TASKS} tasks, {paid} requests of the model"));
-    assert_eq!((jobs, paid), (TASKS, TASKS * STEPS), "Jobs and requests for {TASKS} tasks");
+    let (before, paid) = (scene.sample().jobs, requests(&model).await);
+    scene.note(format!("{before} Jobs for {TASKS} tasks, {paid} requests of the model"));
+    assert_eq!(paid, TASKS * STEPS, "requests for {TASKS} tasks");
+    // A value is up to a tick old, and a task that ended since may get a Job that finds nothing to do.
+    assert!((TASKS..=TASKS + 2).contains(&before), "{before} Jobs for {TASKS} tasks");
 
     scene.put(1, SECONDS).await;
     scene.until("it runs", 20, |seen| seen.tasks.running == 1).await;
@@ -70,8 +72,9 @@ pub(super) async fn of_the_reference_worker(stage: Stage, queue: Queue) {
     scene.until("it is done by another Job", 40, |seen| seen.tasks.done == TASKS + 1).await;
     scene.until("no Job is left at work", 30, |seen| seen.replicas == 0).await;
     let (jobs, paid) = (scene.sample().jobs, requests(&model).await);
-    scene.note(format!("{} Jobs more, {} requests", jobs - TASKS, paid - TASKS * STEPS));
-    assert_eq!(jobs, TASKS + 2, "one Job for the one that died");
+    let more = jobs - before;
+    scene.note(format!("{more} Jobs more, {} requests", paid - TASKS * STEPS));
+    assert!((2..=3).contains(&more), "{more} Jobs for the one that died and its successor");
     // The step under way when it died, at most.
     let least = (TASKS + 1) * STEPS;
     assert!((least..=least + 1).contains(&paid), "{paid} requests");
