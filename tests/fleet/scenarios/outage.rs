@@ -20,7 +20,7 @@ const SCRIPT: &str = "steps=3 think=0.9 tool=0.1 output=20";
 
 /// Minutes: with all of the capacity, with a part of it, of those until k has settled, and the most to recover.
 const WHOLE: u64 = 4;
-const PART: u64 = 14;
+const PART: u64 = 24;
 const SETTLING: u64 = 5;
 const RECOVERING: u64 = 15;
 
@@ -44,7 +44,7 @@ async fn plant(folder: &Path, tasks: usize) -> Plant {
 /// It loses 60 % while its headers print the whole limit.
 pub(super) async fn part_of_the_capacity(folder: PathBuf) -> Figures {
     let mut figures = Figures::default();
-    let mut plant = plant(&folder, 500).await;
+    let mut plant = plant(&folder, 700).await;
     let first = plant.present() + 2;
     plant.until_minute(first + WHOLE).await;
     plant.stub.control(json!({"capacity": 0.4})).await;
