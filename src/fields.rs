@@ -3,13 +3,15 @@
 //! A key is declared once; parsing, hints, `agent-scaler keys` and the README's table all read the
 //! declaration. Reading goes on after a bad key, so that one error names every problem.
 
+mod units;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::secret::Secret;
+
+pub use units::{Names, Positive, PositiveSpan, Span, plain};
 
 /// One configuration key.
 #[derive(Debug)]
@@ -112,6 +114,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The value of an optional key, if it was given; `None` if it is bad.
+    pub fn optional<T>(&mut self, key: &'static Key) -> Option<Option<T>>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let value = self.read(key);
+        (value.is_some() || !self.has(key)).then_some(value)
+    }
+
     /// The credential that `key` refers to. `None` if it is absent or bad.
     pub fn secret(&mut self, key: &'static Key) -> Option<Secret> {
         self.known.push(key.name);
@@ -128,6 +139,12 @@ impl<'a> Fields<'a> {
             }
             None => None,
         }
+    }
+
+    /// The credential of an optional key, if it was given; `None` if it is bad.
+    pub fn optional_secret(&mut self, key: &'static Key) -> Option<Option<Secret>> {
+        let secret = self.secret(key);
+        (secret.is_some() || !self.has(key)).then_some(secret)
     }
 
     /// Whether `key` was given.
@@ -252,77 +269,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A duration written as people write it: `2m`, `90s`, `1h 30m`; a bare `0` is zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// Longest duration that is accepted: a week. Longer ones are slips, and sums of them stay small.
-    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "0" {
-            return Ok(Self(Duration::ZERO));
-        }
-        let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-        if duration > Self::LONGEST {
-            return Err("longer than a week".to_owned());
-        }
-        Ok(Self(duration))
-    }
-}
-
-/// A duration of at least one second: what a divisor or a promise needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PositiveSpan(pub Duration);
-
-impl FromStr for PositiveSpan {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Span(duration) = text.parse()?;
-        if duration < Duration::from_secs(1) {
-            return Err("shorter than a second".to_owned());
-        }
-        Ok(Self(duration))
-    }
-}
-
-/// A whole number of at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Positive(pub NonZeroU32);
-
-impl FromStr for Positive {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number: u32 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-        NonZeroU32::new(number).map(Self).ok_or_else(|| "must be at least 1".to_owned())
-    }
-}
-
-/// One or more names, separated by commas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names(pub Vec<String>);
-
-impl FromStr for Names {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(String::is_empty) {
-            return Err("an empty name");
-        }
-        Ok(Self(names))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const QUEUE: Key = Key {

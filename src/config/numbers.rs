@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::fields::plain;
+
 /// How much a provider admits or a task uses: positive, and finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Amount(pub(super) f64);
@@ -58,16 +60,7 @@ impl FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err("an empty name".to_owned());
-        }
-        if text.len() > Self::LONGEST {
-            return Err(format!("longer than {} bytes", Self::LONGEST));
-        }
-        if text.chars().any(char::is_control) {
-            return Err("holds a control character".to_owned());
-        }
-        Ok(Self(text.to_owned()))
+        plain(text, Self::LONGEST).map(Self)
     }
 }
 

@@ -11,6 +11,7 @@ mod http;
 mod kafka;
 mod redis;
 mod sqs;
+mod tls_files;
 mod web;
 
 use std::any::Any;

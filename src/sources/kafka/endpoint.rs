@@ -1,8 +1,5 @@
 //! The address of a Kafka cluster, and how to get in.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,6 +7,7 @@ use async_trait::async_trait;
 use super::client::KafkaClient;
 use super::login::{self, Login};
 use crate::fields::{Fields, Key, Need};
+use crate::sources::tls_files::{CERTIFICATE, KEY, TlsFiles};
 use crate::sources::{Client, Endpoint, ReadError};
 
 /// The keys of a connection.
@@ -53,22 +51,6 @@ const CA: Key = Key {
     example: "/tls/ca.crt",
 };
 
-const CERTIFICATE: Key = Key {
-    name: "certificate",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of our certificate, for brokers that want one; needs `key`",
-    example: "/tls/tls.crt",
-};
-
-const KEY: Key = Key {
-    name: "key",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of the private key of `certificate`",
-    example: "/tls/tls.key",
-};
-
 /// One Kafka cluster, and what it takes to be let in.
 #[derive(Clone, Debug)]
 pub(super) struct KafkaEndpoint {
@@ -84,20 +66,6 @@ pub(super) struct KafkaEndpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Servers(pub(super) String);
 
-/// The files of encrypted connections.
-#[derive(Clone, Debug)]
-pub(super) struct TlsFiles {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<Identity>,
-}
-
-/// A client certificate and its key.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-}
-
 /// Parses the keys of a connection.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
     let brokers = fields.read::<String>(&BOOTSTRAP_SERVERS).and_then(|text| parse_servers(&text, fields));
@@ -109,36 +77,13 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
 
 fn parse_tls(fields: &mut Fields<'_>) -> Option<Option<TlsFiles>> {
     let is_on: Option<bool> = fields.read(&TLS);
-    let ca = optional(&CA, fields);
-    let certificate = optional(&CERTIFICATE, fields);
-    let key = optional(&KEY, fields);
-    let (is_on, ca): (bool, Option<PathBuf>) = (is_on?, ca?);
-    let identity = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            fields.problem(&CERTIFICATE, "needs `key`");
-            return None;
-        }
-        (None, Some(_)) => {
-            fields.problem(&KEY, "needs `certificate`");
-            return None;
-        }
-    };
-    if !is_on && (ca.is_some() || identity.is_some()) {
+    let files = TlsFiles::parse(&CA, fields);
+    let (is_on, files) = (is_on?, files?);
+    if !is_on && !files.is_empty() {
         fields.problem(&TLS, "must be true where `ca` or `certificate` is given");
         return None;
     }
-    Some(is_on.then_some(TlsFiles { ca, identity }))
-}
-
-/// The value of an optional key, if there is one; `None` if it is bad.
-pub(super) fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
-where
-    T: FromStr<Err: fmt::Display>,
-{
-    let value = fields.read(key);
-    (value.is_some() || !fields.has(key)).then_some(value)
+    Some(is_on.then_some(files))
 }
 
 #[async_trait]

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::endpoint::optional;
 use crate::fields::{Fields, Key, Need};
 use crate::secret::Secret;
 
@@ -106,14 +105,14 @@ enum Mechanism {
 
 /// Parses the keys that say who we are: `None` within if there are none.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Option<Login>> {
-    let mechanism = optional(&MECHANISM, fields);
-    let username = optional(&USERNAME, fields);
-    let password = optional_secret(&PASSWORD, fields);
-    let token = optional_secret(&TOKEN, fields);
-    let url: Option<Option<String>> = optional(&TOKEN_ENDPOINT, fields);
-    let client_id = optional(&CLIENT_ID, fields);
-    let client_secret = optional_secret(&CLIENT_SECRET, fields);
-    let scope = optional(&SCOPE, fields);
+    let mechanism = fields.optional(&MECHANISM);
+    let username = fields.optional(&USERNAME);
+    let password = fields.optional_secret(&PASSWORD);
+    let token = fields.optional_secret(&TOKEN);
+    let url: Option<Option<String>> = fields.optional(&TOKEN_ENDPOINT);
+    let client_id = fields.optional(&CLIENT_ID);
+    let client_secret = fields.optional_secret(&CLIENT_SECRET);
+    let scope = fields.optional(&SCOPE);
     let url = match url? {
         Some(text) => Some(parse_url(&text, fields)?),
         None => None,
@@ -193,11 +192,6 @@ impl Parts {
         let endpoint = TokenEndpoint { url, client_id, client_secret, scope: self.scope };
         fits.then_some(Some(Login::Tokens(endpoint)))
     }
-}
-
-fn optional_secret(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<Secret>> {
-    let secret = fields.secret(key);
-    (secret.is_some() || !fields.has(key)).then_some(secret)
 }
 
 impl FromStr for Mechanism {

@@ -9,13 +9,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::endpoint::{Identity, KafkaEndpoint, TlsFiles};
+use super::endpoint::KafkaEndpoint;
 use super::fault::Fault;
 use super::handle::Handle;
 use super::login::Login;
 use super::queue::Isolation;
 use super::token::Tokens;
 use crate::secret::{Revealed, Secret};
+use crate::sources::tls_files::{Identity, TlsFiles};
 
 /// What all our clients have in common.
 ///

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::fields::plain;
+
 /// A query that a trigger wrote. What it means is for the server to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PromQl(pub(super) String);
@@ -49,16 +51,7 @@ impl FromStr for LabelValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err("an empty name".to_owned());
-        }
-        if text.len() > Self::LONGEST {
-            return Err(format!("longer than {} bytes", Self::LONGEST));
-        }
-        if text.chars().any(char::is_control) {
-            return Err("holds control characters".to_owned());
-        }
-        Ok(Self(text.to_owned()))
+        plain(text, Self::LONGEST).map(Self)
     }
 }
 

@@ -1,11 +1,8 @@
 //! Who we are to Redis, and whom we trust: the keys that every kind of connection has.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-
 use crate::fields::{Fields, Key, Need};
 use crate::secret::Secret;
+use crate::sources::tls_files::TlsFiles;
 
 pub(super) const USERNAME: Key = Key {
     name: "username",
@@ -31,22 +28,6 @@ pub(super) const CA: Key = Key {
     example: "/tls/ca.crt",
 };
 
-pub(super) const CERTIFICATE: Key = Key {
-    name: "certificate",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of our certificate, for servers that want one; needs `key`",
-    example: "/tls/tls.crt",
-};
-
-pub(super) const KEY: Key = Key {
-    name: "key",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of the private key of `certificate`",
-    example: "/tls/tls.key",
-};
-
 /// What it takes to be let in.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
@@ -69,20 +50,6 @@ pub(super) struct Login {
     pub(super) password: Secret,
 }
 
-/// The files of a TLS connection.
-#[derive(Clone, Debug)]
-pub(super) struct TlsFiles {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) identity: Option<Identity>,
-}
-
-/// A client certificate and its key.
-#[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-}
-
 /// Reads the keys; `encrypted` is what the addresses at key `urls` say of TLS, if they are good.
 pub(super) fn parse(encrypted: Option<bool>, urls: &'static Key, fields: &mut Fields<'_>) -> Option<Access> {
     let login = parse_login(&USERNAME, &PASSWORD, fields);
@@ -97,7 +64,7 @@ pub(super) fn parse_login(
     password_key: &'static Key,
     fields: &mut Fields<'_>,
 ) -> Option<Option<Login>> {
-    let username = optional(username_key, fields);
+    let username = fields.optional(username_key);
     let password = fields.secret(password_key);
     let password_is_bad = password.is_none() && fields.has(password_key);
     match (username?, password) {
@@ -112,34 +79,10 @@ pub(super) fn parse_login(
 }
 
 fn parse_tls(encrypted: Option<bool>, urls: &'static Key, fields: &mut Fields<'_>) -> Option<TlsFiles> {
-    let ca = optional(&CA, fields);
-    let certificate = optional(&CERTIFICATE, fields);
-    let key = optional(&KEY, fields);
-    let ca: Option<PathBuf> = ca?;
-    let identity = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            fields.problem(&CERTIFICATE, "needs `key`");
-            return None;
-        }
-        (None, Some(_)) => {
-            fields.problem(&KEY, "needs `certificate`");
-            return None;
-        }
-    };
-    if encrypted == Some(false) && (ca.is_some() || identity.is_some()) {
+    let files = TlsFiles::parse(&CA, fields)?;
+    if encrypted == Some(false) && !files.is_empty() {
         fields.problem(urls, "must begin with `rediss://` where `ca` or `certificate` is given");
         return None;
     }
-    Some(TlsFiles { ca, identity })
-}
-
-/// The value of an optional key, if there is one; `None` if it is bad.
-fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
-where
-    T: FromStr<Err: fmt::Display>,
-{
-    let value = fields.read(key);
-    (value.is_some() || !fields.has(key)).then_some(value)
+    Some(files)
 }

@@ -11,15 +11,16 @@ use super::client::RedisClient;
 use super::listener::RedisListener;
 use super::wire;
 use crate::fields::{Fields, Key, Need};
+use crate::sources::tls_files::{CERTIFICATE, KEY};
 use crate::sources::{Client, Endpoint, Listener, ReadError};
 
 /// The keys of a connection to one server.
 pub(super) const SERVER_KEYS: &[Key] =
-    &[URL, access::USERNAME, access::PASSWORD, access::CA, access::CERTIFICATE, access::KEY];
+    &[URL, access::USERNAME, access::PASSWORD, access::CA, CERTIFICATE, KEY];
 
 /// The keys of a connection to a cluster.
 pub(super) const CLUSTER_KEYS: &[Key] =
-    &[NODES, access::USERNAME, access::PASSWORD, access::CA, access::CERTIFICATE, access::KEY];
+    &[NODES, access::USERNAME, access::PASSWORD, access::CA, CERTIFICATE, KEY];
 
 /// The keys of a connection to a master that sentinels know.
 pub(super) const SENTINEL_KEYS: &[Key] = &[
@@ -31,8 +32,8 @@ pub(super) const SENTINEL_KEYS: &[Key] = &[
     SENTINEL_USERNAME,
     SENTINEL_PASSWORD,
     access::CA,
-    access::CERTIFICATE,
-    access::KEY,
+    CERTIFICATE,
+    KEY,
 ];
 
 const URL: Key = Key {

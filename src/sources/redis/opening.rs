@@ -14,12 +14,13 @@ use redis::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::access::{Access, Identity, Login, TlsFiles};
+use super::access::{Access, Login};
 use super::address::Node;
 use super::fault::Fault;
 use super::inbox::Inbox;
 use super::wire;
 use crate::secret::{Revealed, Secret};
+use crate::sources::tls_files::{Identity, TlsFiles};
 use crate::timestamp::Timestamp;
 
 /// What the files of an [`Access`] hold. They are read for each connection anew, because any of them may have been

@@ -1,6 +1,5 @@
 //! A region of AWS, and who we are there.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -143,7 +142,7 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
     let url = parse_url(fields);
     let role = parse_role(fields);
     let keys = parse_keys(fields);
-    let accounts: Option<Option<Accounts>> = optional(&ACCOUNTS, fields);
+    let accounts: Option<Option<Accounts>> = fields.optional(&ACCOUNTS);
     let wake_every: Option<WakeEvery> = fields.read(&WAKE_EVERY);
     let access = Access {
         region: region?.0,
@@ -158,7 +157,7 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
 
 /// The address to ask instead of AWS's own. The text may hold a password, so no problem repeats it.
 fn parse_url(fields: &mut Fields<'_>) -> Option<Option<String>> {
-    let text: Option<Option<String>> = optional(&ENDPOINT, fields);
+    let text: Option<Option<String>> = fields.optional(&ENDPOINT);
     let Some(text) = text? else { return Some(None) };
     let url = Url::parse(&text).ok().filter(|url| {
         matches!(url.scheme(), "https" | "http")
@@ -175,8 +174,8 @@ fn parse_url(fields: &mut Fields<'_>) -> Option<Option<String>> {
 }
 
 fn parse_role(fields: &mut Fields<'_>) -> Option<Option<Role>> {
-    let arn: Option<Option<RoleArn>> = optional(&ROLE_ARN, fields);
-    let external_id: Option<Option<String>> = optional(&EXTERNAL_ID, fields);
+    let arn: Option<Option<RoleArn>> = fields.optional(&ROLE_ARN);
+    let external_id: Option<Option<String>> = fields.optional(&EXTERNAL_ID);
     match (arn?, external_id?) {
         (Some(RoleArn(arn)), external_id) => Some(Some(Role { arn, external_id })),
         (None, None) => Some(None),
@@ -211,15 +210,6 @@ fn parse_keys(fields: &mut Fields<'_>) -> Option<Option<Keys>> {
             None
         }
     }
-}
-
-/// The value of an optional key, if there is one; `None` if it is bad.
-fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
-where
-    T: FromStr<Err: fmt::Display>,
-{
-    let value = fields.read(key);
-    (value.is_some() || !fields.has(key)).then_some(value)
 }
 
 /// A region; it becomes part of a host's name.

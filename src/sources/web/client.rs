@@ -9,10 +9,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use super::endpoint::{TlsFiles, WebEndpoint};
+use super::endpoint::WebEndpoint;
 use super::fault;
 use super::pass::Pass;
 use crate::sources::ReadError;
+use crate::sources::tls_files::{self, TlsFiles};
 use crate::timestamp::Timestamp;
 
 /// Most bytes of an answer that are read. One number takes a few hundred; a megabyte is a mistake.
@@ -199,7 +200,7 @@ fn encrypted(builder: reqwest::ClientBuilder, files: &TlsFiles) -> Result<reqwes
         }
         builder = builder.tls_certs_only(certificates);
     }
-    if let Some((certificate, key)) = identity {
+    if let Some(tls_files::Identity { certificate, key }) = identity {
         let (mut pem, key_pem) = (read(certificate)?, read(key)?);
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         if chain.is_ok_and(|chain| chain.is_empty()) {

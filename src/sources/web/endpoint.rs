@@ -1,15 +1,12 @@
 //! The address of an HTTP backend, and how to get in.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::header::{Header, Pairs};
 use crate::fields::{Fields, Key, Need};
 use crate::secret::Secret;
+use crate::sources::tls_files::{CERTIFICATE, KEY, TlsFiles};
 
 /// The keys of a connection.
 pub(in crate::sources) const KEYS: &[Key] = &[
@@ -98,22 +95,6 @@ const CA: Key = Key {
     example: "/tls/ca.crt",
 };
 
-const CERTIFICATE: Key = Key {
-    name: "certificate",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of our certificate, for servers that want one; needs `key`",
-    example: "/tls/tls.crt",
-};
-
-const KEY: Key = Key {
-    name: "key",
-    need: Need::Optional,
-    unit: "path",
-    help: "PEM file of the private key of `certificate`",
-    example: "/tls/tls.key",
-};
-
 /// One HTTP server, and what it takes to be let in.
 #[derive(Clone, Debug)]
 pub(in crate::sources) struct WebEndpoint {
@@ -138,14 +119,6 @@ pub(super) enum Access {
     Bearer(Secret),
 }
 
-/// The files of a TLS connection; none in the clear.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TlsFiles {
-    pub(super) ca: Option<PathBuf>,
-    /// Our certificate and its key.
-    pub(super) identity: Option<(PathBuf, PathBuf)>,
-}
-
 impl WebEndpoint {
     /// Its address, without credentials.
     pub(in crate::sources) fn address(&self) -> String {
@@ -163,8 +136,8 @@ pub(in crate::sources) fn parse(fields: &mut Fields<'_>) -> Option<WebEndpoint> 
     let base = fields.read::<String>(&URL).and_then(|text| parse_url(&text, fields));
     let access = parse_access(fields);
     let custom = parse_custom(fields);
-    let headers = optional::<Pairs>(&CUSTOM_HEADERS, fields).and_then(|pairs| headers(pairs, fields));
-    let parameters = optional::<Pairs>(&QUERY_PARAMETERS, fields);
+    let headers = fields.optional::<Pairs>(&CUSTOM_HEADERS).and_then(|pairs| headers(pairs, fields));
+    let parameters = fields.optional::<Pairs>(&QUERY_PARAMETERS);
     let tls = parse_tls(base.as_ref(), fields);
     let parameters = parameters?.map(|Pairs(pairs)| pairs).unwrap_or_default();
     Some(WebEndpoint {
@@ -203,9 +176,9 @@ fn parse_url(text: &str, fields: &mut Fields<'_>) -> Option<Url> {
 }
 
 fn parse_access(fields: &mut Fields<'_>) -> Option<Access> {
-    let username: Option<Option<String>> = optional(&USERNAME, fields);
-    let password = optional_secret(&PASSWORD, fields);
-    let token = optional_secret(&BEARER_TOKEN, fields);
+    let username: Option<Option<String>> = fields.optional(&USERNAME);
+    let password = fields.optional_secret(&PASSWORD);
+    let token = fields.optional_secret(&BEARER_TOKEN);
     match (username?, password?, token?) {
         (None, None, None) => Some(Access::Anonymous),
         (Some(username), Some(password), None) => Some(Access::Basic { username, password }),
@@ -226,8 +199,8 @@ fn parse_access(fields: &mut Fields<'_>) -> Option<Access> {
 }
 
 fn parse_custom(fields: &mut Fields<'_>) -> Option<Option<(HeaderName, Secret)>> {
-    let name: Option<Option<Header>> = optional(&CUSTOM_AUTH_HEADER, fields);
-    let value = optional_secret(&CUSTOM_AUTH_VALUE, fields);
+    let name: Option<Option<Header>> = fields.optional(&CUSTOM_AUTH_HEADER);
+    let value = fields.optional_secret(&CUSTOM_AUTH_VALUE);
     match (name?, value?) {
         (None, None) => Some(None),
         (Some(Header(name)), Some(value)) => Some(Some((name, value))),
@@ -255,42 +228,13 @@ fn headers(pairs: Option<Pairs>, fields: &mut Fields<'_>) -> Option<HeaderMap> {
 }
 
 fn parse_tls(base: Option<&Url>, fields: &mut Fields<'_>) -> Option<TlsFiles> {
-    let ca = optional(&CA, fields);
-    let certificate: Option<Option<PathBuf>> = optional(&CERTIFICATE, fields);
-    let key: Option<Option<PathBuf>> = optional(&KEY, fields);
-    let ca: Option<PathBuf> = ca?;
-    let identity = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            fields.problem(&CERTIFICATE, "needs `key`");
-            return None;
-        }
-        (None, Some(_)) => {
-            fields.problem(&KEY, "needs `certificate`");
-            return None;
-        }
-    };
+    let files = TlsFiles::parse(&CA, fields)?;
     let in_the_clear = base.is_some_and(|base| base.scheme() == "http");
-    if in_the_clear && (ca.is_some() || identity.is_some()) {
+    if in_the_clear && !files.is_empty() {
         fields.problem(&URL, "must begin with `https://` where `ca` or `certificate` is given");
         return None;
     }
-    Some(TlsFiles { ca, identity })
-}
-
-/// The value of an optional key, if there is one; `None` if it is bad.
-fn optional<T>(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<T>>
-where
-    T: FromStr<Err: fmt::Display>,
-{
-    let value = fields.read(key);
-    (value.is_some() || !fields.has(key)).then_some(value)
-}
-
-fn optional_secret(key: &'static Key, fields: &mut Fields<'_>) -> Option<Option<Secret>> {
-    let secret = fields.secret(key);
-    (secret.is_some() || !fields.has(key)).then_some(secret)
+    Some(files)
 }
 
 #[cfg(test)]
