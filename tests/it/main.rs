@@ -7,6 +7,8 @@ mod support;
 mod admin;
 mod agent;
 mod agreement;
+#[cfg(feature = "kafka")]
+mod bad_day;
 mod checks;
 mod configuration;
 mod demo;

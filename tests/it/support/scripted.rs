@@ -9,7 +9,6 @@ use agent_scaler::engine::limit::LimitSeen;
 use agent_scaler::engine::signals::{Reading, Workers};
 use agent_scaler::fields::{Fields, Key, Need};
 use agent_scaler::sources::named::Named;
-use agent_scaler::sources::prometheus;
 use agent_scaler::sources::{
     ALL, Client, ConnectionKind, Endpoint, Plan, Published, ReadError, Reports, Sighting, Spec, Wake,
 };
@@ -81,7 +80,16 @@ impl Plan for Reported {
 }
 
 /// Sources of this build, the scripted one, and the same without workers.
-pub(crate) const SOURCES: &[Spec] = &[ALL[0], ALL[1], prometheus::QUERY, SCRIPTED, MUTED];
+pub(crate) const SOURCES: &[Spec] = &{
+    let mut sources = [SCRIPTED; ALL.len() + 2];
+    let mut index = 0;
+    while index < ALL.len() {
+        sources[index] = ALL[index];
+        index += 1;
+    }
+    sources[ALL.len() + 1] = MUTED;
+    sources
+};
 
 /// What everything behind one connection shows.
 #[derive(Debug, Default)]
