@@ -1,8 +1,9 @@
 //! Every backend of one server dies at once: no answer falls, turns to zero or hangs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_scaler::scaler::proto::ScaledObjectRef;
+use tokio::time::Instant;
 
 use crate::support::harness::{Harness, eventually, trigger};
 use crate::support::kafka::{Kafka, Listener};
