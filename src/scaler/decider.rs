@@ -3,6 +3,7 @@
 mod limits;
 mod member;
 mod places;
+mod watchlists;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +31,7 @@ use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Evaluation, Watched};
 use crate::scaler::listener::Listener;
 use crate::scaler::observer::Voice;
-use crate::scaler::reader::{Batch, Reader, Shares, Watchlist};
+use crate::scaler::reader::{Batch, Pace, Reader, Shares, Watchlist};
 use crate::sources::{Plan, Wake};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
@@ -189,19 +190,8 @@ impl Decider {
         let headroom = trigger.limit.as_ref().and_then(|LimitUse { limit, .. }| limit.headroom.as_ref());
         let headroom = headroom.map(|at| self.watch(&at.connection, &at.plan, id));
         let decided_at = self.clock.now();
-        let (memory, share, listed_as_waking) = (Memory::default(), None, false);
-        Member {
-            watched,
-            memory,
-            queue,
-            workers,
-            queries,
-            limit,
-            headroom,
-            share,
-            decided_at,
-            listed_as_waking,
-        }
+        let (memory, share, listed) = (Memory::default(), None, Pace::Tick);
+        Member { watched, memory, queue, workers, queries, limit, headroom, share, decided_at, listed }
     }
 
     /// Has a place read for a trigger, and says which.
@@ -252,59 +242,30 @@ impl Decider {
         self.readers.insert(Arc::clone(&connection.name), Orders { watchlist, shares });
     }
 
-    /// Tells a reader what to read, if that has changed.
-    fn publish_watchlist(&mut self, connection: &Arc<str>) {
-        let Some(reader) = self.readers.get(connection) else { return };
-        let mut waking: BTreeSet<&Arc<str>> = BTreeSet::new();
-        for member in self.triggers.values_mut() {
-            if member.watched.trigger.connection.name == *connection {
-                member.listed_as_waking = member.wakes();
-                if member.listed_as_waking {
-                    waking.insert(&member.queue);
-                }
-            }
-        }
-        let here = self.places.iter().filter(|(_, place)| place.connection.name == *connection);
-        let watchlist: Watchlist = here.map(|(key, place)| place.item(key, waking.contains(key))).collect();
-        let same = |old: &Watchlist| {
-            old.len() == watchlist.len()
-                && old
-                    .iter()
-                    .zip(watchlist.iter())
-                    .all(|(old, new)| (&old.queue, old.wakes) == (&new.queue, new.wakes))
-        };
-        reader.watchlist.send_if_modified(|old| {
-            let changed = !same(old);
-            if changed {
-                *old = Arc::clone(&watchlist);
-            }
-            changed
-        });
-    }
-
     /// Takes in what a batch saw, and decides about the triggers that it concerns.
     async fn take(&mut self, batch: Batch) {
         let mut concerned = BTreeSet::new();
         for (key, result) in batch.results {
             let Some(place) = self.places.get_mut(&key) else { continue };
             let changed = place.take(batch.at, result);
-            // Reads that wake come several times a second; mostly there is still nothing.
-            if changed || !batch.wakes {
+            // Reads between ticks come several times a second; mostly nothing has changed.
+            if changed || !batch.between_ticks {
                 concerned.extend(place.triggers.iter().cloned());
             }
         }
-        let woken = batch.wakes && !concerned.is_empty();
-        self.decide_politely(concerned.into_iter().collect()).await;
+        let concerned: Vec<TriggerId> = concerned.into_iter().collect();
+        self.decide_politely(&concerned).await;
         // Active triggers need no more waking, and inactive ones do not wait for the next look around.
-        if woken {
-            self.publish_watchlist(&batch.connection);
+        if batch.between_ticks {
+            let turned = self.turned(concerned.iter().filter_map(|id| self.triggers.get(id)));
+            turned.iter().for_each(|connection| self.publish_watchlist(connection));
         }
     }
 
     /// Decides about many triggers, and lets others have their turn between. Limits are divided first, with the
     /// news of all.
-    async fn decide_politely(&mut self, triggers: Vec<TriggerId>) {
-        self.divide_limits_of(&triggers);
+    async fn decide_politely(&mut self, triggers: &[TriggerId]) {
+        self.divide_limits_of(triggers);
         for some in triggers.chunks(BETWEEN_YIELDS) {
             some.iter().for_each(|id| self.decide(id));
             yield_now().await;
@@ -320,11 +281,10 @@ impl Decider {
         }
         let silent =
             self.triggers.iter().filter(|(_, member)| now.since(member.decided_at) >= self.manner.tick);
-        let silent = silent.map(|(id, _)| id.clone()).collect();
-        self.decide_politely(silent).await;
+        let silent: Vec<TriggerId> = silent.map(|(id, _)| id.clone()).collect();
+        self.decide_politely(&silent).await;
         // Streams come and go without a word.
-        let turned = self.triggers.values().filter(|member| member.wakes() != member.listed_as_waking);
-        changed.extend(turned.map(|member| Arc::clone(&member.watched.trigger.connection.name)));
+        changed.extend(self.turned(self.triggers.values()));
         for connection in changed {
             self.publish_watchlist(&connection);
         }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::server::Connection;
-use crate::scaler::reader::{Item, Watchlist, delays};
+use crate::scaler::reader::{Item, Pace, Watchlist, delays};
 use crate::sources::ReadError;
 
 /// Shortest time between two reads of what was heard: a burst of first tasks is one read.
@@ -57,7 +57,7 @@ impl Listener {
         let mut delays_left = delays(self.tick);
         let mut said = None;
         loop {
-            let somebody_waits = |items: &Watchlist| items.iter().any(|item| item.wakes);
+            let somebody_waits = |items: &Watchlist| items.iter().any(|item| item.pace == Pace::Waking);
             if self.watchlist.wait_for(somebody_waits).await.is_err() {
                 return;
             }
@@ -97,7 +97,7 @@ impl Listener {
         loop {
             let started = Instant::now();
             let items = Arc::clone(&self.watchlist.borrow_and_update());
-            let waking: Vec<&Item> = items.iter().filter(|item| item.wakes).collect();
+            let waking: Vec<&Item> = items.iter().filter(|item| item.pace == Pace::Waking).collect();
             let plans: Vec<_> = waking.iter().map(|item| Arc::clone(&item.plan)).collect();
             let due = match timeout(patience, listener.watch(&plans)).await {
                 Ok(Ok(due)) => due,

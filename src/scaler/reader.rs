@@ -17,8 +17,8 @@ use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
-/// Part of the time that reads for waking may take, as a divisor: at most a fifth, however slow a batch is.
-const WAKE_SHARE: u32 = 5;
+/// Part of the time that reads between ticks may take, as a divisor: at most a fifth, however slow a batch is.
+const QUICK_SHARE: u32 = 5;
 
 /// Pause between two reads for waking while the backend says by itself that something has happened: these are for
 /// what it cannot say, such as a delayed task that has come due.
@@ -40,19 +40,29 @@ pub(super) struct Item {
     pub queue: Arc<str>,
     /// How to read it.
     pub plan: Arc<dyn Plan>,
-    /// Whether somebody waits for its first task.
-    pub wakes: bool,
+    /// How often it is read.
+    pub pace: Pace,
+}
+
+/// How often a queue is read. Where several triggers watch it, the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pace {
+    /// Once a tick.
+    Tick,
+    /// Between ticks too: KEDA subtracts its Jobs of now, and would start one more for each task that has ended since
+    /// the last read.
+    Quick,
+    /// As quickly, and as soon as something is heard of it: somebody waits for its first task.
+    Waking,
 }
 
 /// What one batch saw.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// Through which connection.
-    pub connection: Arc<str>,
     /// When the backend was asked: what it saw is no older.
     pub at: Timestamp,
-    /// Whether this was a read for waking, beside those of the tick.
-    pub wakes: bool,
+    /// Whether this was a read between two ticks.
+    pub between_ticks: bool,
     /// One result for each queue.
     pub results: Vec<(Arc<str>, Result<Sighting, ReadError>)>,
 }
@@ -86,7 +96,7 @@ struct State {
     failing: Option<&'static str>,
     /// How shares could last not be published, if they could not.
     not_published: Option<&'static str>,
-    next_wake: Instant,
+    next_quick: Instant,
 }
 
 impl State {
@@ -121,10 +131,10 @@ impl Reader {
             pause: None,
             failing: None,
             not_published: None,
-            next_wake: Instant::now(),
+            next_quick: Instant::now(),
         };
         loop {
-            let wakes = self.watchlist.borrow().iter().any(|item| item.wakes);
+            let quick = self.watchlist.borrow().iter().any(|item| item.pace > Pace::Tick);
             let due = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => Due::All,
@@ -133,7 +143,7 @@ impl Reader {
                     Err(_) => return,
                 },
                 Some(queues) = self.heard.recv() => Due::Heard(queues),
-                () = sleep_until(state.next_wake), if wakes => Due::Waking,
+                () = sleep_until(state.next_quick), if quick => Due::Quick,
             };
             let listens = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -149,13 +159,13 @@ impl Reader {
         // Only a read of what is new may take note of a change: another would pass over it.
         let watchlist = match due {
             Due::New => Arc::clone(&self.watchlist.borrow_and_update()),
-            Due::All | Due::Waking | Due::Heard(_) => Arc::clone(&self.watchlist.borrow()),
+            Due::All | Due::Quick | Due::Heard(_) => Arc::clone(&self.watchlist.borrow()),
         };
         let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, state)).collect();
         let started = Instant::now();
         if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
             // Triggers that begin in a pause learn why they must wait; all others know.
-            state.next_wake = started + self.wake_pause();
+            state.next_quick = started + self.pause();
             return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
         }
         state.pause = None;
@@ -165,7 +175,7 @@ impl Reader {
             let failed = state.pause.as_ref().map(|pause| self.failed(batch, &pause.error));
             let batch = match failed {
                 Some(failed) => failed,
-                None => self.read(batch, due.wakes(), deadline, state).await,
+                None => self.read(batch, due.is_between_ticks(), deadline, state).await,
             };
             if !self.send(batch).await {
                 return false;
@@ -177,22 +187,23 @@ impl Reader {
         match due {
             Due::All => state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect(),
             Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
-            Due::Waking | Due::Heard(_) => {}
+            Due::Quick | Due::Heard(_) => {}
         }
         let rest = match due {
-            Due::Waking => (started.elapsed() * WAKE_SHARE).max(self.wake_pause()),
-            // All were looked at, just not for the sake of waking.
-            Due::All => self.wake_pause(),
+            Due::Quick => (started.elapsed() * QUICK_SHARE).max(self.pause()),
+            // All were looked at.
+            Due::All => self.pause(),
             Due::New | Due::Heard(_) => return true,
         };
-        state.next_wake = Instant::now() + rest;
+        state.next_quick = Instant::now() + rest;
         true
     }
 
-    /// Pause between two reads for waking.
-    fn wake_pause(&self) -> Duration {
+    /// Pause between two reads that are between ticks.
+    fn pause(&self) -> Duration {
         let pause = self.connection.wake_every();
-        if *self.hears_all.borrow() { pause.max(WAKE_WHILE_HEARD) } else { pause }
+        let only_waking = || self.watchlist.borrow().iter().all(|item| item.pace != Pace::Quick);
+        if *self.hears_all.borrow() && only_waking() { pause.max(WAKE_WHILE_HEARD) } else { pause }
     }
 
     async fn send(&self, batch: Batch) -> bool {
@@ -200,7 +211,13 @@ impl Reader {
     }
 
     /// Reads one batch, connecting first where there is no connection.
-    async fn read(&self, items: &[&Item], wakes: bool, deadline: Instant, state: &mut State) -> Batch {
+    async fn read(
+        &self,
+        items: &[&Item],
+        between_ticks: bool,
+        deadline: Instant,
+        state: &mut State,
+    ) -> Batch {
         let at = self.clock.now();
         let started = Instant::now();
         let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
@@ -219,7 +236,7 @@ impl Reader {
             .filter(|client| client.mends_itself() || !results.iter().any(loses_connection));
         let error = results.iter().find_map(|result| result.as_ref().err());
         // That some queues could be read says nothing of those that could not.
-        if error.is_some() || !wakes {
+        if error.is_some() || !between_ticks {
             self.log_change(state, error);
         }
         // No connection, whatever the reason: a refused login must not be repeated at the pace of the reads.
@@ -231,7 +248,7 @@ impl Reader {
             Some(_) | None => state.delays = delays(self.tick),
         }
         let results = items.iter().map(|item| Arc::clone(&item.queue)).zip(results).collect();
-        Batch { connection: Arc::clone(&self.connection.name), at, wakes, results }
+        Batch { at, between_ticks, results }
     }
 
     async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Sighting, ReadError>> {
@@ -290,7 +307,7 @@ impl Reader {
 
     fn failed(&self, items: &[&Item], error: &ReadError) -> Batch {
         let results = items.iter().map(|item| (Arc::clone(&item.queue), Err(error.clone()))).collect();
-        Batch { connection: Arc::clone(&self.connection.name), at: self.clock.now(), wakes: false, results }
+        Batch { at: self.clock.now(), between_ticks: false, results }
     }
 
     fn count_errors(&self, results: &[Result<Sighting, ReadError>]) {
@@ -311,8 +328,8 @@ enum Due {
     All,
     /// The watchlist changed: queues that were never read.
     New,
-    /// Somebody waits for a first task.
-    Waking,
+    /// Some queues are read between ticks.
+    Quick,
     /// Something has happened to these queues, and somebody waits for it.
     Heard(BTreeSet<Arc<str>>),
 }
@@ -322,14 +339,14 @@ impl Due {
         match self {
             Self::All => !state.rests(item),
             Self::New => !state.known.contains(&item.queue),
-            Self::Waking => item.wakes,
-            Self::Heard(queues) => item.wakes && queues.contains(&item.queue),
+            Self::Quick => item.pace > Pace::Tick,
+            Self::Heard(queues) => item.pace == Pace::Waking && queues.contains(&item.queue),
         }
     }
 
-    /// Whether such reads are for waking, beside those of the tick.
-    const fn wakes(&self) -> bool {
-        matches!(self, Self::Waking | Self::Heard(_))
+    /// Whether such reads come between those of the tick.
+    const fn is_between_ticks(&self) -> bool {
+        matches!(self, Self::Quick | Self::Heard(_))
     }
 }
 

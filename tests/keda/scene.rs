@@ -84,6 +84,8 @@ pub(crate) struct Setting {
     pub(crate) lifetime: Lifetime,
     /// How many servers of ours there are: one or two.
     pub(crate) scalers: u8,
+    /// The `tick` of their files.
+    pub(crate) tick: &'static str,
     /// The `tls` section of their files.
     pub(crate) tls: Option<String>,
     /// Further lines of the `connections` in their files.
@@ -93,7 +95,14 @@ pub(crate) struct Setting {
 impl Setting {
     /// One server and a Deployment on `queue`.
     pub(crate) const fn on(queue: Queue) -> Self {
-        Self { queue, lifetime: Lifetime::Endless, scalers: 1, tls: None, connections: String::new() }
+        Self {
+            queue,
+            lifetime: Lifetime::Endless,
+            scalers: 1,
+            tick: "500ms",
+            tls: None,
+            connections: String::new(),
+        }
     }
 }
 
@@ -109,14 +118,12 @@ impl Scene {
     pub(crate) async fn set_without_redis(stage: Stage, setting: Setting) -> Self {
         let folder = stage.folder();
         let Stage { name: namespace, number, cluster, timeline } = stage;
-        let Setting { queue, lifetime, scalers, tls, connections } = setting;
         let api = cluster.api.clone();
         let redis = Redis::new(Stage::address(number, 1), folder.clone());
         api.apply(&objects::namespace(namespace)).await;
         let mut started = Vec::new();
-        for nth in 1..=scalers {
-            let mut scaler =
-                Scaler::new(Stage::address(number, nth), &folder, &redis, &connections, tls.as_deref());
+        for nth in 1..=setting.scalers {
+            let mut scaler = Scaler::new(Stage::address(number, nth), &folder, &redis, &setting);
             scaler.start().await;
             started.push(scaler);
         }
@@ -127,7 +134,7 @@ impl Scene {
             address: Stage::address(number, 1),
             url: redis.url(),
         };
-        let workers = Workers::start(place, queue, lifetime);
+        let workers = Workers::start(place, setting.queue, setting.lifetime);
         let (sender, mut samples) = watch::channel(Sample::default());
         let observer = Observer {
             namespace,

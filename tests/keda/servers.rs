@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::process::Process;
+use crate::scene::Setting;
 
 /// Port of every gRPC server: each has an address of its own.
 pub(crate) const GRPC: u16 = 9090;
@@ -78,26 +79,20 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    /// One that does not run yet. `connections` are those beside `redis`, and `tls` is the section of that name, if
-    /// there is one.
-    pub(crate) fn new(
-        address: Ipv4Addr,
-        folder: &Path,
-        redis: &Redis,
-        connections: &str,
-        tls: Option<&str>,
-    ) -> Self {
+    /// One that does not run yet.
+    pub(crate) fn new(address: Ipv4Addr, folder: &Path, redis: &Redis, setting: &Setting) -> Self {
+        let Setting { tick, tls, connections, .. } = setting;
         let configuration = folder.join(format!("agent-scaler-{address}.yaml"));
         let text = format!(
             "listen: {address}:{GRPC}
 admin: {address}:{ADMIN}
-tick: 500ms
+tick: {tick}
 connections:
   redis-main: {{ type: redis, url: \"{}\" }}
 {connections}
 {}\n",
             redis.url(),
-            tls.map(|tls| format!("tls: {tls}")).unwrap_or_default(),
+            tls.as_ref().map(|tls| format!("tls: {tls}")).unwrap_or_default(),
         );
         std::fs::write(&configuration, text).unwrap();
         let log = folder.join(format!("agent-scaler-{address}.log"));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::engine::Memory;
 use crate::engine::limit::share::Share;
+use crate::engine::policy::Workload;
 use crate::scaler::board::Watched;
+use crate::scaler::reader::Pace;
 use crate::timestamp::Timestamp;
 
 /// One trigger, and what is remembered of it.
@@ -23,8 +25,8 @@ pub(super) struct Member {
     /// What the limit leaves to it, as of the last division.
     pub(super) share: Option<Arc<Share>>,
     pub(super) decided_at: Timestamp,
-    /// Whether the reader was last told that somebody waits for the first task.
-    pub(super) listed_as_waking: bool,
+    /// How often its queue is read, as the reader was last told.
+    pub(super) listed: Pace,
 }
 
 impl Member {
@@ -35,10 +37,25 @@ impl Member {
         others.into_iter().chain([Some(&self.queue)]).flatten()
     }
 
-    /// Whether somebody waits for this trigger's first task.
-    pub(super) fn wakes(&self) -> bool {
-        let active =
-            self.watched.evaluation().and_then(|last| last.decision.size()).is_some_and(|size| size.active);
-        !active && self.watched.has_listeners()
+    /// How often its queue is to be read.
+    pub(super) fn pace(&self) -> Pace {
+        let size = self.watched.evaluation().and_then(|last| last.decision.size());
+        let is_active = size.is_some_and(|size| size.active);
+        let trigger = &self.watched.trigger;
+        // Where each read is paid for, a Job too many may be the cheaper.
+        let counts_jobs = trigger.policy.workload == Workload::Job && trigger.plan.price().is_none();
+        match is_active {
+            false if self.watched.has_listeners() => Pace::Waking,
+            true if counts_jobs => Pace::Quick,
+            false | true => Pace::Tick,
+        }
+    }
+
+    /// What is read at another pace than the tick's, for this pace of its queue.
+    pub(super) fn between_ticks(&self, pace: Pace) -> impl Iterator<Item = (&Arc<str>, Pace)> {
+        let queue = (pace > Pace::Tick).then_some((&self.queue, pace));
+        // Workers tell of tasks that a queue does not show any more: where both are counted, both are from one time.
+        let workers = self.workers.as_ref().filter(|_| pace == Pace::Quick).map(|workers| (workers, pace));
+        queue.into_iter().chain(workers)
     }
 }

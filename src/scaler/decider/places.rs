@@ -9,7 +9,7 @@ use crate::engine::estimate::Throughput;
 use crate::engine::limit::LimitSeen;
 use crate::engine::queries::Queries;
 use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
-use crate::scaler::reader::Item;
+use crate::scaler::reader::{Item, Pace};
 use crate::sources::{Plan, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 
@@ -57,8 +57,8 @@ impl Place {
     }
 
     /// What a reader is told of it.
-    pub(super) fn item(&self, key: &Arc<str>, wakes: bool) -> Item {
-        Item { queue: Arc::clone(key), plan: Arc::clone(&self.plan), wakes }
+    pub(super) fn item(&self, key: &Arc<str>, pace: Pace) -> Item {
+        Item { queue: Arc::clone(key), plan: Arc::clone(&self.plan), pace }
     }
 
     /// Takes in the result of a read, and says whether it was other than the one before. A failed read leaves

@@ -129,7 +129,7 @@ impl Stage {
         let item = |queue: &&str| Item {
             queue: (*queue).into(),
             plan: Arc::new(Named((*queue).to_owned())),
-            wakes: true,
+            pace: Pace::Waking,
         };
         self.watchlist.send_replace(queues.iter().map(item).collect());
     }

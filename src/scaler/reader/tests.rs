@@ -25,7 +25,7 @@ const KIND: ConnectionKind = ConnectionKind {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_login_is_not_repeated_at_the_pace_of_the_reads_that_wake() {
-    let logins = observed(&[("a", true)], Duration::from_secs(60), Answer::Refuses).await;
+    let logins = observed(&[("a", Pace::Waking)], Duration::from_secs(60), Answer::Refuses).await;
     // At most one each half tick, and the first few that the back-off begins with. Each 200 ms would be 300.
     assert!((12..=30).contains(&logins), "{logins} logins in a minute");
 }
@@ -33,8 +33,8 @@ async fn a_refused_login_is_not_repeated_at_the_pace_of_the_reads_that_wake() {
 #[tokio::test(start_paused = true)]
 async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
     let minute = Duration::from_secs(60);
-    let resting = observed(&[("a", false)], minute, Answer::Reads).await;
-    let waking = observed(&[("a", true)], minute, Answer::Reads).await;
+    let resting = observed(&[("a", Pace::Tick)], minute, Answer::Reads).await;
+    let waking = observed(&[("a", Pace::Waking)], minute, Answer::Reads).await;
     // The first tick and the first queue come at once, in either order.
     assert!((13..=14).contains(&resting), "{resting}: one at once, and one a tick");
     assert!((280..=320).contains(&waking), "{waking} reads in a minute");
@@ -44,11 +44,15 @@ async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
 async fn what_was_heard_is_read_at_once_and_what_wakes_once_a_second() {
     let asked = Arc::new(AtomicUsize::new(0));
     let (heard, hearing) = mpsc::channel(1);
-    let mut stage =
-        Stage::start(&asked, Answer::Reads, &[("a", true), ("b", true), ("c", false)], |reader| {
+    let mut stage = Stage::start(
+        &asked,
+        Answer::Reads,
+        &[("a", Pace::Waking), ("b", Pace::Waking), ("c", Pace::Tick)],
+        |reader| {
             reader.heard = hearing;
             reader.hears_all = watch::channel(true).1;
-        });
+        },
+    );
     tokio::time::sleep(Duration::from_secs(60) + Duration::from_millis(1)).await;
     let resting = asked.load(Ordering::Relaxed);
     assert!((60..=75).contains(&resting), "{resting} reads in a minute");
@@ -61,8 +65,23 @@ async fn what_was_heard_is_read_at_once_and_what_wakes_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_jobs_are_counted_against_is_read_five_times_a_second_whatever_is_heard() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let queues = [("a", Pace::Quick), ("b", Pace::Tick)];
+    let mut stage = Stage::start(&asked, Answer::Reads, &queues, |reader| {
+        reader.hears_all = watch::channel(true).1;
+    });
+    tokio::time::sleep(Duration::from_secs(60) + Duration::from_millis(1)).await;
+    let batches = stage.batches();
+    let quick = batches.iter().filter(|batch| **batch == (true, vec!["a".to_owned()])).count();
+    assert!((270..=300).contains(&quick), "{quick} reads between ticks in a minute");
+    assert!((13..=14).contains(&(batches.len() - quick)), "{} reads in a minute", batches.len());
+    stage.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_never_answers_costs_one_reading_a_tick() {
-    let reads = observed(&[("a", false)], Duration::from_secs(60), Answer::Hangs).await;
+    let reads = observed(&[("a", Pace::Tick)], Duration::from_secs(60), Answer::Hangs).await;
     assert!((6..=13).contains(&reads), "{reads} reads in a minute");
 }
 
@@ -70,22 +89,22 @@ async fn what_never_answers_costs_one_reading_a_tick() {
 async fn what_rests_is_read_when_it_is_new_or_waited_for_and_left_out_by_the_tick() {
     let minute = Duration::from_secs(60);
     // The first tick may come before the queue, or with it: then both are one read.
-    let resting = observed(&[("a", false)], minute, Answer::Rests).await;
+    let resting = observed(&[("a", Pace::Tick)], minute, Answer::Rests).await;
     assert!((1..=2).contains(&resting), "{resting} reads in a minute");
-    let waking = observed(&[("a", true)], minute, Answer::Rests).await;
+    let waking = observed(&[("a", Pace::Waking)], minute, Answer::Rests).await;
     assert!((280..=320).contains(&waking), "{waking} reads in a minute");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_may_say_how_fast_it_is_read_for_waking() {
-    let waking = observed(&[("a", true)], Duration::from_secs(60), Answer::Costs).await;
+    let waking = observed(&[("a", Pace::Waking)], Duration::from_secs(60), Answer::Costs).await;
     // Ticks come on top; at the pace of its kind it would be 300.
     assert!((50..=75).contains(&waking), "{waking} reads in a minute");
 }
 
-/// How often a backend is asked for these queues (and whether each wakes) within `time`: logins that are
+/// How often a backend is asked for these queues (each at its pace) within `time`: logins that are
 /// refused, or reads.
-async fn observed(queues: &[(&str, bool)], time: Duration, answer: Answer) -> usize {
+async fn observed(queues: &[(&str, Pace)], time: Duration, answer: Answer) -> usize {
     let asked = Arc::new(AtomicUsize::new(0));
     let stage = Stage::start(&asked, answer, queues, |_| {});
     tokio::time::sleep(time + Duration::from_millis(1)).await;
@@ -105,14 +124,14 @@ impl Stage {
     fn start(
         asked: &Arc<AtomicUsize>,
         answer: Answer,
-        queues: &[(&str, bool)],
+        queues: &[(&str, Pace)],
         prepare: impl FnOnce(&mut Reader),
     ) -> Self {
         let backend = Backend { answer, asked: Arc::clone(asked) };
-        let item = |(queue, wakes): &(&str, bool)| Item {
+        let item = |(queue, pace): &(&str, Pace)| Item {
             queue: (*queue).into(),
             plan: Arc::new(Named((*queue).to_owned())),
-            wakes: *wakes,
+            pace: *pace,
         };
         let (watchlist, watched) = watch::channel(Watchlist::default());
         let (batches, mut taken) = mpsc::channel(1);
@@ -141,11 +160,11 @@ impl Stage {
         Self { running, seen, shutdown, _watchlist: watchlist }
     }
 
-    /// What was read since the last call: whether for waking, and which queues.
+    /// What was read since the last call: whether between ticks, and which queues.
     fn batches(&mut self) -> Vec<(bool, Vec<String>)> {
         let mut batches = Vec::new();
-        while let Ok(Batch { wakes, results, .. }) = self.seen.try_recv() {
-            batches.push((wakes, results.iter().map(|(queue, _)| queue.to_string()).collect()));
+        while let Ok(Batch { between_ticks, results, .. }) = self.seen.try_recv() {
+            batches.push((between_ticks, results.iter().map(|(queue, _)| queue.to_string()).collect()));
         }
         batches
     }

@@ -3,7 +3,7 @@
 use redis::streams::StreamReadReply;
 use tonic::Code;
 
-use super::{add, list, serve, settles, stream};
+use super::{add, file, list, serve, settles, stream};
 use crate::support::harness::{Harness, eventually, trigger};
 use crate::support::keda_client::{Keda, Polled};
 use crate::support::proxy::Proxy;
@@ -112,4 +112,26 @@ fn take(redis: &Redis, count: usize) -> Vec<String> {
 fn acknowledge(redis: &Redis, ids: &[String]) {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     redis.command(&[&["XACK", "support:tasks", "workers"], &ids[..]].concat());
+}
+
+/// KEDA subtracts its Jobs of now: a value as old as a tick would give each task that has ended since another Job.
+#[tokio::test]
+async fn what_jobs_are_counted_against_is_no_tick_old() {
+    let redis = Redis::plain();
+    // Longer than the test waits for anything.
+    let harness = Harness::with(&format!("{}tick: 30s\n", file(&redis))).await;
+    let keda = Keda::dial(&[harness.scaler.grpc]).await;
+    let (jobs, pods) = (list("jobs", &[("workload", "job")]), list("pods", &[]));
+    for queue in ["jobs", "pods"] {
+        add(&redis, &format!("{queue}:tasks"), 2);
+        add(&redis, &format!("{queue}:busy"), 1);
+    }
+    settles(&keda, &jobs, 3).await;
+    settles(&keda, &pods, 3).await;
+    for queue in ["jobs", "pods"] {
+        redis.command(&["DEL", &format!("{queue}:busy")]);
+    }
+    settles(&keda, &jobs, 2).await;
+    // Pods are read once a tick.
+    assert_eq!(keda.poll(&pods).await.unwrap(), Polled::replicas(3));
 }
