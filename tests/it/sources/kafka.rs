@@ -18,7 +18,7 @@ use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
 use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Sighting, Spec};
 
-use crate::support::kafka::{Kafka, Listener};
+use crate::support::kafka::{Kafka, Listener, Watched};
 
 /// How long a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,10 +1,12 @@
 //! A cluster of three brokers, one of which dies.
 
+use super::scale::{LIST_OFFSETS, OFFSET_FETCH};
 use super::*;
 
 #[tokio::test]
 async fn a_broker_that_dies_costs_errors_and_never_a_zero_and_no_other_topic_for_long() {
     let mut kafka = Kafka::start(3);
+    asks_each_broker_twice_at_most(&kafka).await;
     kafka.create_topic("copied", 6, 3).await;
     kafka.create_topic("single", 6, 1).await;
     for topic in ["copied", "single"] {
@@ -42,5 +44,25 @@ async fn a_broker_that_dies_costs_errors_and_never_a_zero_and_no_other_topic_for
     kafka.restart(1);
     for plan in &plans {
         read_until(&mut client, plan, &good, |reading| reading).await;
+    }
+}
+
+/// 2,000 partitions on three brokers: ends from each, and what is committed from the one that keeps the group.
+async fn asks_each_broker_twice_at_most(kafka: &Kafka) {
+    kafka.create_topic("wide", 2_000, 1).await;
+    kafka.send("wide", (0..2_000).step_by(100), 3);
+    kafka.commit("wide", "wide", (0..2_000).map(|partition| (partition, 0)));
+    let watched = kafka.watched().await;
+    let mut client = client_of(kafka, Listener::Watched).await;
+    let good = Ok(seen(40, 20, 2_000, (60, 0)));
+    read_until(&mut client, &tasks("wide"), &good, |reading| reading).await;
+    watched.iter().for_each(|broker| drop(broker.requests()));
+    assert_eq!(read_one(&mut client, &tasks("wide")).await, good);
+    let requests: Vec<_> = watched.iter().map(Watched::requests).collect();
+    let coordinators = requests.iter().filter(|of_broker| of_broker.get(&OFFSET_FETCH) == Some(&1)).count();
+    assert_eq!(coordinators, 1, "{requests:?}");
+    for of_broker in &requests {
+        assert_eq!(of_broker.get(&LIST_OFFSETS), Some(&1), "{requests:?}");
+        assert!(of_broker.values().sum::<usize>() <= 2, "{requests:?}");
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 /// Kinds of requests, by their numbers in Kafka's protocol.
-const LIST_OFFSETS: i16 = 2;
+pub(super) const LIST_OFFSETS: i16 = 2;
 const METADATA: i16 = 3;
-const OFFSET_FETCH: i16 = 9;
+pub(super) const OFFSET_FETCH: i16 = 9;
 
 #[tokio::test]
 async fn two_thousand_partitions_are_read_with_two_requests() {
