@@ -19,6 +19,7 @@ pub const RULES: &[Rule] = &[
     promise::LATENCY_SHORTER_THAN_TASK,
     promise::UNSEEN_TASKS,
     workers::STUCK_SHORTER_THAN_TASK,
+    workers::GIVEN_AGAIN_WHILE_RUNNING,
     workers::SCOPE_NOT_NAMED,
     workers::LIMIT_WITHOUT_DRAIN,
     scale_in::GRACE_SHORTER_THAN_DRAIN,

@@ -12,6 +12,12 @@ pub(super) const STUCK_SHORTER_THAN_TASK: Rule = Rule {
     check: stuck_shorter_than_task,
 };
 
+pub(super) const GIVEN_AGAIN_WHILE_RUNNING: Rule = Rule {
+    id: "given-again-while-running",
+    summary: "a task is given to a second worker while the first still runs it",
+    check: given_again_while_running,
+};
+
 pub(super) const SCOPE_NOT_NAMED: Rule = Rule {
     id: "scope-not-named",
     summary: "workers on several queues have no name to report under",
@@ -35,6 +41,25 @@ fn stuck_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
             format!("a task takes {task}, and counts as stuck after {stuck} without progress")
         },
         || format!("metadata: stuckAfter: {} at least", format_duration(task)),
+    )
+}
+
+/// Each of the two pays for the whole of it.
+fn given_again_while_running(subject: &Subject<'_>) -> Option<Finding> {
+    let again = subject.trigger.plan.given_again_after()?;
+    let task = subject.trigger.policy.expected_task_duration?;
+    finding(
+        again <= task,
+        || {
+            let (again, task) = (format_duration(again), format_duration(task));
+            format!("a task takes {task}, and another worker is given it after {again}")
+        },
+        || {
+            let least = format_duration(task * 2);
+            format!(
+                "a visibility timeout of {least} at least in the workers' settings, and the same in the metadata"
+            )
+        },
     )
 }
 

@@ -147,6 +147,11 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
     /// What a read sends, in the backend's own words, for `plan --verbose`.
     fn commands(&self) -> Vec<String>;
 
+    /// How long a worker may keep a task before another is given it too, where the trigger tells.
+    fn given_again_after(&self) -> Option<Duration> {
+        None
+    }
+
     /// What a read costs, where the backend has its calls paid.
     fn price(&self) -> Option<Price> {
         None

@@ -164,6 +164,11 @@ impl Plan for Layout {
         Some(Arc::new(Self::Framework(framework.starting_in(start_up)?)))
     }
 
+    fn given_again_after(&self) -> Option<Duration> {
+        let Self::Framework(framework) = self else { return None };
+        framework.given_again_after()
+    }
+
     /// The commands themselves, so that what is said and what is sent cannot differ; and those that depend on
     /// the answers.
     fn commands(&self) -> Vec<String> {

@@ -21,6 +21,7 @@ app.conf.update(
     broker_transport_options={
         "global_keyprefix": os.environ.get("PREFIX", ""),
         "sep": os.environ.get("SEPARATOR", "\x06\x16"),
+        "visibility_timeout": float(os.environ.get("VISIBILITY", "3600")),
         "priority_steps": [int(step) for step in os.environ.get("STEPS", "0,3,6,9").split(",")],
     },
 )

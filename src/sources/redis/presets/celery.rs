@@ -1,9 +1,10 @@
 //! Celery, with kombu's Redis transport: a list for each queue and step of priority, and one hash of what was delivered.
 
-use super::Ask::{Hlen, Llen};
-use super::Role::{InFlight, Ready};
-use super::parameters::{NAMES, SWITCH, TEXT};
-use super::{Preset, queue, row};
+use super::Ask::{Hlen, Llen, Zcount};
+use super::Clock::Seconds;
+use super::Role::{InFlight, Lost, Ready};
+use super::parameters::{NAMES, SPAN, SWITCH, TEXT};
+use super::{Preset, Span, queue, row};
 use crate::fields::{Key, Need};
 
 /// Kombu 5: `kombu/transport/redis.py`.
@@ -41,6 +42,21 @@ pub(in crate::sources::redis) const CELERY: Preset = Preset {
             example: "unacked",
         },
         Key {
+            name: "unackedIndexKey",
+            need: Need::Default("unacked_index"),
+            unit: TEXT,
+            help: "`unacked_index_key` of `broker_transport_options`",
+            example: "unacked_index",
+        },
+        Key {
+            name: "visibilityTimeout",
+            need: Need::Default("1h"),
+            unit: SPAN,
+            help: "`visibility_timeout` of `broker_transport_options`: a task that a worker has had for longer is given to \
+                   another, and counts as waiting",
+            example: "12h",
+        },
+        Key {
             name: "unacked",
             need: Need::Default("true"),
             unit: SWITCH,
@@ -53,5 +69,6 @@ pub(in crate::sources::redis) const CELERY: Preset = Preset {
         row(Llen, "{globalKeyprefix}{queue}", Ready),
         row(Llen, "{globalKeyprefix}{queue}{separator}{prioritySteps}", Ready),
         row(Hlen, "{globalKeyprefix}{unackedKey}{unacked}", InFlight),
+        row(Zcount(Span::Lost, Seconds), "{globalKeyprefix}{unackedIndexKey}{unacked}", Lost),
     ],
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::question::{Question, Times};
+use super::question::{Question, Spans, Times, When};
 use super::tally::{Tally, together};
 use super::{Ask, Clock, Role, Span};
 use crate::engine::signals::Reading;
@@ -21,7 +21,7 @@ pub(in crate::sources::redis) struct Framework {
     text: String,
     queues: Vec<String>,
     questions: Vec<Question>,
-    start_up: Duration,
+    spans: Spans,
 }
 
 /// The ids at the heads of queues whose times were asked for, by queue.
@@ -30,14 +30,22 @@ pub(in crate::sources::redis) struct Heads(Vec<Option<String>>);
 
 impl Framework {
     /// Queues whose replicas take no time to start.
-    pub(super) const fn new(text: String, queues: Vec<String>, questions: Vec<Question>) -> Self {
-        Self { text, queues, questions, start_up: Duration::ZERO }
+    pub(super) fn new(text: String, queues: Vec<String>, questions: Vec<Question>) -> Self {
+        Self { text, queues, questions, spans: Spans::default() }
+    }
+
+    /// The same for workers that may keep what they were given for so long.
+    pub(super) fn visible_after(self, visibility: Duration) -> Self {
+        Self { spans: Spans { visibility, ..self.spans }, ..self }
     }
 
     /// The same for replicas that take this long to start; `None` where that makes no difference.
     pub(in crate::sources::redis) fn starting_in(&self, start_up: Duration) -> Option<Self> {
         let looks_ahead = |question: &Question| matches!(question.row.ask, Ask::Zcount(Span::Soon, _));
-        self.questions.iter().any(looks_ahead).then(|| Self { start_up, ..self.clone() })
+        self.questions
+            .iter()
+            .any(looks_ahead)
+            .then(|| Self { spans: Spans { start_up, ..self.spans }, ..self.clone() })
     }
 
     /// The queues, as a trigger names them.
@@ -58,6 +66,12 @@ impl Framework {
         roles.into_iter().any(|role| matches!(role, Role::InFlight | Role::Unfinished))
     }
 
+    /// How long a worker may keep a task before another is given it too, where that is counted.
+    pub(in crate::sources::redis) fn given_again_after(&self) -> Option<Duration> {
+        let counts = self.questions.iter().any(|question| question.row.role == Role::Lost);
+        counts.then_some(self.spans.visibility)
+    }
+
     /// Adds the commands of one read. The time of a task at the head of its queue needs its id, which the read before
     /// told: so a wait that grows is seen without a second round trip.
     pub(in crate::sources::redis) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Heads {
@@ -74,7 +88,7 @@ impl Framework {
 
     fn ask_with(&self, times: &dyn Times, heads: &Heads, pipeline: &mut Pipeline) {
         for (question, head) in self.asked(heads) {
-            question.ask(times, self.start_up, head, pipeline);
+            question.ask(times, self.spans, head, pipeline);
         }
     }
 
@@ -147,8 +161,12 @@ impl Framework {
 struct Told(Timestamp);
 
 impl Times for Told {
-    fn last(&self, clock: Clock, within: Duration) -> String {
-        clock.last(self.0 + within)
+    fn last(&self, clock: Clock, when: When) -> String {
+        clock.last(match when {
+            When::Now => self.0,
+            When::In(time) => self.0 + time,
+            When::Ago(time) => self.0 - time,
+        })
     }
 }
 
@@ -156,18 +174,18 @@ impl Times for Told {
 struct InWords;
 
 impl Times for InWords {
-    fn last(&self, _: Clock, within: Duration) -> String {
-        if within.is_zero() {
-            "NOW".to_owned()
-        } else {
-            format!("NOW+{}", humantime::format_duration(within))
+    fn last(&self, _: Clock, when: When) -> String {
+        match when {
+            When::Now | When::In(Duration::ZERO) => "NOW".to_owned(),
+            When::In(time) => format!("NOW+{}", humantime::format_duration(time)),
+            When::Ago(time) => format!("NOW-{}", humantime::format_duration(time)),
         }
     }
 }
 
 impl fmt::Display for Framework {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, queues: _, questions: _, start_up } = self;
+        let Self { text, queues: _, questions: _, spans: Spans { start_up, visibility: _ } } = self;
         f.write_str(text)?;
         if start_up.is_zero() {
             return Ok(());

@@ -3,7 +3,7 @@
 //! A framework is a file with its trigger keys and a [`Preset`]. The names in braces of a row's key are those of trigger
 //! keys: `{queue}` stands for each queue that the trigger names, `{prefix}` for one text, and `{namespace:}` for a
 //! text and a colon, or for nothing. A switch stands for nothing where it is on, and leaves the row out where it is
-//! off. `{head}` is the id at the head of the queue, as the read before saw it.
+//! off. A duration bounds [`Span::Lost`]. `{head}` is the id at the head of the queue, as the read before saw it.
 
 pub(super) mod bullmq;
 pub(super) mod celery;
@@ -88,6 +88,8 @@ pub(super) enum Span {
     Soon,
     /// After that.
     Later,
+    /// Longer ago than a worker may keep what it was given.
+    Lost,
 }
 
 /// What a score means.
@@ -117,6 +119,8 @@ pub(super) enum Role {
     Asleep,
     /// Tasks that were taken and are not finished.
     InFlight,
+    /// Those of them that a worker has had for too long: any other gets them again.
+    Lost,
     /// Ready tasks and those in flight together.
     Unfinished,
     /// Tasks that failed for good.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::question::{HEAD, Question};
 use super::{Framework, Preset, Row};
-use crate::fields::{Fields, Key, Names, Need};
+use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
 use crate::sources::Plan;
 use crate::sources::redis::layout::{Layout, quoted};
 
@@ -15,6 +16,9 @@ pub(super) const NAMES: &str = "names";
 
 /// Unit of a key with one text, which may be empty; `\x06` in it stands for a byte.
 pub(super) const TEXT: &str = "text";
+
+/// Unit of the key that says how long a worker may keep what it was given.
+pub(super) const SPAN: &str = "duration";
 
 /// Unit of a key that is on or off.
 pub(super) const SWITCH: &str = "true | false";
@@ -29,8 +33,8 @@ pub(in crate::sources::redis) fn parse(
 ) -> Option<Arc<dyn Plan>> {
     let mut values = Values::new();
     let mut words = vec![preset.name.to_owned()];
-    let mut wrong = false;
-    for key in preset.keys.iter().filter(|key| [NAMES, TEXT, SWITCH].contains(&key.unit)) {
+    let (mut wrong, mut visibility) = (false, Duration::ZERO);
+    for key in preset.keys.iter().filter(|key| [NAMES, TEXT, SPAN, SWITCH].contains(&key.unit)) {
         let Some(value) = read(key, fields) else {
             wrong |= key.need != Need::Optional || fields.has(key);
             values.insert(key.name, Vec::new());
@@ -43,6 +47,9 @@ pub(in crate::sources::redis) fn parse(
         } else if !matches!(key.need, Need::Default(text) if value.is(text)) {
             words.extend([key.name.to_owned(), written]);
         }
+        if let Value::Span(span) = value {
+            visibility = span;
+        }
         values.insert(key.name, value.stands_for());
     }
     if wrong {
@@ -50,13 +57,15 @@ pub(in crate::sources::redis) fn parse(
     }
     let queues = values.get(preset.keys.first()?.name)?.clone();
     let questions = questions(preset, &queues, &mut values);
-    Some(Arc::new(Layout::Framework(Framework::new(words.join(" "), queues, questions))))
+    let framework = Framework::new(words.join(" "), queues, questions).visible_after(visibility);
+    Some(Arc::new(Layout::Framework(framework)))
 }
 
 /// The value of a key.
 enum Value {
     Names(Vec<String>),
     Text(String),
+    Span(Duration),
     Switch(bool),
 }
 
@@ -66,6 +75,7 @@ impl Value {
         match self {
             Self::Names(names) => Names::from_str(text).is_ok_and(|other| other.0 == *names),
             Self::Text(value) => Text::from_str(text).is_ok_and(|other| other.0 == *value),
+            Self::Span(span) => PositiveSpan::from_str(text).is_ok_and(|other| other.0 == *span),
             Self::Switch(on) => text == on.to_string(),
         }
     }
@@ -75,6 +85,7 @@ impl Value {
         match self {
             Self::Names(names) => names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(","),
             Self::Text(text) => quoted(text).into_owned(),
+            Self::Span(span) => humantime::format_duration(*span).to_string().replace(' ', ""),
             Self::Switch(on) => on.to_string(),
         }
     }
@@ -85,7 +96,7 @@ impl Value {
             Self::Names(names) => names,
             Self::Text(text) => vec![text],
             Self::Switch(true) => vec![String::new()],
-            Self::Switch(false) => Vec::new(),
+            Self::Span(_) | Self::Switch(false) => Vec::new(),
         }
     }
 }
@@ -93,6 +104,7 @@ impl Value {
 fn read(key: &'static Key, fields: &mut Fields<'_>) -> Option<Value> {
     match key.unit {
         NAMES => fields.read::<Names>(key).map(|Names(names)| Value::Names(names)),
+        SPAN => fields.read::<PositiveSpan>(key).map(|PositiveSpan(span)| Value::Span(span)),
         SWITCH => fields.read::<bool>(key).map(Value::Switch),
         _ => fields.read::<Text>(key).map(|Text(text)| Value::Text(text)),
     }
@@ -185,7 +197,8 @@ mod tests {
     #[test]
     fn a_row_is_asked_for_every_name_and_not_at_all_where_a_switch_is_off() {
         let plan = parsed(&celery::CELERY, &[("queue", "a,b"), ("prioritySteps", "3"), ("separator", ":")]);
-        let commands = ["LLEN a", "LLEN a:3", "LLEN b", "LLEN b:3", "HLEN unacked"];
+        let commands =
+            ["LLEN a", "LLEN a:3", "LLEN b", "LLEN b:3", "HLEN unacked", "ZCOUNT unacked_index -inf NOW-1h"];
         assert_eq!(plan.unwrap().commands()[1..], commands);
         let plan = parsed(&rq::RQ, &[("queue", "a"), ("withScheduler", "false")]).unwrap();
         assert!(plan.names().iter().all(|name| !name.contains("scheduled")), "{:?}", plan.names());
@@ -194,7 +207,10 @@ mod tests {
     #[test]
     fn a_text_may_spell_bytes_that_yaml_has_not() {
         let default = parsed(&celery::CELERY, &[("queue", "a")]).unwrap();
-        assert_eq!(default.names(), ["a", "a\u{6}\u{16}3", "a\u{6}\u{16}6", "a\u{6}\u{16}9", "unacked"]);
+        assert_eq!(
+            default.names(),
+            ["a", "a\u{6}\u{16}3", "a\u{6}\u{16}6", "a\u{6}\u{16}9", "unacked", "unacked_index"]
+        );
         let spelled = parsed(&celery::CELERY, &[("queue", "a"), ("separator", r"\x06\x16")]).unwrap();
         assert_eq!(spelled.queue(), default.queue());
         for wrong in [r"\x", r"\x6", r"\xzz", r"\xff", r"\x6é"] {

@@ -39,10 +39,27 @@ pub(super) enum Told {
     At(Timestamp),
 }
 
+/// Lengths of time that bound scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Spans {
+    /// How long a replica takes to start.
+    pub(super) start_up: Duration,
+    /// How long a worker may keep what it was given before any other gets it.
+    pub(super) visibility: Duration,
+}
+
+/// A time, in relation to Redis's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    Now,
+    In(Duration),
+    Ago(Duration),
+}
+
 /// The times that bound scores.
 pub(super) trait Times {
-    /// The highest score that is due at the present, and with `within` the highest that is due then.
-    fn last(&self, clock: Clock, within: Duration) -> String;
+    /// The highest score that is due then.
+    fn last(&self, clock: Clock, when: When) -> String;
 }
 
 impl Question {
@@ -55,15 +72,15 @@ impl Question {
         self.key.contains(HEAD)
     }
 
-    /// Adds the command; `start_up` is how long a replica takes to start.
-    pub(super) fn ask(&self, times: &dyn Times, start_up: Duration, head: &str, pipeline: &mut Pipeline) {
+    /// Adds the command.
+    pub(super) fn ask(&self, times: &dyn Times, spans: Spans, head: &str, pipeline: &mut Pipeline) {
         let key = self.key.replace(HEAD, head);
         let member = self.member.as_deref().unwrap_or_default();
         let command = pipeline.cmd(self.row.ask.name()).arg(key);
         match self.row.ask {
             Ask::Llen | Ask::Hlen | Ask::Zcard | Ask::Get | Ask::Exists => {}
             Ask::Zcount(span, clock) => {
-                let (low, high) = span.bounds(times, clock, start_up);
+                let (low, high) = span.bounds(times, clock, spans);
                 command.arg(low).arg(high);
             }
             Ask::Zrange => {
@@ -114,6 +131,7 @@ impl Question {
             | Role::Delayed
             | Role::Asleep
             | Role::InFlight
+            | Role::Lost
             | Role::Unfinished
             | Role::Dead
             | Role::Paused => answer::count(answer).map(Told::Count),
@@ -217,14 +235,15 @@ impl Ask {
 
 impl Span {
     /// The lowest and the highest score, as `ZCOUNT` takes them.
-    fn bounds(self, times: &dyn Times, clock: Clock, start_up: Duration) -> (String, String) {
-        let now = times.last(clock, Duration::ZERO);
-        let soon = times.last(clock, start_up);
+    fn bounds(self, times: &dyn Times, clock: Clock, spans: Spans) -> (String, String) {
+        let now = times.last(clock, When::Now);
+        let soon = times.last(clock, When::In(spans.start_up));
         match self {
             Self::Past => ("-inf".to_owned(), now),
             Self::Future => (format!("({now}"), "+inf".to_owned()),
             Self::Soon => (format!("({now}"), soon),
             Self::Later => (format!("({soon}"), "+inf".to_owned()),
+            Self::Lost => ("-inf".to_owned(), times.last(clock, When::Ago(spans.visibility))),
         }
     }
 }

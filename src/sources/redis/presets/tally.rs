@@ -13,6 +13,7 @@ pub(super) struct Tally {
     soon: Option<u64>,
     delayed: Option<u64>,
     in_flight: Option<u64>,
+    lost: u64,
     unfinished: Option<u64>,
     dead: Option<u64>,
     paused: bool,
@@ -37,6 +38,7 @@ impl Tally {
                 add(&mut self.delayed, count.saturating_sub(1));
             }
             (Role::InFlight, Told::Count(count)) => add(&mut self.in_flight, count),
+            (Role::Lost, Told::Count(count)) => self.lost = self.lost.saturating_add(count),
             (Role::Unfinished, Told::Count(count)) => add(&mut self.unfinished, count),
             (Role::Dead, Told::Count(count)) => add(&mut self.dead, count),
             (Role::Paused, Told::Count(count)) => self.paused |= count > 0,
@@ -59,7 +61,11 @@ impl Tally {
     }
 
     /// What one queue shows; `asked` is the id whose time was asked for, which may not be next any more.
-    pub(super) fn reading(self, paused: bool, asked: Option<&str>, now: Timestamp) -> Reading {
+    pub(super) fn reading(mut self, paused: bool, asked: Option<&str>, now: Timestamp) -> Reading {
+        if self.lost > 0 {
+            add(&mut self.due, self.lost);
+            self.in_flight = self.in_flight.map(|tasks| tasks.saturating_sub(self.lost));
+        }
         let taken = self.unfinished.map(|unfinished| unfinished.saturating_sub(self.ready.unwrap_or(0)));
         let in_flight = sum(self.in_flight, taken);
         let ceiling = self.ceiling(in_flight.unwrap_or(0));

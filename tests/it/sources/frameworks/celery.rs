@@ -31,6 +31,26 @@ async fn every_step_of_priority_counts_and_what_a_killed_worker_took_stays_in_fl
     assert_eq!(stage.list_length("research"), 3);
 }
 
+/// kombu gives a task to another worker when the one that has it takes longer than `visibility_timeout`: so a dead one's
+/// tasks come back, once somebody is there to give them back.
+#[tokio::test]
+async fn what_a_killed_worker_took_waits_again_after_the_visibility_timeout_and_another_gets_it() {
+    let stage = Stage::of("python").await.with("ACKS_LATE", "1").with("VISIBILITY", "3");
+    let mut celery = stage.driver("python", "celery", &["driver.py", "produce"]);
+    celery.ask("send research 2").await;
+    let hour = plan("celery", &[("queue", "research")]);
+    let three_seconds = plan("celery", &[("queue", "research"), ("visibilityTimeout", "3s")]);
+    let mut client = stage.client().await;
+    let worker = stage.worker("python", "celery", &["driver.py", "worker", "research"]);
+    stage.shows(&mut client, &hour, &tasks(0, 2)).await;
+    worker.kill().await;
+    let lost = Reading { due: Some(2), ..tasks(0, 0) };
+    stage.shows(&mut client, &three_seconds, &lost).await;
+    stage.shows(&mut client, &hour, &tasks(0, 2)).await;
+    let _another = stage.worker("python", "celery", &["driver.py", "worker", "research"]);
+    celery.says("worker_has", &json!({"active": 2, "reserved": 0, "scheduled": 0})).await;
+}
+
 #[tokio::test]
 async fn a_task_that_waits_for_its_time_is_in_flight_as_soon_as_a_worker_has_it() {
     let stage = Stage::of("python").await.with("ACKS_LATE", "1");
