@@ -3,8 +3,8 @@
 //! etcd, kube-apiserver, kube-controller-manager and KEDA are built from their Go modules, once, and started
 //! in a network namespace that holds nothing else. There is no kubelet and there are no containers: pods are
 //! rows in the API server, and what would run in them is simulated against a real Redis, or is the reference worker as a
-//! process. Scenarios run side
-//! by side, each with a Kubernetes namespace, a Redis and servers of its own, and print what happened.
+//! process. Scenarios run side by side, each with a Kubernetes namespace, a Redis and servers of its own, and print what
+//! happened.
 //!
 //! Words after `--` choose scenarios by parts of their names. `KEDA=v2.20.2` chooses another KEDA.
 
@@ -46,6 +46,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -56,6 +57,10 @@ use timeline::Timeline;
 
 /// Longest time a scenario may take: the longest waits out an outage of two minutes.
 const LONGEST_SCENARIO: Duration = Duration::from_secs(400);
+
+/// Scenarios that are played at a time. All at once leave two cores too busy for anything to come in time, and take as
+/// long: as long as the longest.
+const AT_A_TIME: usize = 10;
 
 fn main() -> ExitCode {
     let chosen = scenarios::chosen(std::env::args().skip(1));
@@ -95,9 +100,14 @@ async fn run(binaries: Binaries, chosen: Vec<scenarios::Scenario>) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
 
     let cluster = Arc::new(cluster);
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut running = JoinSet::new();
     for scenario in chosen {
-        running.spawn(play(Arc::clone(&cluster), scenario));
+        let (cluster, places) = (Arc::clone(&cluster), Arc::clone(&places));
+        running.spawn(async move {
+            let _place = places.acquire().await.unwrap();
+            play(cluster, scenario).await
+        });
     }
     let (mut passed, mut failed) = (0, Vec::new());
     while let Some(outcome) = running.join_next().await {
