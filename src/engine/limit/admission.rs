@@ -34,13 +34,15 @@ const STEEPEST: f64 = 0.7;
 /// The least k: a provider that admits less is out of order, not out of room.
 const LEAST: f64 = 0.25;
 
-/// Growth a minute: up to near the k that was too much, from there on, and where nothing ahead has been too much.
+/// Growth a minute: up to near the k that was too much, from there up to it, and where nothing ahead has been too much.
 ///
-/// With the last a provider that returns from a loss of a third to two thirds is used to 95 % again within 14 minutes
-/// (1,440 losses with noise); at 0.06 it took up to 16, with as few refusals.
+/// Beyond what was too much, k doubles its distance from it each minute, up to the last. Of 1,440 losses of a third to
+/// two thirds, with noise, 4 % earned more than 3 % refusals once settled, and all were used to 95 % again within 15 minutes
+/// of their end. With free growth as soon as k was beyond, half of them earned more: a refusal that was chance sets the mark
+/// too low, and the next step went far over it.
 const GROWTH: f64 = 0.06;
 const CAREFUL_GROWTH: f64 = 0.01;
-const FREE_GROWTH: f64 = 0.08;
+const FREE_GROWTH: f64 = 0.14;
 
 /// Part of the k that was too much up to which it grows fast.
 const NEAR: f64 = 0.9;
@@ -133,10 +135,11 @@ impl Admission {
         if share >= FEW * manners.too_many() {
             return Self { refusing: 0, ..self };
         }
-        // What was too much and is no longer says nothing about what is ahead.
-        let too_much = too_much.filter(|too_much| k <= *too_much);
+        // What was too much, and is far behind, says nothing about what is ahead.
+        let too_much = too_much.filter(|too_much| k - too_much < FREE_GROWTH);
         let grown = match too_much {
             None => k + FREE_GROWTH,
+            Some(too_much) if k > too_much => k + (k - too_much).max(CAREFUL_GROWTH),
             Some(too_much) => (k + CAREFUL_GROWTH).max((k + GROWTH).min(NEAR * too_much)),
         };
         Self { k: grown.min(1.0), too_much, refusing: 0 }
@@ -204,6 +207,33 @@ mod tests {
         let k = folded(&minutes, Manners::Paced);
         assert!((k[&3] - 0.4).abs() < 1e-9, "{k:?}");
         assert!(k[&7] <= 0.48, "near to what was too much it grows carefully: {k:?}");
+    }
+
+    #[test]
+    fn beyond_what_was_too_much_it_doubles_its_distance_until_it_grows_freely() {
+        let admission = Admission { k: 0.42, too_much: Some(0.41), refusing: 0 };
+        let mut grown = vec![admission];
+        for _ in 0..6 {
+            grown.extend(grown.last().map(|admission| admission.after(None, Manners::Paced)));
+        }
+        let k: Vec<f64> = grown.iter().map(|admission| (admission.k * 100.0).round() / 100.0).collect();
+        assert_eq!(k, [0.42, 0.43, 0.45, 0.49, 0.57, 0.71, 0.85]);
+    }
+
+    /// Whoever paces himself does so to a request or two, and a bucket leaks a little more in one minute than in another.
+    #[test]
+    fn a_loss_that_lasts_earns_few_refusals_also_with_noise() {
+        let (mut admitted, mut refused) = (0.0, 0.0);
+        for seed in 0..100 {
+            let noise = |minute: u64| ((seed * 7_919 + minute * 104_729) % 1_009 % 5) as f64 - 2.0;
+            let capacity = |minute: u64| if minute < 5 { 60.0 } else { 24.0 + noise(minute) };
+            for (k, share) in &provider(capacity, 29, Manners::Paced)[10..] {
+                admitted += k * (1.0 - share);
+                refused += k * share;
+            }
+        }
+        let share = refused / (admitted + refused);
+        assert!(share <= 0.03, "{share:.4} refused");
     }
 
     #[test]
