@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_util::future::ready;
+use futures_util::stream::{self, StreamExt};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
@@ -37,6 +39,9 @@ use scenarios::Scenario;
 
 /// Longest time that a scenario may take.
 const LONGEST_SCENARIO: Duration = Duration::from_secs(240);
+
+/// Scenarios that are played at a time: they wait for most of theirs, and two cores are enough for two.
+const AT_A_TIME: usize = 2;
 
 fn main() -> ExitCode {
     let chosen = scenarios::chosen(std::env::args().skip(1));
@@ -58,13 +63,13 @@ fn main() -> ExitCode {
 async fn run(chosen: Vec<Scenario>) -> ExitCode {
     let (started, count) = (Instant::now(), chosen.len());
     let logs = tempfile::Builder::new().prefix("agent-scaler-fleet-").tempdir().unwrap();
-    let mut failed = 0;
-    for scenario in chosen {
+    let played = stream::iter(chosen).map(async |scenario| {
         let began = Instant::now();
         let figures = play(&scenario, logs.path().join(scenario.name)).await;
         println!("{}", figures.printed(scenario.name, began.elapsed().as_secs_f64()));
-        failed += usize::from(!figures.are_good());
-    }
+        figures.are_good()
+    });
+    let failed = played.buffer_unordered(AT_A_TIME).filter(|good| ready(!good)).count().await;
     println!("{} passed, {failed} failed, {:.0} s", count - failed, started.elapsed().as_secs_f64());
     if failed == 0 {
         return ExitCode::SUCCESS;

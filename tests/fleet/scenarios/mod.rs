@@ -24,17 +24,17 @@ pub(crate) struct Scenario {
 
 type Play = fn(PathBuf) -> Pin<Box<dyn Future<Output = Figures>>>;
 
-/// Every scenario.
+/// Every scenario, the longest first.
 const ALL: &[(&str, Play)] = &[
-    ("audit", |folder| Box::pin(audit::play(folder))),
-    ("shares", |folder| Box::pin(shares::play(folder))),
     ("outage", |folder| Box::pin(outage::part_of_the_capacity(folder))),
+    ("shares", |folder| Box::pin(shares::play(folder))),
     ("blocked", |folder| Box::pin(outage::nothing_at_all(folder))),
+    ("control", |folder| Box::pin(control::play(folder))),
     ("unpaced", |folder| Box::pin(unpaced::play(folder))),
     ("chaos", |folder| Box::pin(chaos::play(folder))),
     ("restart", |folder| Box::pin(restart::play(folder))),
+    ("audit", |folder| Box::pin(audit::play(folder))),
     ("reporters", |folder| Box::pin(reporters::play(folder))),
-    ("control", |folder| Box::pin(control::play(folder))),
 ];
 
 /// The scenarios that some words choose; all of them without words.
