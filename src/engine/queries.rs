@@ -274,4 +274,16 @@ mod tests {
             assert_eq!(queries.service(START + seconds(after)).is_some(), stands, "{after}");
         }
     }
+
+    #[test]
+    fn a_percentile_says_why_it_is_not_relied_upon() {
+        let tail = |samples, is_at_least| Tail {
+            percentile: Percentile { p95: Duration::from_secs(9), samples },
+            is_at_least,
+        };
+        assert_eq!(tail(20, false).doubt(), None);
+        assert_eq!(tail(19, false).doubt(), Some(Cause::new("of 19 samples, fewer than 20")));
+        let beyond = "or more: it lies beyond the highest bucket of the histogram";
+        assert_eq!(tail(20, true).doubt(), Some(Cause::new(beyond)));
+    }
 }
