@@ -145,3 +145,19 @@ fn found(metadata: &Metadata) -> Found {
     });
     topics.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_keeps_for_itself_holds_no_tasks() {
+        let partition = Partition { number: 0, has_leader: true };
+        let topic =
+            |name: &str| (Arc::from(name), Topic { seen: Instant::now(), found: Ok(Arc::from([partition])) });
+        let known = ["__consumer_offsets", "tasks", "__transaction_state", "__mine"].map(topic);
+        let topics = Topics { known: known.into(), all_at: None };
+        let all: Vec<String> = topics.all().keys().map(ToString::to_string).collect();
+        assert_eq!(all, ["__mine", "tasks"]);
+    }
+}
