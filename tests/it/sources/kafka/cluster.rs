@@ -1,6 +1,6 @@
 //! A cluster of three brokers, one of which dies.
 
-use super::scale::{LIST_OFFSETS, OFFSET_FETCH};
+use super::scale::{LIST_OFFSETS, OFFSET_FETCH, wide};
 use super::*;
 
 #[tokio::test]
@@ -49,12 +49,9 @@ async fn a_broker_that_dies_costs_errors_and_never_a_zero_and_no_other_topic_for
 
 /// 2,000 partitions on three brokers: ends from each, and what is committed from the one that keeps the group.
 async fn asks_each_broker_twice_at_most(kafka: &Kafka) {
-    kafka.create_topic("wide", 2_000, 1).await;
-    kafka.send("wide", (0..2_000).step_by(100), 3);
-    kafka.commit("wide", "wide", (0..2_000).map(|partition| (partition, 0)));
+    let good = Ok(wide(kafka).await);
     let watched = kafka.watched().await;
     let mut client = client_of(kafka, Listener::Watched).await;
-    let good = Ok(seen(40, 20, 2_000, (60, 0)));
     read_until(&mut client, &tasks("wide"), &good, |reading| reading).await;
     watched.iter().for_each(|broker| drop(broker.requests()));
     assert_eq!(read_one(&mut client, &tasks("wide")).await, good);
