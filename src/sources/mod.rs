@@ -144,6 +144,11 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
         None
     }
 
+    /// Most commands or requests of one read, at least 1; of one that remembers what cannot change, the second time.
+    fn cost(&self) -> usize {
+        1
+    }
+
     /// What a read sends, in the backend's own words, for `plan --verbose`.
     fn commands(&self) -> Vec<String>;
 

@@ -18,6 +18,10 @@ use crate::engine::minutes::Minute;
 use crate::engine::signals::Workers;
 use crate::timestamp::Timestamp;
 
+/// Commands of one read of a scope whose past minutes are known: the leases, the workers, and the minutes that may
+/// still change, which are the last two, the present one and the next.
+pub const COMMANDS: usize = 6;
+
 /// Most workers of one scope. Redis gives that many fields in one answer, and says whether there are more.
 const MOST_WORKERS: usize = 10_000;
 
@@ -258,6 +262,16 @@ mod tests {
     use crate::workers::answer::Field;
 
     const NOW: Timestamp = Timestamp::from_millis(29_000_000 * 60_000 + 30_000);
+
+    #[test]
+    fn a_scope_that_is_known_takes_no_more_commands_than_it_costs() {
+        let (store, mut memory) = (BTreeMap::new(), Memory::default());
+        read(&store, &mut memory, NOW, NOW).unwrap();
+        let mut pipeline = Pipeline::new();
+        let later = NOW + Duration::from_secs(60);
+        Scope::new("acme", Duration::from_secs(60)).ask(&memory, later, &mut pipeline);
+        assert_eq!(pipeline.len(), COMMANDS);
+    }
 
     #[test]
     fn a_minute_that_begins_during_the_question_is_read() {

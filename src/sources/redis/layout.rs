@@ -169,6 +169,16 @@ impl Plan for Layout {
         framework.given_again_after()
     }
 
+    fn cost(&self) -> usize {
+        match self {
+            Self::List(list) => list.names().len(),
+            Self::Stream(_) => Stream::COMMANDS,
+            Self::Framework(framework) => framework.commands(),
+            Self::Workers(_) => reader::COMMANDS,
+            Self::Limit(_) => 1,
+        }
+    }
+
     /// The commands themselves, so that what is said and what is sent cannot differ; and those that depend on
     /// the answers.
     fn commands(&self) -> Vec<String> {
@@ -239,6 +249,18 @@ mod tests {
              the last 30 that is not known yet",
             ]
         );
+    }
+
+    #[test]
+    fn a_plan_costs_as_many_commands_as_it_sends() {
+        let mut memory = Memory::new(Timestamp::from_millis(29_000_000 * 60_000));
+        let stream = Layout::Stream(Stream::new("acme:tasks".to_owned(), "workers".to_owned()));
+        memory.begins(&stream, EntryId::from_answer(&Value::SimpleString("7-1".to_owned())));
+        for layout in [stream, Layout::Limit(LimitScope::new("anthropic/prod"))] {
+            let mut pipeline = Pipeline::new();
+            layout.ask(&memory, &mut pipeline);
+            assert_eq!(layout.cost(), pipeline.len(), "{layout:?}");
+        }
     }
 
     #[test]

@@ -156,6 +156,7 @@ mod tests {
         let plan = plan.unwrap();
         assert_eq!(plan.queue(), "list acme:tasks,acme:low processing acme:busy");
         assert_eq!(plan.names(), ["acme:tasks", "acme:low", "acme:busy"]);
+        assert_eq!(plan.cost(), 3);
         assert_eq!(parsed(&[("listName", "acme:tasks")]).unwrap().queue(), "list acme:tasks");
     }
 

@@ -80,6 +80,9 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
 }
 
 impl Stream {
+    /// Most commands of one read: the group, the length, and either the oldest entry or the count of all.
+    pub(super) const COMMANDS: usize = 3;
+
     /// A stream, as the group reads it.
     pub(super) const fn new(name: String, group: String) -> Self {
         Self { name, group }

@@ -60,6 +60,11 @@ impl Framework {
         keys.into_iter().collect()
     }
 
+    /// Most commands of one read.
+    pub(in crate::sources::redis) const fn commands(&self) -> usize {
+        self.questions.len()
+    }
+
     /// Whether any answer tells what runs.
     pub(in crate::sources::redis) fn shows_running(&self) -> bool {
         let roles = self.questions.iter().map(|question| question.row.role);

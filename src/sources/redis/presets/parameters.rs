@@ -199,7 +199,9 @@ mod tests {
         let plan = parsed(&celery::CELERY, &[("queue", "a,b"), ("prioritySteps", "3"), ("separator", ":")]);
         let commands =
             ["LLEN a", "LLEN a:3", "LLEN b", "LLEN b:3", "HLEN unacked", "ZCOUNT unacked_index -inf NOW-1h"];
-        assert_eq!(plan.unwrap().commands()[1..], commands);
+        let plan = plan.unwrap();
+        assert_eq!(plan.commands()[1..], commands);
+        assert_eq!(plan.cost(), commands.len());
         let plan = parsed(&rq::RQ, &[("queue", "a"), ("withScheduler", "false")]).unwrap();
         assert!(plan.names().iter().all(|name| !name.contains("scheduled")), "{:?}", plan.names());
     }
