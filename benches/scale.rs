@@ -1,7 +1,9 @@
-//! The server at its size: 10,000 triggers on one Redis, KEDA's calls, its streams, and the first task.
+//! The server at its size: cold starts of 10,000 and of 100,000 triggers, and KEDA's calls through ticks, scrapes and
+//! streams.
 //!
-//! Prints each figure beside its bar, and never fails on one: figures depend on the machine. With
-//! `cargo bench --bench scale -- --streams` the queues are streams instead of lists.
+//! The server has one core and everything else has the others. Prints each figure beside its bar, and never fails on
+//! one: figures depend on the machine. With `cargo bench --bench scale -- --streams` the queues are streams instead of
+//! lists.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,11 +22,16 @@ use support::queues::{self, Kind, Queues, TICK};
 use support::server::{self, Server};
 use support::table::{Sorted, Table, millis};
 
+/// Triggers of the small server, and of the large one.
 const TRIGGERS: usize = 10_000;
-const FEWER_TRIGGERS: usize = 1_000;
+const MANY_TRIGGERS: usize = 100_000;
+
 const RATE: u32 = 2_000;
 const FIRST_TASKS: usize = 100;
 const TICKS_COUNTED: u32 = 2;
+
+/// How often Prometheus scrapes, at its quickest usual.
+const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
 /// A first task comes at any time between two reads for waking, which are 200 ms apart.
 const LONGEST_IDLE: Duration = Duration::from_millis(200);
@@ -35,9 +42,10 @@ fn main() {
     if asked("--bench") {
         // The HTTP client takes the process's.
         drop(rustls::crypto::ring::default_provider().install_default());
+        server::leave_its_core();
         let kind = if asked("--streams") { Kind::Streams } else { Kind::Lists };
-        println!("{TRIGGERS} triggers on one Redis, {}; load average {}", kind.name(), load_average());
-        let queues = Queues::start(kind, TRIGGERS);
+        println!("One Redis, {}; load average {}", kind.name(), load_average());
+        let queues = Queues::start(kind, MANY_TRIGGERS);
         tokio::runtime::Runtime::new().unwrap().block_on(measure(kind, queues));
     }
 }
@@ -45,28 +53,27 @@ fn main() {
 async fn measure(kind: Kind, queues: Queues) {
     let started = Instant::now();
     let mut table = Table::default();
-    let server = Server::start(queues.port());
-    let client = server.client().await;
-    let mut bench = Bench { queues, server, client, kind };
-
-    table.part("Idle");
-    bench.memory(&mut table);
-    bench.watch(&mut table, FEWER_TRIGGERS).await;
-    bench.count(&mut table, FEWER_TRIGGERS).await;
-    bench.watch(&mut table, TRIGGERS).await;
+    let mut bench = Bench::start(kind, queues, TRIGGERS).await;
+    bench.cold_start(&mut table, Duration::from_secs(1)).await;
+    bench.memory(&mut table, 64.0).await;
+    bench.idle(&mut table).await;
     bench.calls(&mut table, Duration::from_secs(20)).await;
-    bench.scrape(&mut table).await;
-    bench.count(&mut table, TRIGGERS).await;
+    bench.count(&mut table).await;
     let mut streams = bench.open_streams(&mut table).await;
-    bench.calls(&mut table, Duration::from_secs(10)).await;
+    bench.memory(&mut table, 80.0).await;
+    bench.calls(&mut table, Duration::from_secs(20)).await;
     bench.first_tasks(&mut table, &mut streams, "by Redis's word", Duration::from_millis(50)).await;
     bench.queues.silence();
     tokio::time::sleep(TICK * 2).await;
     bench.first_tasks(&mut table, &mut streams, "by reads", Duration::from_millis(300)).await;
+    bench.end(&mut table);
+    let queues = bench.queues;
 
+    let mut bench = Bench::start(kind, queues, MANY_TRIGGERS).await;
+    bench.cold_start(&mut table, Duration::from_secs(10)).await;
+    bench.memory(&mut table, 400.0).await;
+    bench.end(&mut table);
     table.part("The whole");
-    let seconds = server::cpu_time(bench.server.id()).as_secs_f64();
-    table.row("CPU time of the server", format!("{seconds:.2} s"));
     table.row("wall time", format!("{:.0} s", started.elapsed().as_secs_f64()));
     table.row("load average", load_average());
     table.end();
@@ -78,33 +85,65 @@ struct Bench {
     server: Server,
     client: Client,
     kind: Kind,
+    triggers: usize,
 }
 
 impl Bench {
-    fn memory(&self, table: &mut Table) {
+    async fn start(kind: Kind, queues: Queues, triggers: usize) -> Self {
+        let server = Server::start(queues.port());
+        let client = server.client().await;
+        Self { queues, server, client, kind, triggers }
+    }
+
+    async fn cold_start(&mut self, table: &mut Table, bar: Duration) {
+        table.part(&format!("Cold start: the first call for each of {} triggers", self.triggers));
+        let processor = Processor::of(&self.server);
+        let started = self.server.started();
+        let triggers = keda::triggers(self.kind, self.triggers);
+        let round = keda::first_round(&self.client, &triggers, started).await;
+        table.row("from the start of the process to its first answer", millis(round.first));
+        let within = format!("< {} s", bar.as_secs());
+        table.bar(
+            "from the start of the process until all are answered",
+            millis(round.all),
+            &within,
+            round.all < bar,
+        );
+        table.row("errors in the first 500 ms", round.early_errors);
+        table.bar("errors after the first 500 ms", round.late_errors, "0", round.late_errors == 0);
+        processor.print(table);
+    }
+
+    /// After two ticks and a scrape, which both are part of a server's day.
+    async fn memory(&self, table: &mut Table, bar: f64) {
+        tokio::time::sleep(TICK * 2).await;
+        let page = self.server.metrics().await;
+        tokio::time::sleep(TICK).await;
         let (now, highest) = self.server.memory();
-        table.bar("resident memory", format!("{now:.1} MB"), "< 100 MB", now < 100.0);
+        table.row("size of /metrics", format!("{:.1} MB", page.len() as f64 / 1e6));
+        table.bar("resident memory", format!("{now:.1} MB"), &format!("< {bar} MB"), now < bar);
         table.row("resident memory, highest so far", format!("{highest:.1} MB"));
     }
 
-    async fn watch(&mut self, table: &mut Table, triggers: usize) {
-        table.part(&format!("The first call for each of {triggers} triggers"));
-        let processor = Processor::of(&self.server);
-        let took = keda::first_round(&self.client, &keda::triggers(self.kind, triggers)).await;
-        table.row("time until all are answered", millis(took));
-        processor.print(table);
-        tokio::time::sleep(TICK * 3 / 2).await;
-        self.memory(table);
+    async fn idle(&self, table: &mut Table) {
+        table.part(&format!("Idle: ticks of {} triggers, no call", self.triggers));
+        let before = server::cpu_time(self.server.id());
+        let wall = TICK * 4;
+        tokio::time::sleep(wall).await;
+        let used = server::cpu_time(self.server.id()).saturating_sub(before);
+        let millicores = used.as_secs_f64() / wall.as_secs_f64() * 1e3;
+        table.bar("CPU of the server", format!("{millicores:.0} mCPU"), "< 20 mCPU", millicores < 20.0);
     }
 
-    async fn count(&mut self, table: &mut Table, triggers: usize) {
+    async fn count(&mut self, table: &mut Table) {
+        let triggers = self.triggers;
         table.part(&format!("A tick with {triggers} triggers (mean of {TICKS_COUNTED})"));
         let before = self.reads().await;
         let processor = Processor::of(&self.server);
         let load = self.queues.count(TICKS_COUNTED).await;
         processor.print(table);
         let after = self.reads().await;
-        let bar = (triggers / FEWER_TRIGGERS) as f64;
+        let bar = (triggers / 1_000) as f64;
         let kept = (load.round_trips - bar).abs() < 0.01;
         table.bar("round trips, by the proxy", load.round_trips, &format!("{bar}"), kept);
         let kept = (load.pipelines - bar).abs() < 0.01;
@@ -130,48 +169,53 @@ impl Bench {
         (value("sum"), value("count"))
     }
 
+    /// `GetMetrics` while the server ticks and is scraped.
     async fn calls(&self, table: &mut Table, time: Duration) {
         let seconds = time.as_secs();
-        table.part(&format!("{RATE} calls a second for {seconds} s, load average {}", load_average()));
-        let triggers = keda::triggers(self.kind, TRIGGERS);
+        table.part(&format!(
+            "{RATE} GetMetrics a second for {seconds} s, a scrape every {} s, load average {}",
+            SCRAPE_EVERY.as_secs(),
+            load_average()
+        ));
+        let triggers = keda::triggers(self.kind, self.triggers);
         let processor = Processor::of(&self.server);
-        let load = keda::load(&self.client, &triggers, RATE, time).await;
+        let scrapes = async {
+            loop {
+                tokio::time::sleep(SCRAPE_EVERY).await;
+                self.server.metrics().await;
+            }
+        };
+        let load = tokio::select! {
+            load = keda::load(&self.client, &triggers, RATE, time) => load,
+            () = scrapes => return,
+        };
         processor.print(table);
         let latencies = &load.latencies;
-        let p99 = latencies.percentile(99);
         table.row("calls", latencies.len());
-        table.row("latency p50", millis(latencies.percentile(50)));
-        table.bar("latency p99", millis(p99), "< 5 ms", p99 < Duration::from_millis(5));
-        table.row("latency max", millis(latencies.percentile(100)));
-        table.row("of it until the call was made, p99", millis(load.delays.percentile(99)));
-        table.row("of it until the call was made, max", millis(load.delays.percentile(100)));
+        table.row("latency p50", millis(latencies.per_mille(500)));
+        for (name, per_mille, bar) in [("p99", 990, 3), ("p99.9", 999, 10)] {
+            let latency = latencies.per_mille(per_mille);
+            let kept = latency <= Duration::from_millis(bar);
+            table.bar(&format!("latency {name}"), millis(latency), &format!("<= {bar} ms"), kept);
+        }
+        table.row("latency max", millis(latencies.per_mille(1_000)));
+        table.row("of it until the call was made, p99.9", millis(load.delays.per_mille(999)));
         table.errors(&load.errors);
-        self.memory(table);
-    }
-
-    async fn scrape(&self, table: &mut Table) {
-        table.part("A scrape of /metrics");
-        let started = Instant::now();
-        let page = self.server.metrics().await;
-        table.row("time", millis(started.elapsed()));
-        table.row("size", format!("{:.1} MB", page.len() as f64 / 1e6));
-        self.memory(table);
     }
 
     async fn open_streams(&self, table: &mut Table) -> Streams {
-        table.part(&format!("{TRIGGERS} open StreamIsActive"));
-        let streams = Streams::open(&self.client, &keda::triggers(self.kind, TRIGGERS)).await;
+        table.part(&format!("{} open StreamIsActive", self.triggers));
+        let streams = Streams::open(&self.client, &keda::triggers(self.kind, self.triggers)).await;
         table.row("time until each has told its state", millis(streams.opened_in));
         table.errors(&streams.errors);
         let processor = Processor::of(&self.server);
         tokio::time::sleep(TICK * 2).await;
         processor.print(table);
-        self.memory(table);
         streams
     }
 
     async fn first_tasks(&mut self, table: &mut Table, streams: &mut Streams, how: &str, bar: Duration) {
-        let empty: Vec<usize> = (0..TRIGGERS).filter(|queue| queues::is_empty(*queue)).collect();
+        let empty: Vec<usize> = (0..self.triggers).filter(|queue| queues::is_empty(*queue)).collect();
         let count = empty.len();
         table.part(&format!("{FIRST_TASKS} first tasks {how}, with {count} streams of empty queues open"));
         let processor = Processor::of(&self.server);
@@ -187,12 +231,18 @@ impl Bench {
         processor.print(table);
         table.errors(&streams.errors);
         let waits = Sorted::from(waits);
-        let p95 = waits.percentile(95);
-        table.row("from the task to the message, p50", millis(waits.percentile(50)));
+        let p95 = waits.per_mille(950);
+        table.row("from the task to the message, p50", millis(waits.per_mille(500)));
         let least = format!("< {} ms", bar.as_millis());
         table.bar("from the task to the message, p95", millis(p95), &least, p95 < bar);
-        table.row("from the task to the message, max", millis(waits.percentile(100)));
-        self.memory(table);
+        table.row("from the task to the message, max", millis(waits.per_mille(1_000)));
+    }
+
+    fn end(&self, table: &mut Table) {
+        table.part(&format!("The server of {} triggers, all told", self.triggers));
+        let seconds = server::cpu_time(self.server.id()).as_secs_f64();
+        table.row("CPU time", format!("{seconds:.2} s"));
+        table.row("resident memory, highest", format!("{:.1} MB", self.server.memory().1));
     }
 }
 

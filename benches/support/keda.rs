@@ -19,6 +19,9 @@ use super::table::Sorted;
 /// Calls of the first round, and streams not open yet, that are under way at a time.
 const AT_ONCE: usize = 512;
 
+/// A server that has just started may refuse calls for so long.
+const EARLY: Duration = Duration::from_millis(500);
+
 /// Calls that may be due and not made yet; beyond it the bench itself is too slow.
 const DUE_AHEAD: usize = 10_000;
 
@@ -41,17 +44,47 @@ pub(crate) fn triggers(kind: Kind, count: usize) -> Arc<[ScaledObjectRef]> {
     (0..count).map(trigger).collect()
 }
 
-/// Asks for every trigger until it is answered. Gives the time that it took.
-pub(crate) async fn first_round(client: &Client, triggers: &[ScaledObjectRef]) -> Duration {
-    let started = Instant::now();
-    stream::iter(triggers)
-        .for_each_concurrent(AT_ONCE, |trigger| async move {
-            while let Err(status) = client.clone().is_active(trigger.clone()).await {
-                assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+/// How the first call for each trigger went.
+pub(crate) struct FirstRound {
+    /// From the start to the first answer.
+    pub(crate) first: Duration,
+    /// From the start until all were answered.
+    pub(crate) all: Duration,
+    /// Calls that were refused in the first 500 ms.
+    pub(crate) early_errors: usize,
+    /// Calls that were refused later.
+    pub(crate) late_errors: usize,
+}
+
+/// Asks for every trigger until it is answered; `start` is when the server was started.
+pub(crate) async fn first_round(client: &Client, triggers: &[ScaledObjectRef], start: Instant) -> FirstRound {
+    let ask = |trigger: ScaledObjectRef| async move {
+        let mut refused = Vec::new();
+        loop {
+            let request = metrics_request(trigger.clone());
+            match client.clone().get_metrics(request).await {
+                Ok(_) => return (refused, start.elapsed()),
+                Err(status) => {
+                    assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+                    refused.push(start.elapsed());
+                }
             }
-        })
-        .await;
-    started.elapsed()
+        }
+    };
+    let answers: Vec<(Vec<Duration>, Duration)> =
+        stream::iter(triggers.iter().cloned()).map(ask).buffer_unordered(AT_ONCE).collect().await;
+    let refused = || answers.iter().flat_map(|(refused, _)| refused);
+    let answered = || answers.iter().map(|(_, answered)| *answered);
+    FirstRound {
+        first: answered().min().unwrap_or_default(),
+        all: answered().max().unwrap_or_default(),
+        early_errors: refused().filter(|at| **at <= EARLY).count(),
+        late_errors: refused().filter(|at| **at > EARLY).count(),
+    }
+}
+
+fn metrics_request(trigger: ScaledObjectRef) -> GetMetricsRequest {
+    GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name: "agent-replicas".to_owned() }
 }
 
 /// What a load saw.
@@ -100,18 +133,10 @@ pub(crate) async fn load(
     }
 }
 
-/// One of the three calls that KEDA makes for a trigger at each poll, and for each question of the HPA.
 async fn call(mut client: Client, triggers: &[ScaledObjectRef], number: usize) -> Result<(), Status> {
     // Far from its neighbours, as polls are.
-    let trigger = triggers[number / 3 * 7_919 % triggers.len()].clone();
-    match number % 3 {
-        0 => client.get_metric_spec(trigger).await.map(drop),
-        1 => {
-            let (scaled_object_ref, metric_name) = (Some(trigger), "agent-replicas".to_owned());
-            client.get_metrics(GetMetricsRequest { scaled_object_ref, metric_name }).await.map(drop)
-        }
-        _ => client.is_active(trigger).await.map(drop),
-    }
+    let trigger = triggers[number * 7_919 % triggers.len()].clone();
+    client.get_metrics(metrics_request(trigger)).await.map(drop)
 }
 
 /// An open `StreamIsActive` for each trigger.

@@ -2,16 +2,32 @@
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_scaler::scaler::proto::external_scaler_client::ExternalScalerClient;
 use tempfile::TempDir;
 use tokio::time::sleep;
 use tonic::transport::Channel;
 
-/// A running `agent-scaler serve` with the default tick. Ends with its handle.
+/// The core that the server has to itself.
+const CORE: &str = "0";
+
+/// Moves this process, and so the servers of queues that it starts, to the other cores. On a machine with one core
+/// all share it.
+pub(crate) fn leave_its_core() {
+    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    if last > 0 {
+        let id = std::process::id().to_string();
+        let mut taskset = Command::new("taskset");
+        let moved = taskset.args(["-apc", &format!("1-{last}"), &id]).stdout(Stdio::null());
+        assert!(moved.status().unwrap().success(), "taskset cannot move this process");
+    }
+}
+
+/// A running `agent-scaler serve` with the default tick, on a core of its own. Ends with its handle.
 pub(crate) struct Server {
     process: Child,
+    started: Instant,
     grpc: u16,
     admin: u16,
     directory: TempDir,
@@ -24,18 +40,24 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("agent-scaler.yaml");
         let text = format!(
-            "listen: 127.0.0.1:{grpc}\nadmin: 127.0.0.1:{admin}\n\
+            "listen: 127.0.0.1:{grpc}\nadmin: 127.0.0.1:{admin}\nmaxTriggers: 120000\n\
              connections:\n  main: {{ type: redis, url: \"redis://127.0.0.1:{redis_port}\" }}\n"
         );
         std::fs::write(&file, text).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
-            .args(["serve", "--config"])
+        let started = Instant::now();
+        let process = Command::new("taskset")
+            .args(["-c", CORE, env!("CARGO_BIN_EXE_agent-scaler"), "serve", "--config"])
             .arg(file)
             .stdout(Stdio::null())
             .stderr(File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        Self { process, grpc, admin, directory }
+        Self { process, started, grpc, admin, directory }
+    }
+
+    /// When it was started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Its process.
@@ -45,12 +67,12 @@ impl Server {
 
     /// A client on one connection, which all its clones share, as all of KEDA's calls do.
     pub(crate) async fn client(&self) -> ExternalScalerClient<Channel> {
-        for _ in 0..200 {
+        for _ in 0..1_000 {
             let address = format!("http://127.0.0.1:{}", self.grpc);
             if let Ok(client) = ExternalScalerClient::connect(address).await {
                 return client;
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(10)).await;
         }
         let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         panic!("the server does not start: {log}");

@@ -56,9 +56,9 @@ impl From<Vec<Duration>> for Sorted {
 }
 
 impl Sorted {
-    /// The sample that `percent` of all do not exceed; zero if there is none.
-    pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+    /// The sample that so many in a thousand do not exceed; zero if there is none.
+    pub(crate) fn per_mille(&self, per_mille: usize) -> Duration {
+        let rank = (self.0.len() * per_mille).div_ceil(1_000).max(1);
         self.0.get(rank - 1).copied().unwrap_or_default()
     }
 

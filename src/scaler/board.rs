@@ -1,30 +1,46 @@
 //! The triggers in use, and the last evaluation of each.
 
+mod occupancy;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::config::trigger::{Trigger, TriggerId};
+use crate::config::trigger::Trigger;
 use crate::engine::decision::Decision;
 use crate::engine::limit::share::LimitState;
 use crate::engine::signals::Signals;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
-/// A trigger that nobody asked about for so long is forgotten: its ScaledObject is gone or was changed.
+use occupancy::Occupancy;
+
+/// A trigger that was not requested for so long is dropped: its ScaledObject is gone or was changed.
 /// KEDA asks every 30 s by default, and even a `pollingInterval` of ten minutes is within it.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
+const DROPPED_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Every trigger in use. RPC handlers read it, the decider writes it.
 #[derive(Debug)]
 pub struct Board {
-    watched: Mutex<BTreeMap<TriggerId, Arc<Watched>>>,
-    /// Tells the decider of new triggers and new listeners.
-    begun: mpsc::Sender<Arc<Watched>>,
+    occupancy: Mutex<Occupancy>,
+    /// Tells the decider of new triggers, new streams, and triggers that are watched no more.
+    changes: mpsc::Sender<Change>,
     max_triggers: usize,
+    next_number: AtomicU64,
+    hasher: RandomState,
+}
+
+/// What the decider is told.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A trigger is watched from now on, or a stream of it was opened.
+    Watched(Arc<Watched>),
+    /// The trigger with this number is watched no more.
+    Dropped(u64),
 }
 
 /// One trigger in use.
@@ -34,8 +50,17 @@ pub struct Watched {
     pub trigger: Trigger,
     /// When the first call about it came.
     pub since: Timestamp,
+    /// Tells triggers in use apart. A number is never given twice.
+    pub(super) number: u64,
     queue: Arc<str>,
+    /// The request that it was last parsed from.
+    request: AtomicU64,
     asked_ms: AtomicU64,
+    /// Whether a call has asked for more than its spec.
+    is_wanted: AtomicBool,
+    is_dropped: AtomicBool,
+    /// Shared with each open stream.
+    streams: Arc<()>,
     evaluation: watch::Sender<Option<Arc<Evaluation>>>,
 }
 
@@ -52,6 +77,27 @@ pub struct Evaluation {
     pub error: Option<Arc<str>>,
 }
 
+/// The evaluations of a trigger, for an open stream.
+pub(super) struct Evaluations {
+    pub(super) receiver: watch::Receiver<Option<Arc<Evaluation>>>,
+    /// Counts the stream.
+    _stream: Arc<()>,
+}
+
+/// A hash of what a call says of a trigger, with a key of this process: the same call gives the same trigger without
+/// being parsed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request(u64);
+
+/// What a trigger is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its first read begins early; its number is not asked for yet.
+    Spec,
+    /// Its number.
+    Answer,
+}
+
 /// There is no room for another trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{max_triggers} triggers are watched already, the most that maxTriggers allows")]
@@ -61,85 +107,133 @@ pub struct Full {
 }
 
 impl Board {
-    /// An empty board, and where the decider learns of new triggers.
-    pub fn new(max_triggers: u32) -> (Self, mpsc::Receiver<Arc<Watched>>) {
+    /// An empty board, and where the decider learns of changes.
+    pub(super) fn new(max_triggers: u32) -> (Self, mpsc::Receiver<Change>) {
         let max_triggers = max_triggers as usize;
         // Half of it is for hints, which never take the place of a new trigger.
-        let (begun, begins) = mpsc::channel(max_triggers.saturating_mul(2));
-        (Self { watched: Mutex::default(), begun, max_triggers }, begins)
+        let (changes, receiver) = mpsc::channel(max_triggers.saturating_mul(2).max(64));
+        let board = Self {
+            occupancy: Mutex::default(),
+            changes,
+            max_triggers,
+            next_number: AtomicU64::new(0),
+            hasher: RandomState::new(),
+        };
+        (board, receiver)
+    }
+
+    /// What a call says of a trigger of ScaledObject `name` in `namespace`.
+    pub fn request(&self, namespace: &str, name: &str, metadata: &BTreeMap<String, String>) -> Request {
+        Request(self.hasher.hash_one((namespace, name, metadata)))
+    }
+
+    /// The trigger that the same call has begun.
+    pub fn known(
+        &self,
+        namespace: &str,
+        name: &str,
+        request: Request,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Option<Arc<Watched>> {
+        let occupancy = self.lock();
+        let same = |watched: &&Arc<Watched>| watched.request.load(Ordering::Relaxed) == request.0;
+        let watched = Arc::clone(occupancy.of(namespace, name).iter().find(same)?);
+        drop(occupancy);
+        watched.is_requested(request, purpose, now);
+        Some(watched)
     }
 
     /// The trigger, which is watched from now on.
     ///
     /// # Errors
-    /// When it is new and the board is full.
-    pub fn watch(&self, trigger: Trigger, now: Timestamp) -> Result<Arc<Watched>, Full> {
-        let mut all = self.lock();
-        if let Some(watched) = all.get(&trigger.id) {
-            watched.asked_ms.store(now.as_millis(), Ordering::Relaxed);
+    /// When it is new, there is no room, and no other namespace has more than its part.
+    pub fn watch(
+        &self,
+        trigger: Trigger,
+        request: Request,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<Arc<Watched>, Full> {
+        let mut occupancy = self.lock();
+        let of_object = occupancy.of(&trigger.id.namespace, &trigger.id.name);
+        if let Some(watched) = of_object.iter().find(|watched| watched.trigger.id == trigger.id) {
+            watched.is_requested(request, purpose, now);
             return Ok(Arc::clone(watched));
         }
         let full = Full { max_triggers: self.max_triggers };
-        if all.len() >= self.max_triggers {
-            return Err(full);
-        }
-        let id = trigger.id.clone();
+        // A decider that is so far behind gets no more.
+        let permit = self.changes.try_reserve().map_err(|_| full)?;
+        let dropped = occupancy.make_room(&trigger.id, purpose, self.max_triggers).map_err(|()| full)?;
         let watched = Arc::new(Watched {
             queue: trigger.plan.queue().into(),
             trigger,
             since: now,
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
+            request: AtomicU64::new(request.0),
             asked_ms: AtomicU64::new(now.as_millis()),
+            is_wanted: AtomicBool::new(purpose == Purpose::Answer),
+            is_dropped: AtomicBool::new(false),
+            streams: Arc::default(),
             evaluation: watch::Sender::new(None),
         });
-        // A decider that is so far behind takes no more.
-        self.begun.try_send(Arc::clone(&watched)).map_err(|_| full)?;
-        all.insert(id, Arc::clone(&watched));
+        occupancy.insert(Arc::clone(&watched));
+        permit.send(Change::Watched(Arc::clone(&watched)));
+        drop(occupancy);
+        if let Some(dropped) = dropped {
+            // Without the message the decider finds the mark at its next tick.
+            drop(self.changes.try_send(Change::Dropped(dropped.number)));
+        }
         Ok(watched)
     }
 
     /// Every later evaluation of a trigger, whose first task is looked for more often from now on.
-    pub fn listen(&self, watched: &Arc<Watched>) -> watch::Receiver<Option<Arc<Evaluation>>> {
-        let evaluations = watched.subscribe();
-        // Without the hint the decider finds out when it next looks around.
-        if self.begun.capacity() > self.max_triggers {
-            drop(self.begun.try_send(Arc::clone(watched)));
+    pub(super) fn listen(&self, watched: &Arc<Watched>) -> Evaluations {
+        let evaluations =
+            Evaluations { receiver: watched.subscribe(), _stream: Arc::clone(&watched.streams) };
+        // Without the message the decider finds out at its next tick.
+        if self.changes.capacity() > self.max_triggers {
+            drop(self.changes.try_send(Change::Watched(Arc::clone(watched))));
         }
         evaluations
     }
 
-    /// Forgets the triggers that nobody asks about, and says which.
-    pub fn forget_unasked(&self, now: Timestamp) -> Vec<TriggerId> {
-        let mut all = self.lock();
-        let unasked = |watched: &Watched| {
-            let asked = Timestamp::from_millis(watched.asked_ms.load(Ordering::Relaxed));
-            !watched.has_listeners() && now.since(asked) > FORGOTTEN_AFTER
-        };
-        let forgotten: Vec<TriggerId> = all
-            .values()
-            .filter(|watched| unasked(watched))
-            .map(|watched| watched.trigger.id.clone())
-            .collect();
-        for id in &forgotten {
-            all.remove(id);
-        }
-        forgotten
+    /// Drops a trigger.
+    pub(super) fn drop_trigger(&self, watched: &Arc<Watched>) {
+        self.lock().remove(watched);
     }
 
     /// Reports on the triggers of one ScaledObject, or on all, that have been evaluated.
     pub fn reports(&self, of: Option<(&str, &str)>) -> Vec<Report> {
-        let wanted = |id: &TriggerId| of.is_none_or(|of| of == (&id.namespace, &id.name));
-        let all: Vec<Arc<Watched>> =
-            self.lock().iter().filter(|(id, _)| wanted(id)).map(|(_, watched)| Arc::clone(watched)).collect();
-        all.iter().filter_map(|watched| watched.report()).collect()
+        let watched: Vec<Arc<Watched>> = match of {
+            Some((namespace, name)) => self.lock().of(namespace, name).to_vec(),
+            None => self.lock().all(),
+        };
+        watched.iter().filter_map(|watched| watched.report()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TriggerId, Arc<Watched>>> {
-        // Nothing in the critical sections leaves the map half changed.
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Occupancy> {
+        // Nothing in the critical sections leaves the maps half changed.
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watched {
+    fn is_requested(&self, request: Request, purpose: Purpose, now: Timestamp) {
+        self.request.store(request.0, Ordering::Relaxed);
+        self.asked_ms.store(now.as_millis(), Ordering::Relaxed);
+        if purpose == Purpose::Answer {
+            self.is_wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is watched no more, or should not be, because no call has asked for it for 15 minutes.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        let asked = Timestamp::from_millis(self.asked_ms.load(Ordering::Relaxed));
+        let is_unasked = !self.has_streams() && now.since(asked) > DROPPED_AFTER;
+        is_unasked || self.is_dropped.load(Ordering::Relaxed)
+    }
+
     /// The last evaluation; `None` before the first.
     pub fn evaluation(&self) -> Option<Arc<Evaluation>> {
         self.evaluation.borrow().clone()
@@ -150,9 +244,9 @@ impl Watched {
         self.evaluation.subscribe()
     }
 
-    /// Whether a stream is open on this trigger, or a first call waits for it.
-    pub fn has_listeners(&self) -> bool {
-        self.evaluation.receiver_count() > 0
+    /// Whether a stream is open on this trigger.
+    pub(super) fn has_streams(&self) -> bool {
+        Arc::strong_count(&self.streams) > 1
     }
 
     /// Publishes an evaluation.

@@ -2,12 +2,11 @@
 
 mod limits;
 mod member;
+mod membership;
 mod places;
-mod watchlists;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,35 +18,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::server::Connection;
-use crate::config::trigger::TriggerId;
-use crate::config::workers::LimitUse;
+use crate::config::trigger::{Trigger, TriggerId};
 use crate::engine::decision::Decision;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::share::Share;
 use crate::engine::policy::Policy;
 use crate::engine::signals::Signals;
 use crate::engine::{Memory, decide, want};
-use crate::scaler::board::{Board, Evaluation, Watched};
-use crate::scaler::listener::Listener;
+use crate::scaler::board::{Board, Change, Evaluation};
 use crate::scaler::observer::Voice;
-use crate::scaler::reader::{Batch, Pace, Reader, Shares, Watchlist};
-use crate::sources::{Plan, Wake};
+use crate::scaler::reader::{Batch, Shares};
+use crate::scaler::watchlist::{PlaceId, WatchlistWriter};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
 
 use limits::Shared;
 use member::Member;
-use places::Place;
+use places::{Place, PlaceName};
 
 /// Triggers decided in one go, a few microseconds each. After them RPCs have their turn.
 const BETWEEN_YIELDS: usize = 64;
 
-/// New triggers taken in at a time: each round makes a new watchlist, so a burst of them should share one.
-const BEGUN_AT_A_TIME: usize = 4_096;
+/// Changes of the board taken in at a time, a few microseconds each.
+const CHANGES_AT_A_TIME: usize = 64;
 
 /// Batches that may wait for the decider; a reader that is further ahead waits itself.
 const BATCHES_AHEAD: usize = 16;
+
+/// Batches taken in at a time: limits are divided once for all of them.
+const BATCHES_AT_A_TIME: usize = 4;
 
 /// The engine, as the decider calls it: want, then decide; what a limit leaves was divided before.
 pub(super) type Engine = fn(&Policy, &Signals, Option<&Arc<Share>>, &Memory, Timestamp) -> (Decision, Memory);
@@ -79,8 +78,11 @@ pub(super) struct Decider {
     metrics: Metrics,
     manner: Manner,
     engine: Engine,
-    triggers: BTreeMap<TriggerId, Member>,
-    places: BTreeMap<Arc<str>, Place>,
+    /// By their numbers on the board.
+    triggers: BTreeMap<u64, Member>,
+    places: BTreeMap<PlaceId, Place>,
+    place_ids: HashMap<PlaceName, PlaceId>,
+    next_place: u64,
     limits: BTreeMap<Arc<str>, Shared>,
     readers: BTreeMap<Arc<str>, Orders>,
     batches: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
@@ -92,7 +94,7 @@ pub(super) struct Decider {
 
 /// What a reader is told.
 struct Orders {
-    watchlist: watch::Sender<Watchlist>,
+    watchlist: WatchlistWriter,
     shares: watch::Sender<Shares>,
 }
 
@@ -115,6 +117,8 @@ impl Decider {
             engine,
             triggers: BTreeMap::new(),
             places: BTreeMap::new(),
+            place_ids: HashMap::new(),
+            next_place: 0,
             limits: BTreeMap::new(),
             readers: BTreeMap::new(),
             batches: mpsc::channel(BATCHES_AHEAD),
@@ -130,205 +134,126 @@ impl Decider {
     }
 
     /// Decides until shutdown.
-    pub(super) async fn run(mut self, mut begins: mpsc::Receiver<Arc<Watched>>) {
+    pub(super) async fn run(mut self, mut changes: mpsc::Receiver<Change>) {
         let mut tick = interval(self.manner.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();
-        let mut begun = Vec::new();
+        let (mut changed, mut batches) = (Vec::new(), Vec::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                count = begins.recv_many(&mut begun, BEGUN_AT_A_TIME) => {
+                count = changes.recv_many(&mut changed, CHANGES_AT_A_TIME) => {
                     if count == 0 {
                         return;
                     }
-                    self.begin(begun.drain(..));
+                    changed.drain(..).for_each(|change| self.take_change(change));
                 }
-                Some(batch) = self.batches.1.recv() => self.take(batch).await,
-                _ = tick.tick() => self.look_around().await,
+                _ = self.batches.1.recv_many(&mut batches, BATCHES_AT_A_TIME) => {
+                    self.take(batches.drain(..)).await;
+                }
+                _ = tick.tick() => self.take_stock().await,
             }
         }
     }
 
-    /// Begins to watch triggers, and connections where they are the first.
-    fn begin(&mut self, begun: impl Iterator<Item = Arc<Watched>>) {
-        let mut changed = BTreeSet::new();
-        for watched in begun {
-            let id = watched.trigger.id.clone();
-            changed.insert(Arc::clone(&watched.trigger.connection.name));
-            if self.triggers.get(&id).is_some_and(|member| Arc::ptr_eq(&member.watched, &watched)) {
-                // Known, and listened to from now on: the watchlist says whether its first task is waited for.
-                continue;
+    fn take_change(&mut self, change: Change) {
+        match change {
+            Change::Watched(watched) if watched.is_over(self.clock.now()) => {}
+            Change::Watched(watched) => {
+                let number = watched.number;
+                if !self.triggers.contains_key(&number) {
+                    let member = self.join(watched);
+                    self.triggers.insert(number, member);
+                    // Other triggers may have had all of this read already.
+                    if self.is_answered(number) {
+                        self.divide_limits_of(&[number]);
+                        self.decide(number);
+                    }
+                }
+                self.renew_pace(number);
             }
-            let member = self.join(watched);
-            let connection = |key| Some(Arc::clone(&self.places.get(key)?.connection.name));
-            changed.extend(member.places().filter_map(connection));
-            self.triggers.insert(id.clone(), member);
-            // Other triggers may have had all of this read already.
-            if self.is_answered(&id) {
-                self.divide_limits_of(slice::from_ref(&id));
-                self.decide(&id);
-            }
-        }
-        for connection in changed {
-            self.publish_watchlist(&connection);
+            Change::Dropped(number) => self.forget(number),
         }
     }
 
-    /// A new member, all of whose places are read from now on.
-    fn join(&mut self, watched: Arc<Watched>) -> Member {
-        let trigger = &watched.trigger;
-        let id = &trigger.id;
-        let queue = self.watch(&trigger.connection, &trigger.plan, id);
-        let workers = trigger.workers.as_ref().map(|at| self.watch(&at.connection, &at.plan, id));
-        let queries = trigger.queries.as_ref().map(|at| self.watch(&at.connection, &at.plan, id));
-        let limit = trigger.limit.as_ref().map(|LimitUse { limit, .. }| {
-            let shared = self.limits.entry(Arc::clone(&limit.name));
-            shared.or_insert_with(|| Shared::new(Arc::clone(limit))).triggers.insert(id.clone());
-            (Arc::clone(&limit.name), self.watch(&limit.connection, &limit.plan, id))
-        });
-        let headroom = trigger.limit.as_ref().and_then(|LimitUse { limit, .. }| limit.headroom.as_ref());
-        let headroom = headroom.map(|at| self.watch(&at.connection, &at.plan, id));
-        let decided_at = self.clock.now();
-        let (memory, share, listed) = (Memory::default(), None, Pace::Tick);
-        Member { watched, memory, queue, workers, queries, limit, headroom, share, decided_at, listed }
-    }
-
-    /// Has a place read for a trigger, and says which.
-    fn watch(&mut self, connection: &Arc<Connection>, plan: &Arc<dyn Plan>, id: &TriggerId) -> Arc<str> {
-        self.read_from(connection);
-        let key = places::key(connection, plan.as_ref());
-        let place = self.places.entry(Arc::clone(&key)).or_insert_with(|| Place::unread(connection, plan));
-        place.triggers.insert(id.clone());
-        key
-    }
-
-    /// Whether all that is read for a trigger has been answered once, well or not: a decision on half of it would
-    /// ask for replicas that the other half does not allow.
-    fn is_answered(&self, id: &TriggerId) -> bool {
-        self.triggers.get(id).is_some_and(|member| {
-            member.places().all(|key| self.places.get(key).is_some_and(|place| place.is_answered))
-        })
-    }
-
-    /// Starts the reader of a connection, unless there is one.
-    fn read_from(&mut self, connection: &Arc<Connection>) {
-        if self.readers.contains_key(&connection.name) {
-            return;
-        }
-        let (watchlist, watched) = watch::channel(Watchlist::default());
-        let (shares, published) = watch::channel(Shares::default());
-        // A reader that is busy will have looked at most of what is heard until it is not.
-        let (heard, hearing) = mpsc::channel(1);
-        let (hears_all, heard_all) = watch::channel(false);
-        // Where nobody is told, nobody waits for a first task.
-        if let (Wake::Pushed { .. }, Voice::TellsWorkers) = (connection.kind.wake, self.manner.voice) {
-            let (connection, watchlist, tick) = (Arc::clone(connection), watched.clone(), self.manner.tick);
-            let listener = Listener { connection, watchlist, heard, hears_all, tick };
-            self.tasks.spawn(listener.run(self.shutdown.clone()));
-        }
-        let reader = Reader {
-            connection: Arc::clone(connection),
-            watchlist: watched,
-            shares: published,
-            heard: hearing,
-            hears_all: heard_all,
-            batches: self.batches.0.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: self.metrics.clone(),
-            tick: self.manner.tick,
-        };
-        self.tasks.spawn(reader.run(self.shutdown.clone()));
-        self.readers.insert(Arc::clone(&connection.name), Orders { watchlist, shares });
-    }
-
-    /// Takes in what a batch saw, and decides about the triggers that it concerns.
-    async fn take(&mut self, batch: Batch) {
-        let mut concerned = BTreeSet::new();
-        for (key, result) in batch.results {
-            let Some(place) = self.places.get_mut(&key) else { continue };
-            let changed = place.take(batch.at, result);
-            // Reads between ticks come several times a second; mostly nothing has changed.
-            if changed || !batch.between_ticks {
-                concerned.extend(place.triggers.iter().cloned());
+    /// Takes in what batches saw, and decides about the triggers that they concern.
+    async fn take(&mut self, batches: impl Iterator<Item = Batch>) {
+        let mut concerned: Vec<u64> = Vec::new();
+        for Batch { at, between_ticks, results } in batches {
+            for (id, result) in results {
+                let Some(place) = self.places.get_mut(&id) else { continue };
+                let changed = place.take(at, result);
+                // Reads between ticks come several times a second; mostly nothing has changed.
+                if changed || !between_ticks {
+                    concerned.extend(place.triggers());
+                }
             }
         }
-        let concerned: Vec<TriggerId> = concerned.into_iter().collect();
+        concerned.sort_unstable();
+        concerned.dedup();
         self.decide_politely(&concerned).await;
-        // Active triggers need no more waking, and inactive ones do not wait for the next look around.
-        if batch.between_ticks {
-            let turned = self.turned(concerned.iter().filter_map(|id| self.triggers.get(id)));
-            turned.iter().for_each(|connection| self.publish_watchlist(connection));
-        }
     }
 
     /// Decides about many triggers, and lets others have their turn between. Limits are divided first, with the
     /// news of all.
-    async fn decide_politely(&mut self, triggers: &[TriggerId]) {
+    async fn decide_politely(&mut self, triggers: &[u64]) {
         self.divide_limits_of(triggers);
         for some in triggers.chunks(BETWEEN_YIELDS) {
-            some.iter().for_each(|id| self.decide(id));
+            for number in some {
+                self.decide(*number);
+                // An active trigger needs no more waking, and an inactive one does not wait for the next tick.
+                self.renew_pace(*number);
+            }
             yield_now().await;
         }
     }
 
-    /// Forgets triggers, decides about those whose queue brings no news, and renews the watchlists that changed.
-    async fn look_around(&mut self) {
+    /// Drops triggers that are over, decides about those whose queue brings no news, and renews the paces that
+    /// streams have changed by coming and going.
+    async fn take_stock(&mut self) {
         let now = self.clock.now();
-        let mut changed = BTreeSet::new();
-        for id in self.board.forget_unasked(now) {
-            changed.extend(self.forget(&id));
-        }
-        let silent =
-            self.triggers.iter().filter(|(_, member)| now.since(member.decided_at) >= self.manner.tick);
-        let silent: Vec<TriggerId> = silent.map(|(id, _)| id.clone()).collect();
-        self.decide_politely(&silent).await;
-        // Streams come and go without a word.
-        changed.extend(self.turned(self.triggers.values()));
-        for connection in changed {
-            self.publish_watchlist(&connection);
-        }
-        self.heartbeat.store(self.clock.now().as_millis(), Ordering::Relaxed);
-    }
-
-    /// Forgets a trigger, and says on which connections it was read.
-    fn forget(&mut self, id: &TriggerId) -> BTreeSet<Arc<str>> {
-        let mut connections = BTreeSet::new();
-        let Some(member) = self.triggers.remove(id) else { return connections };
-        tracing::info!(trigger = %id, "Nobody asks for this trigger; it is forgotten.");
-        for key in member.places() {
-            let Some(place) = self.places.get_mut(key) else { continue };
-            connections.insert(Arc::clone(&place.connection.name));
-            place.triggers.remove(id);
-            if place.triggers.is_empty() {
-                self.places.remove(key);
+        let numbers: Vec<u64> = self.triggers.keys().copied().collect();
+        let mut silent = Vec::new();
+        for some in numbers.chunks(BETWEEN_YIELDS) {
+            for number in some {
+                let Some(member) = self.triggers.get(number) else { continue };
+                if member.watched.is_over(now) {
+                    let watched = Arc::clone(&member.watched);
+                    self.board.drop_trigger(&watched);
+                    self.forget(*number);
+                } else if now.since(member.decided_at) >= self.manner.tick {
+                    silent.push(*number);
+                } else {
+                    self.renew_pace(*number);
+                }
             }
+            yield_now().await;
         }
-        self.leave_limit(&member, id);
-        connections
+        self.decide_politely(&silent).await;
+        self.heartbeat.store(self.clock.now().as_millis(), Ordering::Relaxed);
     }
 
     /// What the engine is told about a trigger.
     fn signals(&self, member: &Member, now: Timestamp) -> Option<Signals> {
         let place = self.places.get(&member.queue)?;
-        let workers = member.workers.as_ref().and_then(|key| self.places.get(key)?.workers());
-        let queries = member.queries.as_ref().and_then(|key| self.places.get(key)?.queries());
+        let workers = member.workers.and_then(|id| self.places.get(&id)?.workers());
+        let queries = member.queries.and_then(|id| self.places.get(&id)?.queries());
         let policy = &member.watched.trigger.policy;
         let nothing = Throughput::default();
         Some(place.throughput().unwrap_or(&nothing).signals(policy, place.reading(), workers, queries, now))
     }
 
-    fn decide(&mut self, id: &TriggerId) {
+    fn decide(&mut self, number: u64) {
         let now = self.clock.now();
-        let Some(member) = self.triggers.get(id) else { return };
+        let Some(member) = self.triggers.get(&number) else { return };
         let queue = self.places.get(&member.queue);
-        if queue.is_some_and(|place| place.is_answered) && !self.is_answered(id) {
+        if queue.is_some_and(|place| place.is_answered) && !self.is_answered(number) {
             return;
         }
         let Some(signals) = self.signals(member, now) else { return };
         let error = queue.and_then(|place| place.error.clone());
-        let limit = member.limit.as_ref().and_then(|(name, _)| self.limits.get(name)?.state.clone());
-        let policy = &member.watched.trigger.policy;
+        let limit = member.limit.as_ref().and_then(|limit| self.limits.get(&limit.name)?.state.clone());
+        let Trigger { id, policy, .. } = &member.watched.trigger;
         let (engine, share) = (self.engine, member.share.as_ref());
         // A bug in a rule must cost one trigger, which then goes stale, and not all of them.
         let decided = catch_unwind(AssertUnwindSafe(|| engine(policy, &signals, share, &member.memory, now)));
@@ -340,7 +265,7 @@ impl Decider {
         log_change(id, member.watched.evaluation().as_deref(), &decision);
         let (signals, decision) = (Arc::new(signals), Arc::new(decision));
         member.watched.publish(Evaluation { signals, decision, limit, error });
-        if let Some(member) = self.triggers.get_mut(id) {
+        if let Some(member) = self.triggers.get_mut(&number) {
             member.memory = memory;
             member.decided_at = now;
         }
@@ -351,7 +276,7 @@ impl Decider {
 fn log_change(id: &TriggerId, last: Option<&Evaluation>, decision: &Decision) {
     let of = |decision: &Decision| (decision.limited_by, decision.size().map(|size| size.active));
     if last.is_none_or(|last| of(&last.decision) != of(decision)) {
-        tracing::info!(trigger = %id, limited_by = decision.limited_by.label(), %decision, "Decided otherwise.");
+        tracing::info!(trigger = %id, limited_by = decision.limited_by.label(), %decision, "Decision changed.");
     }
 }
 

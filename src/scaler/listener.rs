@@ -12,11 +12,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::server::Connection;
-use crate::scaler::reader::{Item, Pace, Watchlist, delays};
+use crate::scaler::reader::delays;
+use crate::scaler::watchlist::{PlaceId, Watchlist};
 use crate::sources::ReadError;
 
-/// Shortest time between two reads of what was heard: a burst of first tasks is one read.
+/// Shortest time between two reads of what was announced: a burst of first tasks is one read.
 const REST: Duration = Duration::from_millis(20);
+
+/// Part of the time that looking through what is waited for may take, as a divisor.
+const WATCH_SHARE: u32 = 2;
 
 /// How soon a backend that refuses to say anything is asked again: somebody may have granted the right.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -24,11 +28,11 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 /// Listens on one connection.
 pub(super) struct Listener {
     pub(super) connection: Arc<Connection>,
-    pub(super) watchlist: watch::Receiver<Watchlist>,
-    /// Tells the reader which queues to read at once.
-    pub(super) heard: mpsc::Sender<BTreeSet<Arc<str>>>,
-    /// Tells the reader whether all that happens is heard.
-    pub(super) hears_all: watch::Sender<bool>,
+    pub(super) watchlist: Watchlist,
+    /// Tells the reader which places to read at once.
+    pub(super) announced: mpsc::Sender<BTreeSet<PlaceId>>,
+    /// Tells the reader whether all changes are announced.
+    pub(super) announces_all: watch::Sender<bool>,
     pub(super) tick: Duration,
 }
 
@@ -57,12 +61,13 @@ impl Listener {
         let mut delays_left = delays(self.tick);
         let mut said = None;
         loop {
-            let somebody_waits = |items: &Watchlist| items.iter().any(|item| item.pace == Pace::Waking);
-            if self.watchlist.wait_for(somebody_waits).await.is_err() {
-                return;
+            while !self.watchlist.has_waking() {
+                if !self.watchlist.changed().await {
+                    return;
+                }
             }
             let end = self.hear(&mut said).await;
-            let heard_something = self.hears_all.send_replace(false);
+            let heard_something = self.announces_all.send_replace(false);
             let error = match end {
                 End::NobodyReads | End::Mute => return,
                 End::NobodyWaits => continue,
@@ -96,8 +101,8 @@ impl Listener {
         };
         loop {
             let started = Instant::now();
-            let items = Arc::clone(&self.watchlist.borrow_and_update());
-            let waking: Vec<&Item> = items.iter().filter(|item| item.pace == Pace::Waking).collect();
+            self.watchlist.mark_seen();
+            let waking = self.watchlist.waking();
             let plans: Vec<_> = waking.iter().map(|item| Arc::clone(&item.plan)).collect();
             let due = match timeout(patience, listener.watch(&plans)).await {
                 Ok(Ok(due)) => due,
@@ -105,17 +110,17 @@ impl Listener {
                 Err(_) => return End::Failed(late()),
             };
             let due = due.iter().filter_map(|index| waking.get(*index));
-            let queues: BTreeSet<Arc<str>> = due.map(|item| Arc::clone(&item.queue)).collect();
-            if !queues.is_empty() && self.heard.send(queues).await.is_err() {
+            let places: BTreeSet<PlaceId> = due.map(|item| item.place).collect();
+            if !places.is_empty() && self.announced.send(places).await.is_err() {
                 return End::NobodyReads;
             }
             let doubt = listener.doubt();
             self.log_change(said, doubt);
-            self.hears_all.send_replace(doubt.is_none());
-            sleep_until(started + REST).await;
+            self.announces_all.send_replace(doubt.is_none());
+            sleep_until(started + REST.max(started.elapsed() * WATCH_SHARE)).await;
             tokio::select! {
                 () = listener.heard() => {}
-                changed = self.watchlist.changed() => if changed.is_err() { return End::NobodyReads },
+                changed = self.watchlist.changed() => if !changed { return End::NobodyReads },
                 // Shows whether the connection is alive.
                 () = sleep_until(started + self.tick) => if waking.is_empty() { return End::NobodyWaits },
             }

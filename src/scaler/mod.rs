@@ -8,10 +8,12 @@ pub mod observer;
 
 mod convert;
 mod decider;
+mod fair_queue;
 mod listener;
 mod reader;
 mod service;
 mod tls;
+mod watchlist;
 
 use std::error::Error;
 use std::net::SocketAddr;

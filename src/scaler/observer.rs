@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::config::trigger::Trigger;
-use crate::scaler::board::{Board, Full, Watched};
+use crate::scaler::board::{Board, Full, Purpose, Request, Watched};
 use crate::scaler::decider::{self, Decider, Manner};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::report::Report;
@@ -45,7 +45,7 @@ impl Observer {
         shutdown: CancellationToken,
     ) -> Self {
         let manner = Manner { tick: server.tick, minute: server.minute, voice };
-        let (board, begins) = Board::new(server.max_triggers);
+        let (board, changes) = Board::new(server.max_triggers);
         let board = Arc::new(board);
         let decider = Decider::new(
             Arc::clone(&board),
@@ -56,7 +56,7 @@ impl Observer {
             (tasks.clone(), shutdown),
         );
         let heartbeat = decider.heartbeat();
-        tasks.spawn(decider.run(begins));
+        tasks.spawn(decider.run(changes));
         Self { board, clock, heartbeat }
     }
 
@@ -65,7 +65,7 @@ impl Observer {
     /// # Errors
     /// When there are too many.
     pub fn watch(&self, trigger: Trigger) -> Result<Arc<Watched>, Full> {
-        self.board.watch(trigger, self.clock.now())
+        self.board.watch(trigger, Request::default(), Purpose::Answer, self.clock.now())
     }
 
     /// The report on a watched trigger, once it has been evaluated; `None` if that takes longer than `patience`.

@@ -1,8 +1,9 @@
-//! One task per connection: reads all queues that triggers watch on it in one batch a tick.
+//! One task per connection: reads all places that triggers watch on it, in batches in which every owner has its turn.
 //!
 //! Deadline, pace, back-off and metrics are here, once for all sources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::server::Connection;
+use crate::scaler::fair_queue::FairQueue;
+use crate::scaler::watchlist::{Item, PlaceId, Watchlist};
 use crate::sources::{Client, Plan, Published, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
@@ -20,41 +23,18 @@ use crate::timestamp::Timestamp;
 /// Part of the time that reads between ticks may take, as a divisor: at most a fifth, however slow a batch is.
 const QUICK_SHARE: u32 = 5;
 
-/// Pause between two reads for waking while the backend says by itself that something has happened: these are for
-/// what it cannot say, such as a delayed task that has come due.
-const WAKE_WHILE_HEARD: Duration = Duration::from_secs(1);
+/// Pause between two reads for waking while the backend announces changes by itself: these are for what it cannot
+/// announce, such as a delayed task that has come due.
+const WAKE_WHILE_PUSHED: Duration = Duration::from_secs(1);
 
-/// Most queues of one batch. A larger one would hold up others on a backend that works off one at a time.
-const BATCH: usize = 1_000;
+/// Most commands of one batch. A larger one would delay others on a backend that works off one at a time.
+const BATCH_COST: usize = 4_000;
 
-/// The queues to read through one connection.
-pub(super) type Watchlist = Arc<[Item]>;
+/// Least cost of a plan, so that a batch has at most 1,000 of them.
+const LEAST_COST: usize = 4;
 
 /// What workers may use, by the scope of their limit.
 pub(super) type Shares = BTreeMap<String, Published>;
-
-/// One queue to read.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    /// Names the queue.
-    pub queue: Arc<str>,
-    /// How to read it.
-    pub plan: Arc<dyn Plan>,
-    /// How often it is read.
-    pub pace: Pace,
-}
-
-/// How often a queue is read. Where several triggers watch it, the greatest counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pace {
-    /// Once a tick.
-    Tick,
-    /// Between ticks too: KEDA subtracts its Jobs of now, and would start one more for each task that has ended since
-    /// the last read.
-    Quick,
-    /// As quickly, and as soon as something is heard of it: somebody waits for its first task.
-    Waking,
-}
 
 /// What one batch saw.
 #[derive(Debug)]
@@ -63,20 +43,20 @@ pub(super) struct Batch {
     pub at: Timestamp,
     /// Whether this was a read between two ticks.
     pub between_ticks: bool,
-    /// One result for each queue.
-    pub results: Vec<(Arc<str>, Result<Sighting, ReadError>)>,
+    /// One result for each place.
+    pub results: Vec<(PlaceId, Result<Sighting, ReadError>)>,
 }
 
 /// Reads one connection.
 pub(super) struct Reader {
     pub(super) connection: Arc<Connection>,
-    pub(super) watchlist: watch::Receiver<Watchlist>,
+    pub(super) watchlist: Watchlist,
     /// What workers may use, to be written once a tick.
     pub(super) shares: watch::Receiver<Shares>,
-    /// Queues to which something has happened, as their listener has heard.
-    pub(super) heard: mpsc::Receiver<BTreeSet<Arc<str>>>,
-    /// Whether it hears all that happens.
-    pub(super) hears_all: watch::Receiver<bool>,
+    /// Places that have changed, as the backend has announced.
+    pub(super) announced: mpsc::Receiver<BTreeSet<PlaceId>>,
+    /// Whether the backend announces all changes.
+    pub(super) announces_all: watch::Receiver<bool>,
     pub(super) batches: mpsc::Sender<Batch>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
@@ -86,8 +66,11 @@ pub(super) struct Reader {
 /// What the reader keeps between two batches.
 struct State {
     client: Option<Box<dyn Client>>,
-    /// Queues that were asked for once: a new one is read at once.
-    known: BTreeSet<Arc<str>>,
+    /// What is left to read of the present tick, and until when that may go on.
+    round: FairQueue<Item>,
+    deadline: Instant,
+    /// What the last round had no time for, in the order of its lines.
+    late: Vec<PlaceId>,
     /// Delays of the failures that may follow; as new after a success.
     delays: ExponentialBackoff,
     /// A rest for a backend that let nobody in.
@@ -100,10 +83,9 @@ struct State {
 }
 
 impl State {
-    /// Whether a queue that was read before may be left out for once. It grows old meanwhile.
+    /// Whether a place may be left out for once. Its reading grows old meanwhile.
     fn rests(&self, item: &Item) -> bool {
-        let client = self.client.as_ref();
-        self.known.contains(&item.queue) && client.is_some_and(|client| client.rests(item.plan.as_ref()))
+        self.client.as_ref().is_some_and(|client| client.rests(item.plan.as_ref()))
     }
 }
 
@@ -121,89 +103,160 @@ impl Reader {
             // A series that begins with its first error has no rate when it matters.
             self.metrics.read_errors(&self.connection.name, label, 0);
         }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.read_all() => {}
+        }
+    }
+
+    async fn read_all(&mut self) {
         let mut tick = interval(self.tick);
         // A late tick must not be followed by a burst of others.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
         let mut state = State {
             client: None,
-            known: BTreeSet::new(),
+            round: FairQueue::default(),
+            deadline: now,
+            late: Vec::new(),
             delays: delays(self.tick),
             pause: None,
             failing: None,
             not_published: None,
-            next_quick: Instant::now(),
+            next_quick: now,
         };
-        loop {
-            let quick = self.watchlist.borrow().iter().any(|item| item.pace > Pace::Tick);
-            let due = tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = tick.tick() => Due::All,
-                changed = self.watchlist.changed() => match changed {
-                    Ok(()) => Due::New,
-                    Err(_) => return,
-                },
-                Some(queues) = self.heard.recv() => Due::Heard(queues),
-                () = sleep_until(state.next_quick), if quick => Due::Quick,
+        let mut is_open = true;
+        while is_open {
+            let (unread, round) = (self.watchlist.has_unread(), !state.round.is_empty());
+            let quick = self.watchlist.has_quick() || self.watchlist.has_waking();
+            // One batch at a time, and none of these can keep another from its turn.
+            let is_read = tokio::select! {
+                _ = tick.tick() => self.begin_round(&mut state).await,
+                changed = self.watchlist.changed(), if !unread => {
+                    is_open = changed;
+                    true
+                }
+                () = ready(()), if unread => self.read_unread(&mut state).await,
+                () = ready(()), if round => self.read_round(&mut state).await,
+                Some(places) = self.announced.recv() => {
+                    let items = self.watchlist.still_waking(&places);
+                    self.read_between_ticks(items, &mut state).await
+                }
+                () = sleep_until(state.next_quick), if quick => self.read_quick(&mut state).await,
             };
-            let listens = tokio::select! {
-                () = shutdown.cancelled() => return,
-                listens = self.read_due(&due, &mut state) => listens,
-            };
-            if !listens {
-                return;
-            }
+            is_open &= is_read;
         }
     }
 
-    async fn read_due(&mut self, due: &Due, state: &mut State) -> bool {
-        // Only a read of what is new may take note of a change: another would pass over it.
-        let watchlist = match due {
-            Due::New => Arc::clone(&self.watchlist.borrow_and_update()),
-            Due::All | Due::Quick | Due::Heard(_) => Arc::clone(&self.watchlist.borrow()),
-        };
-        let items: Vec<&Item> = watchlist.iter().filter(|item| due.takes(item, state)).collect();
-        let started = Instant::now();
-        if let Some(pause) = state.pause.as_ref().filter(|pause| started < pause.until) {
-            // Triggers that begin in a pause learn why they must wait; all others know.
-            state.next_quick = started + self.pause();
-            return !matches!(due, Due::New) || self.send(self.failed(&items, &pause.error)).await;
-        }
-        state.pause = None;
+    /// Begins to read everything once. What the last round had no time for leads its owner's line now.
+    async fn begin_round(&mut self, state: &mut State) -> bool {
+        let is_open = self.give_up_round(state).await;
+        let late = std::mem::take(&mut state.late);
+        let now = Instant::now();
         // Four fifths of a tick for all batches: a slow backend costs one reading and never two.
-        let deadline = started + self.tick * 4 / 5;
-        for batch in items.chunks(BATCH) {
-            let failed = state.pause.as_ref().map(|pause| self.failed(batch, &pause.error));
-            let batch = match failed {
-                Some(failed) => failed,
-                None => self.read(batch, due.is_between_ticks(), deadline, state).await,
-            };
-            if !self.send(batch).await {
+        state.deadline = now + self.tick * 4 / 5;
+        if state.pause.as_ref().is_some_and(|pause| now < pause.until) {
+            return is_open;
+        }
+        self.publish_shares(now + self.tick * 2 / 5, state).await;
+        let mut items: BTreeMap<PlaceId, Item> =
+            self.watchlist.read_before().into_iter().map(|item| (item.place, item)).collect();
+        let first: Vec<Item> = late.iter().filter_map(|place| items.remove(place)).collect();
+        for item in first.into_iter().chain(items.into_values()) {
+            if !state.rests(&item) {
+                let cost = cost(&item);
+                state.round.push(item.owner.clone(), item, cost);
+            }
+        }
+        // All are looked at.
+        state.next_quick = now + self.pause();
+        is_open
+    }
+
+    /// Reads one batch of the round.
+    async fn read_round(&mut self, state: &mut State) -> bool {
+        if state.deadline <= Instant::now() {
+            return self.give_up_round(state).await;
+        }
+        let items = state.round.take(BATCH_COST);
+        let deadline = state.deadline;
+        self.read_or_fail(&items, false, deadline, state).await
+    }
+
+    /// Ends the round, and reports what it had no time for.
+    async fn give_up_round(&self, state: &mut State) -> bool {
+        let late = std::mem::take(&mut state.round).take(usize::MAX);
+        if late.is_empty() {
+            return true;
+        }
+        state.late.extend(late.iter().map(|item| item.place));
+        let error = ReadError::Deadline { endpoint: self.connection.endpoint.address() };
+        let batch = self.failed(&late, &error);
+        self.count_errors(batch.results.iter().map(|(_, result)| result));
+        self.send(batch).await
+    }
+
+    /// Reads places that were never read, a batch of them.
+    async fn read_unread(&mut self, state: &mut State) -> bool {
+        self.watchlist.mark_seen();
+        let items = self.watchlist.take_unread(BATCH_COST);
+        let deadline = Instant::now() + self.tick * 4 / 5;
+        self.read_or_fail(&items, false, deadline, state).await
+    }
+
+    /// Reads all places that are read between ticks.
+    async fn read_quick(&mut self, state: &mut State) -> bool {
+        let started = Instant::now();
+        let items = self.watchlist.between_ticks();
+        let is_open = self.read_between_ticks(items, state).await;
+        state.next_quick = Instant::now() + (started.elapsed() * QUICK_SHARE).max(self.pause());
+        is_open
+    }
+
+    async fn read_between_ticks(&mut self, items: Vec<Item>, state: &mut State) -> bool {
+        let now = Instant::now();
+        if state.pause.as_ref().is_some_and(|pause| now < pause.until) {
+            return true;
+        }
+        let deadline = now + self.tick * 4 / 5;
+        let mut queue = FairQueue::default();
+        for item in items {
+            let cost = cost(&item);
+            queue.push(item.owner.clone(), item, cost);
+        }
+        while !queue.is_empty() {
+            let items = queue.take(BATCH_COST);
+            if !self.read_or_fail(&items, true, deadline, state).await {
                 return false;
             }
         }
-        if matches!(due, Due::All) {
-            self.publish_shares(deadline, state).await;
-        }
-        match due {
-            Due::All => state.known = watchlist.iter().map(|item| Arc::clone(&item.queue)).collect(),
-            Due::New => state.known.extend(items.iter().map(|item| Arc::clone(&item.queue))),
-            Due::Quick | Due::Heard(_) => {}
-        }
-        let rest = match due {
-            Due::Quick => (started.elapsed() * QUICK_SHARE).max(self.pause()),
-            // All were looked at.
-            Due::All => self.pause(),
-            Due::New | Due::Heard(_) => return true,
-        };
-        state.next_quick = Instant::now() + rest;
         true
+    }
+
+    /// Reads a batch, or says why it has to wait: triggers that begin in a pause learn it so.
+    async fn read_or_fail(
+        &mut self,
+        items: &[Item],
+        between_ticks: bool,
+        deadline: Instant,
+        state: &mut State,
+    ) -> bool {
+        if items.is_empty() {
+            return true;
+        }
+        state.pause = state.pause.take().filter(|pause| Instant::now() < pause.until);
+        let batch = match &state.pause {
+            Some(pause) => self.failed(items, &pause.error),
+            None => self.read(items, between_ticks, deadline, state).await,
+        };
+        self.send(batch).await
     }
 
     /// Pause between two reads that are between ticks.
     fn pause(&self) -> Duration {
         let pause = self.connection.wake_every();
-        let only_waking = || self.watchlist.borrow().iter().all(|item| item.pace != Pace::Quick);
-        if *self.hears_all.borrow() && only_waking() { pause.max(WAKE_WHILE_HEARD) } else { pause }
+        let is_pushed = *self.announces_all.borrow() && !self.watchlist.has_quick();
+        if is_pushed { pause.max(WAKE_WHILE_PUSHED) } else { pause }
     }
 
     async fn send(&self, batch: Batch) -> bool {
@@ -211,13 +264,7 @@ impl Reader {
     }
 
     /// Reads one batch, connecting first where there is no connection.
-    async fn read(
-        &self,
-        items: &[&Item],
-        between_ticks: bool,
-        deadline: Instant,
-        state: &mut State,
-    ) -> Batch {
+    async fn read(&self, items: &[Item], between_ticks: bool, deadline: Instant, state: &mut State) -> Batch {
         let at = self.clock.now();
         let started = Instant::now();
         let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
@@ -229,7 +276,7 @@ impl Reader {
             }
         };
         self.metrics.read(&self.connection.name, started.elapsed());
-        self.count_errors(&results);
+        self.count_errors(results.iter());
         state.client = state
             .client
             .take()
@@ -247,7 +294,7 @@ impl Reader {
             }
             Some(_) | None => state.delays = delays(self.tick),
         }
-        let results = items.iter().map(|item| Arc::clone(&item.queue)).zip(results).collect();
+        let results = items.iter().map(|item| item.place).zip(results).collect();
         Batch { at, between_ticks, results }
     }
 
@@ -305,49 +352,25 @@ impl Reader {
         }
     }
 
-    fn failed(&self, items: &[&Item], error: &ReadError) -> Batch {
-        let results = items.iter().map(|item| (Arc::clone(&item.queue), Err(error.clone()))).collect();
+    fn failed(&self, items: &[Item], error: &ReadError) -> Batch {
+        let results = items.iter().map(|item| (item.place, Err(error.clone()))).collect();
         Batch { at: self.clock.now(), between_ticks: false, results }
     }
 
-    fn count_errors(&self, results: &[Result<Sighting, ReadError>]) {
-        for label in ReadError::LABELS {
-            let of_this_kind =
-                |result: &&Result<_, ReadError>| result.as_ref().is_err_and(|error| error.label() == label);
-            let queues = results.iter().filter(of_this_kind).count() as u64;
-            if queues > 0 {
-                self.metrics.read_errors(&self.connection.name, label, queues);
-            }
+    fn count_errors<'a>(&self, results: impl Iterator<Item = &'a Result<Sighting, ReadError>>) {
+        let mut places: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for error in results.filter_map(|result| result.as_ref().err()) {
+            *places.entry(error.label()).or_default() += 1;
+        }
+        for (label, places) in places {
+            self.metrics.read_errors(&self.connection.name, label, places);
         }
     }
 }
 
-/// Why a batch is read.
-enum Due {
-    /// The tick: every queue but those that rest.
-    All,
-    /// The watchlist changed: queues that were never read.
-    New,
-    /// Some queues are read between ticks.
-    Quick,
-    /// Something has happened to these queues, and somebody waits for it.
-    Heard(BTreeSet<Arc<str>>),
-}
-
-impl Due {
-    fn takes(&self, item: &Item, state: &State) -> bool {
-        match self {
-            Self::All => !state.rests(item),
-            Self::New => !state.known.contains(&item.queue),
-            Self::Quick => item.pace > Pace::Tick,
-            Self::Heard(queues) => item.pace == Pace::Waking && queues.contains(&item.queue),
-        }
-    }
-
-    /// Whether such reads come between those of the tick.
-    const fn is_between_ticks(&self) -> bool {
-        matches!(self, Self::Quick | Self::Heard(_))
-    }
+/// What a place costs of a batch.
+fn cost(item: &Item) -> usize {
+    item.plan.cost().max(LEAST_COST)
 }
 
 fn loses_connection(result: &Result<Sighting, ReadError>) -> bool {

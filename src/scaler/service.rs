@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::Answer;
-use crate::scaler::board::{Board, Evaluation, Watched};
+use crate::scaler::board::{Board, Evaluation, Evaluations, Purpose, Watched};
 use crate::scaler::convert;
 use crate::scaler::proto::external_scaler_server::ExternalScaler;
 use crate::scaler::proto::{
@@ -57,7 +56,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
         self.counted("IsActive", async {
-            let watched = self.watch(request.into_inner())?;
+            let watched = self.watch(&request.into_inner(), Purpose::Answer)?;
             convert::activity(&self.answer(&watched).await?)
         })
         .await
@@ -70,7 +69,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         self.counted("StreamIsActive", async {
-            let watched = self.watch(request.into_inner())?;
+            let watched = self.watch(&request.into_inner(), Purpose::Answer)?;
             Ok(self.activations(&watched))
         })
         .await
@@ -81,7 +80,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         self.counted("GetMetricSpec", async {
-            self.begin(request.into_inner())?;
+            self.begin(&request.into_inner())?;
             Ok(convert::metric_spec())
         })
         .await
@@ -93,7 +92,7 @@ impl ExternalScaler for Service {
     ) -> Result<Response<GetMetricsResponse>, Status> {
         self.counted("GetMetrics", async {
             let GetMetricsRequest { scaled_object_ref, metric_name } = request.into_inner();
-            let watched = self.watch(scaled_object_ref.unwrap_or_default())?;
+            let watched = self.watch(&scaled_object_ref.unwrap_or_default(), Purpose::Answer)?;
             if !metric_name.eq_ignore_ascii_case(convert::METRIC) {
                 return Err(convert::unknown_metric(&metric_name));
             }
@@ -109,7 +108,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         self.counted("StreamMetricSpec", async {
-            self.begin(request.into_inner())?;
+            self.begin(&request.into_inner())?;
             // The spec never changes: it is sent once, and the stream stays open.
             let end = self.end_of_stream();
             let specs = stream::unfold((end, true), |(end, first)| async move {
@@ -126,10 +125,39 @@ impl ExternalScaler for Service {
 }
 
 impl Service {
-    fn parse(&self, object: &ScaledObjectRef) -> Result<Trigger, Status> {
+    /// Begins to watch a trigger, if it can be.
+    ///
+    /// The next call says what is wrong with it. KEDA only logs an error of `GetMetricSpec`, and asks for nothing
+    /// else then; an error of `GetMetrics` becomes an event of the ScaledObject, where its author looks.
+    fn begin(&self, object: &ScaledObjectRef) -> Result<(), Status> {
         if self.shutdown.is_cancelled() {
             return Err(convert::shutting_down());
         }
+        drop(self.watch(object, Purpose::Spec));
+        Ok(())
+    }
+
+    /// The trigger of a call. Only a call that says something new is parsed.
+    fn watch(&self, object: &ScaledObjectRef, purpose: Purpose) -> Result<Arc<Watched>, Status> {
+        if self.shutdown.is_cancelled() {
+            return Err(convert::shutting_down());
+        }
+        let ScaledObjectRef { name, namespace, scaler_metadata } = object;
+        let now = self.clock.now();
+        let request = self.board.request(namespace, name, scaler_metadata);
+        if let Some(watched) = self.board.known(namespace, name, request, purpose, now) {
+            return Ok(watched);
+        }
+        let trigger = self.parse(object)?;
+        self.board.watch(trigger, request, purpose, now).map_err(|full| {
+            if self.is_new(&full.to_string()) {
+                tracing::warn!(error = %full, "Trigger refused.");
+            }
+            convert::full(full)
+        })
+    }
+
+    fn parse(&self, object: &ScaledObjectRef) -> Result<Trigger, Status> {
         let ScaledObjectRef { name, namespace, scaler_metadata } = object;
         trigger::parse(&self.server, namespace, name, scaler_metadata).map_err(|refusal| {
             let status = convert::refusal(&refusal);
@@ -138,28 +166,6 @@ impl Service {
                 tracing::warn!(scaled_object, error = status.message(), "Trigger refused.");
             }
             status
-        })
-    }
-
-    /// Begins to watch a trigger, if it can be.
-    ///
-    /// What is wrong with it is for the next call to say. KEDA only logs an error of `GetMetricSpec`, and asks for
-    /// nothing else then; an error of `GetMetrics` becomes an event of the ScaledObject, where its author looks.
-    fn begin(&self, object: ScaledObjectRef) -> Result<(), Status> {
-        if self.shutdown.is_cancelled() {
-            return Err(convert::shutting_down());
-        }
-        drop(self.watch(object));
-        Ok(())
-    }
-
-    fn watch(&self, object: ScaledObjectRef) -> Result<Arc<Watched>, Status> {
-        let trigger = self.parse(&object)?;
-        self.board.watch(trigger, self.clock.now()).map_err(|full| {
-            if self.is_new(&full.to_string()) {
-                tracing::warn!(error = %full, "Trigger refused.");
-            }
-            convert::full(full)
         })
     }
 
@@ -244,7 +250,7 @@ impl EndOfStream {
 
 /// An open `StreamIsActive`.
 struct Activations {
-    evaluations: watch::Receiver<Option<Arc<Evaluation>>>,
+    evaluations: Evaluations,
     fresh_for: Duration,
     clock: Arc<dyn Clock>,
     /// The state that the other side knows of; `None` before the first message.
@@ -255,12 +261,13 @@ impl Activations {
     /// The next state to tell; `None` when the trigger is watched no more.
     async fn next(&mut self) -> Option<bool> {
         loop {
-            let known = self.evaluations.borrow_and_update().as_deref().and_then(|last| {
-                match last.decision.answer_at(self.fresh_for, self.clock.now()) {
-                    Answer::Fresh(size) => Some(size.active),
-                    Answer::Held(size) => size.active.then_some(true),
-                    Answer::Unknown(_) => None,
-                }
+            let known = self.evaluations.receiver.borrow_and_update().as_deref().and_then(|last| match last
+                .decision
+                .answer_at(self.fresh_for, self.clock.now())
+            {
+                Answer::Fresh(size) => Some(size.active),
+                Answer::Held(size) => size.active.then_some(true),
+                Answer::Unknown(_) => None,
             });
             let tell = match (self.told, known) {
                 (None, Some(active)) => Some(active),
@@ -271,7 +278,7 @@ impl Activations {
             if tell.is_some() {
                 return tell;
             }
-            self.evaluations.changed().await.ok()?;
+            self.evaluations.receiver.changed().await.ok()?;
         }
     }
 }

@@ -221,6 +221,54 @@ async fn one_trigger_too_many_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_scaled_object_that_is_edited_without_end_takes_no_place_of_another() {
+    let harness = Harness::with("maxTriggers: 100").await;
+    harness.script.shows("edited", queue(1, 0));
+    harness.script.shows("other", queue(2, 0));
+    let edited = |edit: usize| scripted("edited", &[("tasksPerReplica", &edit.to_string())]);
+    for edit in 1..=500 {
+        harness.client().get_metric_spec(edited(edit)).await.unwrap();
+    }
+    assert_eq!(harness.value(&scripted("other", &[])).await.unwrap(), 2.0);
+    assert_eq!(harness.value(&edited(501)).await.unwrap(), 1.0, "its last edit is served");
+    assert_eq!(harness.value(&scripted("other", &[])).await.unwrap(), 2.0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_fills_the_board_yields_to_others_and_not_to_itself() {
+    let harness = Harness::with("maxTriggers: 20").await;
+    let of = |namespace: &str, number: usize| {
+        let name = format!("{namespace}-{number}");
+        harness.script.shows(&name, queue(1, 0));
+        ScaledObjectRef { namespace: namespace.to_owned(), ..scripted(&name, &[]) }
+    };
+    for number in 0..30 {
+        harness.client().get_metrics(metrics_request(&of("flood", number), "agent-replicas")).await.ok();
+    }
+    for number in 0..10 {
+        let trigger = of("acme", number);
+        assert_eq!(harness.value(&trigger).await.unwrap(), 1.0, "{number}");
+    }
+    let status = harness.value(&of("acme", 10)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "half of the board is its part");
+    let status = harness.value(&of("flood", 99)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    for number in 0..10 {
+        assert_eq!(harness.value(&of("acme", number)).await.unwrap(), 1.0, "{number} again");
+    }
+}
+
+#[tokio::test]
+async fn specs_alone_keep_no_place_from_a_trigger_whose_number_is_asked_for() {
+    let harness = Harness::with("maxTriggers: 20").await;
+    for number in 0..30 {
+        harness.client().get_metric_spec(scripted(&format!("spec-{number}"), &[])).await.unwrap();
+    }
+    harness.script.shows("real", queue(1, 0));
+    assert_eq!(harness.value(&scripted("real", &[])).await.unwrap(), 1.0);
+}
+
+#[tokio::test]
 async fn a_trigger_that_nobody_asks_for_is_forgotten_after_a_quarter_of_an_hour() {
     let harness = Harness::start().await;
     let (asked, streamed, gone) = (scripted("asked", &[]), scripted("streamed", &[]), scripted("gone", &[]));

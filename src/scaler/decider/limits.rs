@@ -12,12 +12,13 @@ use crate::engine::want::Want;
 use crate::engine::{claimed, want};
 use crate::scaler::board::Watched;
 use crate::scaler::observer::Voice;
+use crate::scaler::watchlist::PlaceId;
 use crate::sources::Published;
 use crate::timestamp::Timestamp;
 
 use super::Decider;
-use super::member::Member;
-use super::places::{self, Place};
+use super::member::{LimitPlaces, Member};
+use super::places::Place;
 
 /// Minutes for which workers keep what they did, and so for which it may be relied on when they cannot be asked.
 const MINUTES_KEPT: u32 = 30;
@@ -25,15 +26,14 @@ const MINUTES_KEPT: u32 = 30;
 /// One limit, and the triggers that share it.
 pub(super) struct Shared {
     pub(super) limit: Arc<Limit>,
-    pub(super) triggers: BTreeSet<TriggerId>,
+    /// Numbers of the triggers.
+    pub(super) triggers: BTreeSet<u64>,
+    /// Where workers report on it.
+    workers: PlaceId,
+    /// Where a gateway tells of it.
+    gateway: Option<PlaceId>,
     /// As of the last evaluation.
     pub(super) state: Option<Arc<LimitState>>,
-}
-
-impl Shared {
-    pub(super) const fn new(limit: Arc<Limit>) -> Self {
-        Self { limit, triggers: BTreeSet::new(), state: None }
-    }
 }
 
 /// A trigger of a limit, and everything that its claim is made of.
@@ -64,22 +64,38 @@ impl Claimant {
 }
 
 impl Decider {
+    /// Adds a trigger to those that share a limit, and has the limit read.
+    pub(super) fn join_limit(&mut self, limit: &Arc<Limit>, number: u64) -> LimitPlaces {
+        let workers = self.watch(&limit.connection, &limit.plan, None, number);
+        let gateway = limit.headroom.as_ref().map(|at| self.watch(&at.connection, &at.plan, None, number));
+        let name = Arc::clone(&limit.name);
+        let shared = self.limits.entry(Arc::clone(&name)).or_insert_with(|| Shared {
+            limit: Arc::clone(limit),
+            triggers: BTreeSet::new(),
+            workers,
+            gateway,
+            state: None,
+        });
+        shared.triggers.insert(number);
+        LimitPlaces { name, workers, gateway }
+    }
+
     /// Divides the limits of some triggers anew.
-    pub(super) fn divide_limits_of(&mut self, triggers: &[TriggerId]) {
+    pub(super) fn divide_limits_of(&mut self, triggers: &[u64]) {
         if self.limits.is_empty() {
             return;
         }
-        let limit = |id| Some(Arc::clone(&self.triggers.get(id)?.limit.as_ref()?.0));
+        let limit = |number| Some(Arc::clone(&self.triggers.get(number)?.limit.as_ref()?.name));
         let limits: BTreeSet<Arc<str>> = triggers.iter().filter_map(limit).collect();
         let now = self.clock.now();
         limits.iter().for_each(|name| self.divide(name, now));
     }
 
-    /// Takes a trigger that is forgotten from those that share its limit.
-    pub(super) fn leave_limit(&mut self, member: &Member, id: &TriggerId) {
-        let Some((name, _)) = &member.limit else { return };
+    /// Removes a trigger that was dropped from those that share its limit.
+    pub(super) fn leave_limit(&mut self, member: &Member) {
+        let Some(LimitPlaces { name, .. }) = &member.limit else { return };
         let Some(shared) = self.limits.get_mut(name) else { return };
-        shared.triggers.remove(id);
+        shared.triggers.remove(&member.watched.number);
         if !shared.triggers.is_empty() {
             return;
         }
@@ -92,7 +108,7 @@ impl Decider {
 
     /// What the workers of a trigger reported last, for as long as they would keep it themselves.
     fn kept(&self, member: &Member, now: Timestamp) -> Option<Arc<Workers>> {
-        let Signal::Seen { value, at, .. } = self.places.get(member.workers.as_ref()?)?.workers()? else {
+        let Signal::Seen { value, at, .. } = self.places.get(&member.workers?)?.workers()? else {
             return None;
         };
         (now.since(*at) <= self.manner.minute * MINUTES_KEPT).then(|| Arc::clone(value))
@@ -103,12 +119,11 @@ impl Decider {
         let Some(shared) = self.limits.get(name) else { return };
         let limit = Arc::clone(&shared.limit);
         let claimants: Vec<Claimant> =
-            shared.triggers.iter().filter_map(|id| self.claimant(id, now)).collect();
+            shared.triggers.iter().filter_map(|number| self.claimant(*number, now)).collect();
         let claims: Vec<Claim<'_>> = claimants.iter().map(|claimant| claimant.claim(&limit)).collect();
-        let seen = self.places.get(&places::key(&limit.connection, limit.plan.as_ref()));
-        let Some(seen) = seen.map(Place::limit) else { return };
+        let Some(seen) = self.places.get(&shared.workers).map(Place::limit) else { return };
         let gateway = limit.headroom.as_ref().and_then(|at| {
-            let place = self.places.get(&places::key(&at.connection, at.plan.as_ref()))?;
+            let place = self.places.get(&shared.gateway?)?;
             Some((place.limit(), sentence(at, place, now)))
         });
         let (seen, told) = match gateway {
@@ -123,9 +138,9 @@ impl Decider {
             self.publish(&limit, allowances);
         }
         for (claimant, share) in claimants.iter().zip(shares) {
-            let id = &claimant.watched.trigger.id;
-            if let Some(member) = self.triggers.get_mut(id) {
-                log_change(id, member.share.as_deref(), &share);
+            let Watched { number, trigger, .. } = claimant.watched.as_ref();
+            if let Some(member) = self.triggers.get_mut(number) {
+                log_change(&trigger.id, member.share.as_deref(), &share);
                 member.share = Some(Arc::new(share));
             }
         }
@@ -134,8 +149,8 @@ impl Decider {
         }
     }
 
-    fn claimant(&self, id: &TriggerId, now: Timestamp) -> Option<Claimant> {
-        let member = self.triggers.get(id)?;
+    fn claimant(&self, number: u64, now: Timestamp) -> Option<Claimant> {
+        let member = self.triggers.get(&number)?;
         let signals = self.signals(member, now)?;
         let want = want(&member.watched.trigger.policy, &signals, &member.memory, now);
         Some(Claimant {

@@ -6,22 +6,20 @@ use crate::engine::Memory;
 use crate::engine::limit::share::Share;
 use crate::engine::policy::Workload;
 use crate::scaler::board::Watched;
-use crate::scaler::reader::Pace;
+use crate::scaler::watchlist::{Pace, PlaceId};
 use crate::timestamp::Timestamp;
 
 /// One trigger, and what is remembered of it.
 pub(super) struct Member {
     pub(super) watched: Arc<Watched>,
     pub(super) memory: Memory,
-    pub(super) queue: Arc<str>,
+    pub(super) queue: PlaceId,
     /// Where its workers report.
-    pub(super) workers: Option<Arc<str>>,
+    pub(super) workers: Option<PlaceId>,
     /// Where queries about its tasks are answered.
-    pub(super) queries: Option<Arc<str>>,
-    /// Name of its limit, and where that is read.
-    pub(super) limit: Option<(Arc<str>, Arc<str>)>,
-    /// Where a gateway tells of that limit.
-    pub(super) headroom: Option<Arc<str>>,
+    pub(super) queries: Option<PlaceId>,
+    /// The limit that it shares.
+    pub(super) limit: Option<LimitPlaces>,
     /// What the limit leaves to it, as of the last division.
     pub(super) share: Option<Arc<Share>>,
     pub(super) decided_at: Timestamp,
@@ -29,12 +27,22 @@ pub(super) struct Member {
     pub(super) listed: Pace,
 }
 
+/// Where a limit is read.
+pub(super) struct LimitPlaces {
+    /// Its name.
+    pub(super) name: Arc<str>,
+    /// What workers report of it.
+    pub(super) workers: PlaceId,
+    /// What a gateway tells of it.
+    pub(super) gateway: Option<PlaceId>,
+}
+
 impl Member {
     /// Everything that is read for it.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Arc<str>> {
-        let limit = self.limit.as_ref().map(|(_, key)| key);
-        let others = [self.workers.as_ref(), self.queries.as_ref(), limit, self.headroom.as_ref()];
-        others.into_iter().chain([Some(&self.queue)]).flatten()
+    pub(super) fn places(&self) -> impl Iterator<Item = PlaceId> {
+        let limit = self.limit.as_ref().map(|limit| limit.workers);
+        let headroom = self.limit.as_ref().and_then(|limit| limit.gateway);
+        [self.workers, self.queries, limit, headroom, Some(self.queue)].into_iter().flatten()
     }
 
     /// How often its queue is to be read.
@@ -45,17 +53,16 @@ impl Member {
         // Where each read is paid for, a Job too many may be the cheaper.
         let counts_jobs = trigger.policy.workload == Workload::Job && trigger.plan.price().is_none();
         match is_active {
-            false if self.watched.has_listeners() => Pace::Waking,
+            false if self.watched.has_streams() => Pace::Waking,
             true if counts_jobs => Pace::Quick,
             false | true => Pace::Tick,
         }
     }
 
-    /// What is read at another pace than the tick's, for this pace of its queue.
-    pub(super) fn between_ticks(&self, pace: Pace) -> impl Iterator<Item = (&Arc<str>, Pace)> {
-        let queue = (pace > Pace::Tick).then_some((&self.queue, pace));
+    /// How often a place of it is to be read, as the reader was last told.
+    pub(super) fn pace_of(&self, place: PlaceId) -> Pace {
         // Workers tell of tasks that a queue does not show any more: where both are counted, both are from one time.
-        let workers = self.workers.as_ref().filter(|_| pace == Pace::Quick).map(|workers| (workers, pace));
-        queue.into_iter().chain(workers)
+        let is_counted = self.workers == Some(place) && self.listed == Pace::Quick;
+        if self.queue == place || is_counted { self.listed } else { Pace::Tick }
     }
 }

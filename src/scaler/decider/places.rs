@@ -1,28 +1,42 @@
 //! What is read, and what was last seen of it: queues, workers, queries and limits, each once for all triggers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::server::Connection;
-use crate::config::trigger::TriggerId;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::LimitSeen;
 use crate::engine::queries::Queries;
 use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
-use crate::scaler::reader::{Item, Pace};
+use crate::scaler::fair_queue::Owner;
+use crate::scaler::watchlist::PlaceId;
 use crate::sources::{Plan, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 
-/// Names a place: the connection and what is read through it.
-pub(super) fn key(connection: &Connection, plan: &dyn Plan) -> Arc<str> {
-    format!("{} {}", connection.name, plan.queue()).into()
+/// Names a place: two triggers of one namespace that read the same have one place.
+///
+/// Namespaces share no places, so that each read has one owner who pays for it. What nobody owns, a rate limit, is
+/// read once for all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PlaceName {
+    /// The connection.
+    pub(super) connection: Arc<str>,
+    owner: Owner,
+    /// What is read through it.
+    what: Arc<str>,
+}
+
+impl PlaceName {
+    pub(super) fn of(connection: &Connection, owner: Owner, plan: &dyn Plan) -> Self {
+        Self { connection: Arc::clone(&connection.name), owner, what: plan.queue().into() }
+    }
 }
 
 /// One thing that is read, for one or several triggers.
 pub(super) struct Place {
-    pub(super) connection: Arc<Connection>,
-    pub(super) plan: Arc<dyn Plan>,
-    pub(super) triggers: BTreeSet<TriggerId>,
+    pub(super) id: PlaceId,
+    pub(super) name: PlaceName,
+    /// Numbers of the triggers that it is read for, in order.
+    triggers: Vec<u64>,
     /// Whether a read has ended, well or not.
     pub(super) is_answered: bool,
     /// Why the last read failed, if it did.
@@ -45,20 +59,30 @@ pub(super) enum Seen {
 }
 
 impl Place {
-    pub(super) fn unread(connection: &Arc<Connection>, plan: &Arc<dyn Plan>) -> Self {
-        Self {
-            connection: Arc::clone(connection),
-            plan: Arc::clone(plan),
-            triggers: BTreeSet::new(),
-            is_answered: false,
-            error: None,
-            seen: Seen::Nothing,
+    pub(super) const fn unread(id: PlaceId, name: PlaceName) -> Self {
+        Self { id, name, triggers: Vec::new(), is_answered: false, error: None, seen: Seen::Nothing }
+    }
+
+    /// Numbers of the triggers that it is read for.
+    pub(super) fn triggers(&self) -> impl Iterator<Item = u64> {
+        self.triggers.iter().copied()
+    }
+
+    /// Is read for one more trigger.
+    pub(super) fn join(&mut self, number: u64) {
+        if let Err(at) = self.triggers.binary_search(&number) {
+            // Nearly all places are read for one trigger.
+            self.triggers.reserve_exact(usize::from(self.triggers.is_empty()));
+            self.triggers.insert(at, number);
         }
     }
 
-    /// What a reader is told of it.
-    pub(super) fn item(&self, key: &Arc<str>, pace: Pace) -> Item {
-        Item { queue: Arc::clone(key), plan: Arc::clone(&self.plan), pace }
+    /// Is read for one trigger less, and says whether none is left.
+    pub(super) fn leave(&mut self, number: u64) -> bool {
+        if let Ok(at) = self.triggers.binary_search(&number) {
+            self.triggers.remove(at);
+        }
+        self.triggers.is_empty()
     }
 
     /// Takes in the result of a read, and says whether it was other than the one before. A failed read leaves

@@ -8,17 +8,18 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::config::server::Server;
+use crate::config::server::{Connection, Server};
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::Answer;
 use crate::engine::signals::Reading;
 use crate::fields::{Fields, Key, Need};
+use crate::scaler::board::{Purpose, Request};
 use crate::sources::named::Named;
 use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Sighting, Spec, Wake};
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the_others_alone() {
-    let (board, begins) = Board::new(10);
+    let (board, changes) = Board::new(10);
     let board = Arc::new(board);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let metrics = Metrics::register(&mut Registry::default());
@@ -31,9 +32,9 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
         unlucky,
         (tasks.clone(), shutdown.clone()),
     );
-    tasks.spawn(decider.run(begins));
-    let cursed = board.watch(named("13"), clock.now()).unwrap();
-    let lucky = board.watch(named("7"), clock.now()).unwrap();
+    tasks.spawn(decider.run(changes));
+    let cursed = board.watch(named("13"), Request::default(), Purpose::Answer, clock.now()).unwrap();
+    let lucky = board.watch(named("7"), Request::default(), Purpose::Answer, clock.now()).unwrap();
     let mut evaluations = lucky.subscribe();
     let first = evaluations.wait_for(Option::is_some).await.unwrap().clone();
     let answer = first.unwrap().decision.answer.clone();

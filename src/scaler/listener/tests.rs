@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::scaler::watchlist::{Item, Pace, WatchlistWriter, watchlist};
 use crate::sources::named::Named;
 use crate::sources::{Client, ConnectionKind, Endpoint, Plan, Wake};
 
@@ -27,7 +28,7 @@ async fn what_is_listened_to_anew_is_read_once_and_then_only_what_was_heard() {
     let mut stage = Stage::start(Backend::default());
     stage.watch(&["a", "b"]);
     assert_eq!(stage.heard().await, Some(names(&["a", "b"])));
-    assert!(*stage.hears_all.borrow());
+    assert!(*stage.announces_all.borrow());
     assert_eq!(stage.heard().await, None);
     stage.backend.happens("b");
     assert_eq!(stage.heard().await, Some(names(&["b"])));
@@ -71,7 +72,7 @@ async fn a_backend_that_refuses_is_asked_once_a_minute() {
     stage.watch(&["a"]);
     sleep(Duration::from_secs(601)).await;
     assert_eq!(stage.backend.opened(), 11);
-    assert!(!*stage.hears_all.borrow());
+    assert!(!*stage.announces_all.borrow());
     assert_eq!(stage.heard().await, None);
 }
 
@@ -83,7 +84,7 @@ async fn who_may_miss_something_is_listened_to_and_not_relied_on() {
     stage.heard().await;
     stage.backend.happens("a");
     assert_eq!(stage.heard().await, Some(names(&["a"])));
-    assert!(!*stage.hears_all.borrow());
+    assert!(!*stage.announces_all.borrow());
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +98,7 @@ async fn nothing_is_open_while_nobody_waits() {
     stage.watch(&[]);
     assert_eq!(stage.heard().await, None);
     assert_eq!((stage.backend.opened(), stage.backend.closed()), (1, 1));
-    assert!(!*stage.hears_all.borrow());
+    assert!(!*stage.announces_all.borrow());
     stage.watch(&["a"]);
     assert_eq!(stage.heard().await, Some(names(&["a"])));
     assert_eq!((stage.backend.opened(), stage.backend.closed()), (2, 1));
@@ -106,42 +107,49 @@ async fn nothing_is_open_while_nobody_waits() {
 /// A listener, and what it passes on.
 struct Stage {
     backend: Arc<Backend>,
-    watchlist: watch::Sender<Watchlist>,
-    passed_on: mpsc::Receiver<BTreeSet<Arc<str>>>,
-    hears_all: watch::Receiver<bool>,
+    watchlist: WatchlistWriter,
+    passed_on: mpsc::Receiver<BTreeSet<PlaceId>>,
+    /// Named by their places in the alphabet.
+    listed: BTreeSet<PlaceId>,
+    announces_all: watch::Receiver<bool>,
 }
 
 impl Stage {
     fn start(backend: Backend) -> Self {
         let backend = Arc::new(backend);
-        let (watchlist, watched) = watch::channel(Watchlist::default());
-        let (heard, passed_on) = mpsc::channel(1);
-        let (hears_all, heard_all) = watch::channel(false);
+        let (watchlist, watched) = watchlist();
+        let (announced, passed_on) = mpsc::channel(1);
+        let (announces_all, all_announced) = watch::channel(false);
         let endpoint = Arc::new(There(Arc::clone(&backend)));
         let connection = Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint });
-        let listener = Listener { connection, watchlist: watched, heard, hears_all, tick: TICK };
+        let listener = Listener { connection, watchlist: watched, announced, announces_all, tick: TICK };
         tokio::spawn(listener.run(CancellationToken::new()));
-        Self { backend, watchlist, passed_on, hears_all: heard_all }
+        Self { backend, watchlist, passed_on, listed: BTreeSet::new(), announces_all: all_announced }
     }
 
     /// Has the listener listen to these.
-    fn watch(&self, queues: &[&str]) {
-        let item = |queue: &&str| Item {
-            queue: (*queue).into(),
-            plan: Arc::new(Named((*queue).to_owned())),
-            pace: Pace::Waking,
-        };
-        self.watchlist.send_replace(queues.iter().map(item).collect());
+    fn watch(&mut self, queues: &[&str]) {
+        let wanted = names(queues);
+        self.listed.difference(&wanted).for_each(|place| self.watchlist.remove(*place));
+        for queue in queues.iter().filter(|queue| !self.listed.contains(&place(queue))) {
+            let plan = Arc::new(Named((*queue).to_owned()));
+            self.watchlist.put(Item { place: place(queue), owner: None, plan, pace: Pace::Waking });
+        }
+        self.listed = wanted;
     }
 
     /// What it passes on within a few ticks.
-    async fn heard(&mut self) -> Option<BTreeSet<Arc<str>>> {
+    async fn heard(&mut self) -> Option<BTreeSet<PlaceId>> {
         timeout(TICK * 3, self.passed_on.recv()).await.ok().flatten()
     }
 }
 
-fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
-    names.iter().map(|name| Arc::from(*name)).collect()
+fn names(names: &[&str]) -> BTreeSet<PlaceId> {
+    names.iter().map(|name| place(name)).collect()
+}
+
+fn place(name: &str) -> PlaceId {
+    PlaceId(name.bytes().map(u64::from).sum())
 }
 
 /// Says what a test has it say.

@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::clock::SystemClock;
 use crate::engine::signals::Reading;
+use crate::scaler::watchlist::{Pace, WatchlistWriter, watchlist};
 use crate::sources::named::Named;
 use crate::sources::{ConnectionKind, Endpoint, Wake};
 
@@ -43,24 +44,24 @@ async fn what_answers_is_read_each_tick_and_what_wakes_five_times_a_second() {
 #[tokio::test(start_paused = true)]
 async fn what_was_heard_is_read_at_once_and_what_wakes_once_a_second() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let (heard, hearing) = mpsc::channel(1);
+    let (announced, announcements) = mpsc::channel(1);
     let mut stage = Stage::start(
         &asked,
         Answer::Reads,
         &[("a", Pace::Waking), ("b", Pace::Waking), ("c", Pace::Tick)],
         |reader| {
-            reader.heard = hearing;
-            reader.hears_all = watch::channel(true).1;
+            reader.announced = announcements;
+            reader.announces_all = watch::channel(true).1;
         },
     );
     tokio::time::sleep(Duration::from_secs(60) + Duration::from_millis(1)).await;
     let resting = asked.load(Ordering::Relaxed);
     assert!((60..=75).contains(&resting), "{resting} reads in a minute");
     stage.batches();
-    heard.send(["b", "c"].map(Arc::from).into()).await.unwrap();
+    announced.send([1, 2].map(PlaceId).into()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
     // The last one is known to be active, and has its tick.
-    assert_eq!(stage.batches(), [(true, vec!["b".to_owned()])]);
+    assert_eq!(stage.batches(), [(true, vec![PlaceId(1)])]);
     stage.end().await;
 }
 
@@ -69,11 +70,11 @@ async fn what_jobs_are_counted_against_is_read_five_times_a_second_whatever_is_h
     let asked = Arc::new(AtomicUsize::new(0));
     let queues = [("a", Pace::Quick), ("b", Pace::Tick)];
     let mut stage = Stage::start(&asked, Answer::Reads, &queues, |reader| {
-        reader.hears_all = watch::channel(true).1;
+        reader.announces_all = watch::channel(true).1;
     });
     tokio::time::sleep(Duration::from_secs(60) + Duration::from_millis(1)).await;
     let batches = stage.batches();
-    let quick = batches.iter().filter(|batch| **batch == (true, vec!["a".to_owned()])).count();
+    let quick = batches.iter().filter(|batch| **batch == (true, vec![PlaceId(0)])).count();
     assert!((270..=300).contains(&quick), "{quick} reads between ticks in a minute");
     assert!((13..=14).contains(&(batches.len() - quick)), "{} reads in a minute", batches.len());
     stage.end().await;
@@ -102,6 +103,38 @@ async fn a_connection_may_say_how_fast_it_is_read_for_waking() {
     assert!((50..=75).contains(&waking), "{waking} reads in a minute");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_reads_take_longer_than_a_tick_makes_no_other_owner_late() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut stage = Stage::start(&asked, Answer::TakesASecondABatch, &[], |_| {});
+    let put = |number: u64, owner: &str| {
+        let plan = Arc::new(Named(format!("{owner}-{number}")));
+        stage.watchlist.put(Item {
+            place: PlaceId(number),
+            owner: Some(owner.into()),
+            plan,
+            pace: Pace::Tick,
+        });
+    };
+    // Ten batches of a second each do not fit into a tick of five.
+    (0..10_000).for_each(|number| put(number, "flood"));
+    put(10_000, "acme");
+    tokio::time::sleep(TICK * 4).await;
+    stage.read();
+    let (mut read, mut late) = (BTreeMap::<PlaceId, usize>::new(), BTreeMap::<PlaceId, usize>::new());
+    for _ in 0..8 {
+        tokio::time::sleep(TICK).await;
+        for (place, result) in stage.read() {
+            *if result.is_ok() { &mut read } else { &mut late }.entry(place).or_default() += 1;
+        }
+    }
+    let acme = PlaceId(10_000);
+    assert!(read[&acme] >= 7 && !late.contains_key(&acme), "read {} times in 8 ticks", read[&acme]);
+    assert_eq!(read.len(), 10_001, "those that were late come first the next time");
+    assert!(late.len() > 5_000, "{} were late", late.len());
+    stage.end().await;
+}
+
 /// How often a backend is asked for these queues (each at its pace) within `time`: logins that are
 /// refused, or reads.
 async fn observed(queues: &[(&str, Pace)], time: Duration, answer: Answer) -> usize {
@@ -117,7 +150,7 @@ struct Stage {
     running: tokio::task::JoinHandle<()>,
     seen: mpsc::UnboundedReceiver<Batch>,
     shutdown: CancellationToken,
-    _watchlist: watch::Sender<Watchlist>,
+    watchlist: WatchlistWriter,
 }
 
 impl Stage {
@@ -128,27 +161,25 @@ impl Stage {
         prepare: impl FnOnce(&mut Reader),
     ) -> Self {
         let backend = Backend { answer, asked: Arc::clone(asked) };
-        let item = |(queue, pace): &(&str, Pace)| Item {
-            queue: (*queue).into(),
-            plan: Arc::new(Named((*queue).to_owned())),
-            pace: *pace,
-        };
-        let (watchlist, watched) = watch::channel(Watchlist::default());
+        let (writer, watched) = watchlist();
         let (batches, mut taken) = mpsc::channel(1);
         let endpoint = Arc::new(backend);
         let mut reader = Reader {
             connection: Arc::new(Connection { name: "here".into(), kind: &KIND, endpoint }),
             watchlist: watched,
             shares: watch::channel(Shares::default()).1,
-            heard: mpsc::channel(1).1,
-            hears_all: watch::channel(false).1,
+            announced: mpsc::channel(1).1,
+            announces_all: watch::channel(false).1,
             batches,
             clock: Arc::new(SystemClock::start()),
             metrics: Metrics::register(&mut Registry::default()),
             tick: TICK,
         };
         prepare(&mut reader);
-        watchlist.send_replace(queues.iter().map(item).collect());
+        for (number, (queue, pace)) in (0..).zip(queues) {
+            let plan = Arc::new(Named((*queue).to_owned()));
+            writer.put(Item { place: PlaceId(number), owner: None, plan, pace: *pace });
+        }
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(reader.run(shutdown.clone()));
         let (sender, seen) = mpsc::unbounded_channel();
@@ -157,16 +188,21 @@ impl Stage {
                 drop(sender.send(batch));
             }
         });
-        Self { running, seen, shutdown, _watchlist: watchlist }
+        Self { running, seen, shutdown, watchlist: writer }
     }
 
-    /// What was read since the last call: whether between ticks, and which queues.
-    fn batches(&mut self) -> Vec<(bool, Vec<String>)> {
+    /// What was read since the last call: whether between ticks, and which places.
+    fn batches(&mut self) -> Vec<(bool, Vec<PlaceId>)> {
         let mut batches = Vec::new();
         while let Ok(Batch { between_ticks, results, .. }) = self.seen.try_recv() {
-            batches.push((between_ticks, results.iter().map(|(queue, _)| queue.to_string()).collect()));
+            batches.push((between_ticks, results.iter().map(|(place, _)| *place).collect()));
         }
         batches
+    }
+
+    /// The results of all reads since the last call.
+    fn read(&mut self) -> Vec<(PlaceId, Result<Sighting, ReadError>)> {
+        std::iter::from_fn(|| self.seen.try_recv().ok()).flat_map(|batch| batch.results).collect()
     }
 
     async fn end(self) {
@@ -185,6 +221,8 @@ enum Answer {
     Rests,
     /// Reads, at a pace of its own.
     Costs,
+    /// Reads, slowly.
+    TakesASecondABatch,
 }
 
 #[derive(Clone, Debug)]
@@ -205,7 +243,9 @@ impl Endpoint for Backend {
                 self.asked.fetch_add(1, Ordering::Relaxed);
                 Err(ReadError::Denied { endpoint: self.address(), message: "no".to_owned() })
             }
-            Answer::Reads | Answer::Hangs | Answer::Rests | Answer::Costs => Ok(Box::new(self.clone())),
+            Answer::Reads | Answer::Hangs | Answer::Rests | Answer::Costs | Answer::TakesASecondABatch => {
+                Ok(Box::new(self.clone()))
+            }
         }
     }
 
@@ -220,6 +260,9 @@ impl Client for Backend {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if matches!(self.answer, Answer::Hangs) {
             std::future::pending::<()>().await;
+        }
+        if matches!(self.answer, Answer::TakesASecondABatch) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         plans.iter().map(|_| Ok(Sighting::Queue(Reading::default()))).collect()
     }

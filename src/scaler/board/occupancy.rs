@@ -1,0 +1,127 @@
+//! Who has how much of the board: places are bounded per ScaledObject, per namespace and in total.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Purpose, Watched};
+use crate::config::trigger::TriggerId;
+
+/// Most triggers of one ScaledObject. Each edit makes another trigger, and the one that was requested least recently
+/// yields: no object has so many at a time.
+pub(super) const MOST_OF_AN_OBJECT: usize = 64;
+
+/// The triggers in use, by namespace and name of their ScaledObjects.
+#[derive(Debug, Default)]
+pub(super) struct Occupancy {
+    namespaces: BTreeMap<Arc<str>, Namespace>,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    objects: BTreeMap<Arc<str>, Vec<Arc<Watched>>>,
+    count: usize,
+}
+
+impl Occupancy {
+    /// The triggers of one ScaledObject.
+    pub(super) fn of(&self, namespace: &str, name: &str) -> &[Arc<Watched>] {
+        self.namespaces
+            .get(namespace)
+            .and_then(|namespace| namespace.objects.get(name))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// All of them, by namespace and name.
+    pub(super) fn all(&self) -> Vec<Arc<Watched>> {
+        let mut all = Vec::with_capacity(self.count);
+        let objects = self.namespaces.values().flat_map(|namespace| namespace.objects.values());
+        all.extend(objects.flatten().map(Arc::clone));
+        all
+    }
+
+    /// Adds a trigger.
+    pub(super) fn insert(&mut self, watched: Arc<Watched>) {
+        let TriggerId { namespace, name, fingerprint: _ } = &watched.trigger.id;
+        let namespace = self.namespaces.entry(Arc::clone(namespace)).or_default();
+        // Nearly all objects have one trigger.
+        let of_object = namespace.objects.entry(Arc::clone(name)).or_insert_with(|| Vec::with_capacity(1));
+        of_object.push(watched);
+        namespace.count += 1;
+        self.count += 1;
+    }
+
+    /// Removes a trigger, if it is there.
+    pub(super) fn remove(&mut self, watched: &Arc<Watched>) {
+        watched.is_dropped.store(true, Ordering::Relaxed);
+        let TriggerId { namespace: namespace_name, name, fingerprint: _ } = &watched.trigger.id;
+        let Some(namespace) = self.namespaces.get_mut(namespace_name) else { return };
+        let Some(of_object) = namespace.objects.get_mut(name) else { return };
+        let before = of_object.len();
+        of_object.retain(|other| !Arc::ptr_eq(other, watched));
+        let removed = before - of_object.len();
+        if of_object.is_empty() {
+            namespace.objects.remove(name);
+        }
+        namespace.count -= removed;
+        self.count -= removed;
+        if namespace.count == 0 {
+            self.namespaces.remove(namespace_name);
+        }
+    }
+
+    /// Makes room for one more trigger, and says which one had to yield:
+    ///
+    /// 1. of a ScaledObject that has its most, the one that was requested least recently;
+    /// 2. on a full board, of the namespace that has the most, provided that it has more than the newcomer's;
+    /// 3. else one of the newcomer's own namespace of which only the spec was ever asked for, if the newcomer's
+    ///    number is asked for.
+    ///
+    /// # Errors
+    /// When none yields: the board is full, and the newcomer's namespace has its part of it.
+    pub(super) fn make_room(
+        &mut self,
+        newcomer: &TriggerId,
+        purpose: Purpose,
+        max_triggers: usize,
+    ) -> Result<Option<Arc<Watched>>, ()> {
+        let of_object = self.of(&newcomer.namespace, &newcomer.name);
+        let yielding = if of_object.len() >= MOST_OF_AN_OBJECT {
+            first_to_yield(of_object.iter())
+        } else if self.count < max_triggers {
+            return Ok(None);
+        } else {
+            self.yielding_namespace(newcomer, purpose)
+        };
+        let yielding = Arc::clone(yielding.ok_or(())?);
+        self.remove(&yielding);
+        Ok(Some(yielding))
+    }
+
+    fn yielding_namespace(&self, newcomer: &TriggerId, purpose: Purpose) -> Option<&Arc<Watched>> {
+        let own = self.namespaces.get(&newcomer.namespace);
+        let own_count = own.map_or(0, |namespace| namespace.count);
+        let largest = self.namespaces.values().max_by_key(|namespace| namespace.count)?;
+        // One more of the newcomer's and one less of theirs must not turn the two around.
+        if largest.count > own_count + 1 {
+            return first_to_yield(largest.triggers());
+        }
+        let unwanted = |watched: &&Arc<Watched>| !watched.is_wanted.load(Ordering::Relaxed);
+        first_to_yield(own?.triggers().filter(unwanted)).filter(|_| purpose == Purpose::Answer)
+    }
+}
+
+impl Namespace {
+    fn triggers(&self) -> impl Iterator<Item = &Arc<Watched>> {
+        self.objects.values().flatten()
+    }
+}
+
+/// Of those whose number was never asked for, or else of all, the one that was requested least recently.
+fn first_to_yield<'a>(triggers: impl Iterator<Item = &'a Arc<Watched>>) -> Option<&'a Arc<Watched>> {
+    triggers.min_by_key(|watched| {
+        let is_wanted = watched.is_wanted.load(Ordering::Relaxed);
+        (is_wanted, watched.asked_ms.load(Ordering::Relaxed), watched.number)
+    })
+}
