@@ -10,6 +10,7 @@ pub(super) mod celery;
 pub(super) mod dramatiq;
 mod framework;
 mod parameters;
+mod product;
 mod question;
 pub(super) mod rq;
 pub(super) mod sidekiq;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::question::{HEAD, Question};
-use super::{Framework, Preset, Row};
+use super::{Framework, Preset, Row, product};
 use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
 use crate::sources::Plan;
 use crate::sources::redis::layout::{Layout, quoted};
@@ -24,7 +24,7 @@ pub(super) const SPAN: &str = "duration";
 pub(super) const SWITCH: &str = "true | false";
 
 /// What each key stands for in a template.
-type Values = BTreeMap<&'static str, Vec<String>>;
+pub(super) type Values = BTreeMap<&'static str, Vec<String>>;
 
 /// Parses the trigger keys of a framework. Keys of other units are its own to read.
 pub(in crate::sources::redis) fn parse(
@@ -55,7 +55,12 @@ pub(in crate::sources::redis) fn parse(
     if wrong {
         return None;
     }
-    let queues = values.get(preset.keys.first()?.name)?.clone();
+    let several = preset.keys.first()?;
+    if let Err(message) = product::bounded(preset, &values) {
+        fields.problem_at(several.name, message, Some("divide them among several objects".to_owned()));
+        return None;
+    }
+    let queues = values.get(several.name)?.clone();
     let questions = questions(preset, &queues, &mut values);
     let framework = Framework::new(words.join(" "), queues, questions).visible_after(visibility);
     Some(Arc::new(Layout::Framework(framework)))
@@ -179,8 +184,8 @@ impl FromStr for Text {
         let mut plain = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let (digits, rest) = part.split_at_checked(2).ok_or("`\\x` needs two hexadecimal digits")?;
-            let byte = u8::from_str_radix(digits, 16).ok().filter(u8::is_ascii);
-            let byte = byte.ok_or("`\\x` needs two hexadecimal digits, at most 7f")?;
+            let byte = u8::from_str_radix(digits, 16).ok().filter(|byte| matches!(byte, 1..=0x7f));
+            let byte = byte.ok_or("`\\x` needs two hexadecimal digits, 01 to 7f")?;
             plain.push(char::from(byte));
             plain.push_str(rest);
         }
