@@ -3,15 +3,31 @@
 //! A key is declared once; parsing, hints, `agent-scaler keys` and the README's table all read the
 //! declaration. Reading goes on after a bad key, so that one error names every problem.
 
+mod hint;
+mod problem;
+mod text;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use crate::secret::Secret;
 
+pub use hint::{in_brackets, nearest};
+pub use problem::{Invalid, Problem};
+pub use text::shortened;
 pub use units::{Names, Positive, PositiveSpan, Span, plain};
+
+/// Longest name of a queue, a connection or the like, in bytes: backends have none that is longer, and every key that
+/// is made of it repeats it.
+pub const LONGEST_NAME: usize = 512;
+
+/// Longest message of one problem, in characters; ours are shorter, and so only what a user wrote is cut.
+const LONGEST_MESSAGE: usize = 400;
+
+/// Most unknown keys that are compared with the known ones.
+const MOST_HINTS: usize = 8;
 
 /// One configuration key.
 #[derive(Debug)]
@@ -48,39 +64,19 @@ pub enum Value {
     Secret(Secret),
 }
 
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where: `metadata.tasksPerReplica`.
-    pub path: String,
-    /// What.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-/// Everything that is wrong with a configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Invalid {
-    /// What was read: `the trigger metadata`.
-    pub subject: &'static str,
-    /// The problems, in the order in which they were found.
-    pub problems: Vec<Problem>,
-}
-
 /// Reads the keys of one table out of a map of values.
 #[derive(Debug)]
 pub struct Fields<'a> {
     path: String,
     values: &'a BTreeMap<String, Value>,
-    known: Vec<&'static str>,
+    known: BTreeSet<&'static str>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Fields<'a> {
     /// Reads `values`, which stand at `path` in the configuration; an empty path is its top.
     pub fn new(path: impl Into<String>, values: &'a BTreeMap<String, Value>) -> Self {
-        Self { path: path.into(), values, known: Vec::new(), problems: Vec::new() }
+        Self { path: path.into(), values, known: BTreeSet::new(), problems: Vec::new() }
     }
 
     /// The value of `key`. `None` if it is absent or bad; where that is a problem, the problem is kept.
@@ -91,7 +87,7 @@ impl<'a> Fields<'a> {
     where
         T: FromStr<Err: fmt::Display>,
     {
-        self.known.push(key.name);
+        self.known.insert(key.name);
         let text = match (self.values.get(key.name), key.need) {
             (Some(Value::Text(text)), _) => text.trim(),
             (Some(Value::Secret(_)), _) => {
@@ -105,6 +101,10 @@ impl<'a> Fields<'a> {
                 return None;
             }
         };
+        if let Some(fault) = key.fault(text) {
+            self.problem(key, format!("`{}`: {fault}", shortened(text)));
+            return None;
+        }
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -125,7 +125,7 @@ impl<'a> Fields<'a> {
 
     /// The credential that `key` refers to. `None` if it is absent or bad.
     pub fn secret(&mut self, key: &'static Key) -> Option<Secret> {
-        self.known.push(key.name);
+        self.known.insert(key.name);
         match self.values.get(key.name) {
             Some(Value::Secret(secret)) => Some(secret.clone()),
             // The text may be the credential itself, so it is not repeated.
@@ -168,8 +168,10 @@ impl<'a> Fields<'a> {
 
     /// Keeps a problem with the value at `name`.
     pub fn problem_at(&mut self, name: &str, message: impl Into<String>, hint: Option<String>) {
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        self.problems.push(Problem { path, message: message.into(), hint });
+        let name = shortened(name);
+        let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
+        let message = text::cut(&message.into(), LONGEST_MESSAGE);
+        self.problems.push(Problem { path, message, hint });
     }
 
     /// Takes `keys` for known without reading them.
@@ -182,19 +184,20 @@ impl<'a> Fields<'a> {
     ///
     /// `moved` names what to write instead of a key that goes by another name here.
     pub fn refuse_unknown(&mut self, allowed: &[&str], moved: &[&[(&str, &str)]]) {
-        let unknown: Vec<&String> = self
-            .values
-            .keys()
-            .filter(|name| !self.known.contains(&name.as_str()) && !allowed.contains(&name.as_str()))
-            .collect();
+        let unknown = self.values.keys().map(String::as_str);
+        let unknown: Vec<&str> =
+            unknown.filter(|name| !self.known.contains(name) && !allowed.contains(name)).collect();
+        let mut hints = 0;
         for name in unknown {
-            let moved = moved
-                .iter()
-                .copied()
-                .flatten()
-                .find(|(old, _)| old == name)
-                .map(|(_, new)| (*new).to_owned());
-            let hint = moved.or_else(|| nearest(name, self.known.iter().chain(allowed).copied()));
+            let moved = moved.iter().copied().flatten().find(|(old, _)| *old == name);
+            let hint = match moved {
+                Some((_, new)) => Some((*new).to_owned()),
+                None if hints < MOST_HINTS => {
+                    hints += 1;
+                    nearest(name, self.known.iter().chain(allowed).copied())
+                }
+                None => None,
+            };
             self.problem_at(name, "unknown key", hint);
         }
     }
@@ -205,67 +208,22 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// "did you mean" for a name that is near to one of `known`.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let lower = name.to_lowercase();
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .min()
-        // Two slips of the finger in a short word, four in a long one.
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 4).clamp(2, 4))
-        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
-}
-
-/// At most 60 characters of a user's text: enough to recognise it, too little to flood a log.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
-    }
-    text.chars().take(LONGEST).chain(['…']).collect()
-}
-
-impl Invalid {
-    /// An error about `subject`, unless there are no problems.
-    ///
-    /// # Errors
-    /// When `problems` is not empty.
-    pub fn unless_empty(subject: &'static str, problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { subject, problems }) }
-    }
-}
-
-impl Problem {
-    /// A text at `path` that is no YAML: says where, and shows nothing of the text, which may hold a secret.
-    pub fn no_yaml(path: &str, error: &serde_saphyr::Error) -> Self {
-        let text = error.without_snippet().to_string();
-        // What follows is for programmers.
-        let text = text.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
-        let text = text.trim_start_matches("error: ");
-        let place = error
-            .location()
-            .filter(|_| !text.starts_with("line "))
-            .map(|place| format!("line {} column {}: ", place.line(), place.column()));
-        let message = format!("is no YAML: {}{text}", place.unwrap_or_default());
-        Self { path: path.to_owned(), message, hint: None }
-    }
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subject, problems } = self;
-        let count = problems.len();
-        let noun = if count == 1 { "problem" } else { "problems" };
-        write!(f, "{count} {noun} in {subject}:")?;
-        problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, message, hint } = self;
-        write!(f, "{path}: {message}")?;
-        hint.iter().try_for_each(|hint| write!(f, " (hint: {hint})"))
+impl Key {
+    /// What is wrong with a text, whatever the key means: a name is short and one line, and no text holds a character
+    /// that only a machine sends.
+    fn fault(&self, text: &str) -> Option<String> {
+        let is_name = self.unit == "name";
+        // Such a text is part of a key's name, and Celery's separator holds control characters.
+        let is_part = self.unit == "text";
+        if (is_name || is_part) && text.len() > LONGEST_NAME {
+            return Some(format!("longer than {LONGEST_NAME} bytes"));
+        }
+        let is_wrong = |character: char| match character {
+            '\0' => true,
+            '\t' | '\n' | '\r' => is_name,
+            _ => !is_part && character.is_control(),
+        };
+        text.contains(is_wrong).then(|| "holds a control character".to_owned())
     }
 }
 
@@ -329,9 +287,50 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut() {
-        assert_eq!(shortened(&"x".repeat(61)).chars().count(), 61);
-        assert_eq!(shortened(&"x".repeat(60)), "x".repeat(60));
+    fn many_problems_are_counted_and_few_are_listed_and_fewer_have_hints() {
+        let names: Vec<String> = (10..60).map(|number| format!("queue{number}")).collect();
+        let values = names.iter().map(|name| (name.clone(), Value::Text(String::new()))).collect();
+        let mut fields = Fields::new("metadata", &values);
+        fields.know(&KEYS);
+        fields.refuse_unknown(&[], &[]);
+        let error = Invalid::unless_empty("the trigger metadata", fields.finish()).unwrap_err();
+        let error = error.shortened().to_string();
+        assert!(error.starts_with("50 problems in the trigger metadata:\n  metadata.queue10: "), "{error}");
+        assert!(error.ends_with("\n  metadata.queue29: unknown key\n  and 30 more"), "{error}");
+        assert_eq!(error.matches("did you mean `queue`?").count(), MOST_HINTS);
+    }
+
+    #[test]
+    fn a_name_is_short_and_one_line_and_no_text_holds_a_nul() {
+        let of = |unit| Key { unit, ..QUEUE };
+        let long = "x".repeat(LONGEST_NAME + 1);
+        for (text, name, part, query) in [
+            ("acme tasks größer", true, true, true),
+            ("sum(\n\tup\r\n)", false, true, true),
+            ("\u{6}\u{16}", false, true, false),
+            ("a\u{1b}[2J", false, true, false),
+            ("a\0b", false, false, false),
+            (&long, false, false, true),
+        ] {
+            let is_good = |unit| of(unit).fault(text).is_none();
+            assert_eq!(
+                (is_good("name"), is_good("text"), is_good("PromQL")),
+                (name, part, query),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_problem_shows_little_of_what_a_user_wrote_and_nothing_that_a_terminal_obeys() {
+        let values = texts(&[("queue", "a\u{1b}[2Jb")]);
+        let mut fields = Fields::new("metadata", &values);
+        fields.problem_at(&"k\n".repeat(9_000), format!("`{}` is wrong", "\u{7}".repeat(9_000)), None);
+        assert_eq!(fields.read::<Names>(&KEYS[0]), None);
+        for problem in fields.finish() {
+            let text = problem.to_string();
+            assert!(text.len() < 4_000 && !text.contains(char::is_control), "{text:?}");
+        }
     }
 
     fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {

@@ -210,7 +210,7 @@ impl TryFrom<Arguments> for Settings {
                 drain: drain?,
             })
         })();
-        settings.ok_or(Invalid { subject: "the settings", problems: reading.problems })
+        settings.ok_or(Invalid { subject: "the settings", problems: reading.problems, left_out: 0 })
     }
 }
 

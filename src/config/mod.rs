@@ -9,6 +9,7 @@ pub mod tenants;
 pub mod trigger;
 pub mod workers;
 
+mod admission;
 mod credential;
 mod numbers;
 mod policy;

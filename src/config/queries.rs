@@ -68,8 +68,7 @@ impl Asked {
                 prometheus::KIND
             );
             let path = format!("metadata.{}", keys::PROMETHEUS_CONNECTION.name);
-            let problems = vec![Problem { path, message, hint: None }];
-            return Err(Invalid { subject: trigger::SUBJECT, problems }.into());
+            return Err(Invalid::one(trigger::SUBJECT, Problem { path, message, hint: None }).into());
         }
         Ok(Some(QueriesAt { connection, plan }))
     }

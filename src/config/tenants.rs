@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::fields::{in_brackets, nearest, shortened};
+
 /// Who may use what.
 #[derive(Clone, Debug, Default)]
 pub enum Tenants {
@@ -29,16 +31,38 @@ pub struct Tenant {
 /// A namespace asked for what it may not use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
+    /// Everything, because it is no tenant.
+    #[error(
+        "namespace `{namespace}` may not use this server (hint: name it under `tenants` in the server's file)"
+    )]
+    Everything {
+        /// Who asked.
+        namespace: String,
+    },
     /// The connection, or all of them.
-    #[error("namespace `{namespace}` may not use the connection `{connection}`")]
+    #[error("namespace `{namespace}` may not use the connection `{}`{}", shortened(connection), in_brackets(hint.as_ref()))]
     Connection {
         /// Who asked.
         namespace: String,
         /// For what.
         connection: String,
+        /// Which of its own may have been meant.
+        hint: Option<String>,
+    },
+    /// A connection that the trigger does not name itself.
+    #[error("namespace `{namespace}` may not use {by} (hint: name a `workersConnection` that it may use)")]
+    Implied {
+        /// Who asked.
+        namespace: String,
+        /// What names the connection.
+        by: String,
     },
     /// A queue of a connection that it may use.
-    #[error("namespace `{namespace}` may not read `{queue}` on the connection `{connection}`")]
+    #[error(
+        "namespace `{namespace}` may not read `{}` on the connection `{}`",
+        shortened(queue),
+        shortened(connection)
+    )]
     Queue {
         /// Who asked.
         namespace: String,
@@ -56,30 +80,59 @@ pub enum Forbidden {
         namespace: String,
     },
     /// The limit, or all of them.
-    #[error("namespace `{namespace}` may not use the LLM limit `{limit}`")]
+    #[error("namespace `{namespace}` may not use the LLM limit `{}`{}", shortened(limit), in_brackets(hint.as_ref()))]
     Limit {
         /// Who asked.
         namespace: String,
         /// For what.
         limit: String,
+        /// Which of its own may have been meant.
+        hint: Option<String>,
     },
 }
 
 impl Tenants {
+    /// Lets `namespace` use anything, or not: that is, whether it is a tenant.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permit_at_all(&self, namespace: &str) -> Result<(), Forbidden> {
+        match self {
+            Self::Closed(tenants) if !tenants.contains_key(namespace) => {
+                Err(Forbidden::Everything { namespace: namespace.to_owned() })
+            }
+            Self::Open | Self::Closed(_) => Ok(()),
+        }
+    }
+
+    /// Lets `namespace` use `connection`, or not. One that does not exist and one of others are refused alike.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permit_connection(&self, namespace: &str, connection: &str) -> Result<(), Forbidden> {
+        self.patterns(namespace, connection).map(drop)
+    }
+
+    /// Lets `namespace` use a connection that its trigger does not name, or not; `by` says what names it.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permit_implied(
+        &self,
+        namespace: &str,
+        connection: &str,
+        by: impl FnOnce() -> String,
+    ) -> Result<(), Forbidden> {
+        self.permit_connection(namespace, connection)
+            .map_err(|_| Forbidden::Implied { namespace: namespace.to_owned(), by: by() })
+    }
+
     /// Lets `namespace` read `queues`, or what workers of that name report, through `connection`, or not.
     ///
     /// # Errors
     /// When it may not.
     pub fn permit(&self, namespace: &str, connection: &str, queues: &[&str]) -> Result<(), Forbidden> {
-        let tenants = match self {
-            Self::Open => return Ok(()),
-            Self::Closed(tenants) => tenants,
-        };
-        let patterns = tenants.get(namespace).and_then(|tenant| tenant.connections.get(connection));
-        let Some(patterns) = patterns else {
-            let (namespace, connection) = (namespace.to_owned(), connection.to_owned());
-            return Err(Forbidden::Connection { namespace, connection });
-        };
+        let Some(patterns) = self.patterns(namespace, connection)? else { return Ok(()) };
         let allowed = |queue: &str| patterns.iter().any(|pattern| matches(pattern, queue));
         match queues.iter().find(|queue| !allowed(queue)) {
             None => Ok(()),
@@ -103,23 +156,35 @@ impl Tenants {
         if may { Ok(()) } else { Err(Forbidden::PromQl { namespace: namespace.to_owned() }) }
     }
 
-    /// Lets workers of `namespace` share `limit`, or not.
+    /// Lets workers of `namespace` share `limit`, or not. One that does not exist and one of others are refused alike.
     ///
     /// # Errors
     /// When they may not.
     pub fn permit_limit(&self, namespace: &str, limit: &str) -> Result<(), Forbidden> {
-        let may = match self {
-            Self::Open => true,
-            Self::Closed(tenants) => {
-                tenants.get(namespace).is_some_and(|tenant| tenant.llm_limits.contains(limit))
-            }
-        };
-        let (namespace, limit) = (namespace.to_owned(), limit.to_owned());
-        if may { Ok(()) } else { Err(Forbidden::Limit { namespace, limit }) }
+        let Self::Closed(tenants) = self else { return Ok(()) };
+        let own = tenants.get(namespace).map(|tenant| &tenant.llm_limits);
+        if own.is_some_and(|own| own.contains(limit)) {
+            return Ok(());
+        }
+        let hint = own.and_then(|own| nearest(limit, own.iter().map(String::as_str)));
+        Err(Forbidden::Limit { namespace: namespace.to_owned(), limit: limit.to_owned(), hint })
+    }
+
+    /// The patterns of the names that `namespace` may read on `connection`; `None` if it may read all.
+    fn patterns(&self, namespace: &str, connection: &str) -> Result<Option<&[String]>, Forbidden> {
+        let Self::Closed(tenants) = self else { return Ok(None) };
+        let own = tenants.get(namespace).map(|tenant| &tenant.connections);
+        if let Some(patterns) = own.and_then(|own| own.get(connection)) {
+            return Ok(Some(patterns));
+        }
+        let hint = own.and_then(|own| nearest(connection, own.keys().map(String::as_str)));
+        let (namespace, connection) = (namespace.to_owned(), connection.to_owned());
+        Err(Forbidden::Connection { namespace, connection, hint })
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any text, also none.
+/// Whether `name` fits `pattern`, in which `*` stands for any text, also none. Each byte of either is looked at a bounded
+/// number of times, however many stars there are.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut rest) = name.strip_prefix(head) else { return false };

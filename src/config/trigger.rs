@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::config::queries::{self, QueriesAt};
 use crate::config::server::{Connection, Server};
 use crate::config::workers::{LimitUse, WorkersAt};
-use crate::config::{keys, policy, workers};
+use crate::config::{admission, keys, policy, workers};
 use crate::engine::policy::Policy;
-use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, nearest};
+use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, in_brackets, nearest, shortened};
 use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{LEFT_OUT, Plan, Spec};
 
@@ -64,7 +64,7 @@ pub enum Refusal {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The server knows no such connection.
-    #[error("no connection named `{name}`{}", in_brackets(hint.as_ref()))]
+    #[error("no connection named `{}`{}", shortened(name), in_brackets(hint.as_ref()))]
     UnknownConnection {
         /// The name.
         name: String,
@@ -72,7 +72,7 @@ pub enum Refusal {
         hint: Option<String>,
     },
     /// The server knows no such limit.
-    #[error("no LLM limit named `{name}`{}", in_brackets(hint.as_ref()))]
+    #[error("no LLM limit named `{}`{}", shortened(name), in_brackets(hint.as_ref()))]
     UnknownLimit {
         /// The name.
         name: String,
@@ -87,15 +87,23 @@ pub enum Refusal {
 /// What the problems of a trigger are in.
 pub(super) const SUBJECT: &str = "the trigger metadata";
 
-fn in_brackets(hint: Option<&String>) -> String {
-    hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default()
-}
-
-/// Reads the trigger of ScaledObject `name` in `namespace` out of its metadata.
+/// Reads the trigger of ScaledObject `name` in `namespace` out of its metadata, once it is admitted.
 ///
 /// # Errors
 /// When the metadata is wrong, names an unknown connection or limit, or one that the namespace may not use.
 pub fn parse(
+    server: &Server,
+    namespace: &str,
+    name: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Trigger, Refusal> {
+    admission::admit(server, namespace, name, metadata)?;
+    let trigger = read(server, namespace, name, metadata)?;
+    admission::permit(&server.tenants, &trigger)?;
+    Ok(trigger)
+}
+
+fn read(
     server: &Server,
     namespace: &str,
     name: &str,
@@ -120,7 +128,7 @@ pub fn parse(
     fields.refuse_unknown(keys::KEDAS, &moved);
 
     let problems = fields.finish();
-    Invalid::unless_empty(SUBJECT, problems)?;
+    Invalid::unless_empty(SUBJECT, problems).map_err(Invalid::shortened)?;
     let (Some(source), Some(connection), Some(policy), Some(asked), Some(questions), Some(plan)) =
         (source, connection, policy, asked, questions, plan)
     else {
@@ -132,29 +140,9 @@ pub fn parse(
     let policy = Policy { fresh_for: policy.fresh_for + connection.endpoint.longest_pause(), ..policy };
     let (workers, limit) = asked.find(server, source, plan.as_ref())?;
     let queries = questions.find(server, source, &connection)?;
-    permit(server, namespace, &connection, plan.as_ref())?;
-    if let Some(QueriesAt { connection, plan }) = &queries {
-        permit(server, namespace, connection, plan.as_ref())?;
-    }
-    if let Some(WorkersAt { connection, plan, .. }) = &workers {
-        server.tenants.permit(namespace, &connection.name, &plan.names())?;
-    }
-    if let Some(LimitUse { limit, .. }) = &limit {
-        server.tenants.permit_limit(namespace, &limit.name)?;
-    }
     let fingerprint = Fingerprint::of(source, &values);
     let id = TriggerId { namespace: namespace.into(), name: name.into(), fingerprint };
     Ok(Trigger { id, policy, source, plan, connection, workers, limit, queries })
-}
-
-/// Lets `namespace` have `plan` read through `connection`, or not.
-fn permit(server: &Server, namespace: &str, connection: &Connection, plan: &dyn Plan) -> Result<(), Refusal> {
-    // Who may not write queries at all should not first be told of patterns.
-    if plan.asks_freely() {
-        server.tenants.permit_promql(namespace)?;
-    }
-    server.tenants.permit(namespace, &connection.name, &plan.names())?;
-    Ok(())
 }
 
 /// The metadata, and the server's defaults for what it leaves out.
@@ -211,8 +199,12 @@ fn connect(server: &Server, source: &'static Spec, name: &str) -> Result<Arc<Con
     let connection = connection(server, source, name, &keys::CONNECTION)?;
     let kinds: Vec<&str> = source.connections.iter().map(|kind| kind.name).collect();
     if !kinds.contains(&connection.kind.name) {
-        let message =
-            format!("`{name}` is a connection of type {}, not {}", connection.kind.name, kinds.join(" or "));
+        let message = format!(
+            "`{}` is a connection of type {}, not {}",
+            shortened(name),
+            connection.kind.name,
+            kinds.join(" or ")
+        );
         return Err(one(&keys::CONNECTION, message).into());
     }
     Ok(connection)
@@ -237,8 +229,7 @@ pub(super) fn connection(
 
 fn inline(server: &Server, source: &'static Spec, url: &str, key: &Key) -> Result<Arc<Connection>, Invalid> {
     if !server.allow_inline_connections {
-        // The address may hold credentials, so it is not repeated.
-        return Err(one(key, "an address in a trigger is refused: name a connection"));
+        return Err(address_refused(key));
     }
     let values = BTreeMap::from([("url".to_owned(), Value::Text(url.to_owned()))]);
     let mut fields = Fields::new(format!("metadata.{}", key.name), &values);
@@ -249,10 +240,15 @@ fn inline(server: &Server, source: &'static Spec, url: &str, key: &Key) -> Resul
     Ok(Arc::new(Connection { name: endpoint.address().into(), kind, endpoint }))
 }
 
+/// Why `key` may not hold an address. It may hold credentials, so it is not repeated.
+pub(super) fn address_refused(key: &Key) -> Invalid {
+    one(key, "an address in a trigger is refused: name a connection")
+}
+
 fn one(key: &Key, message: impl Into<String>) -> Invalid {
     let hint = Some(format!("{}, e.g. `{}`", key.help, key.example));
     let path = format!("metadata.{}", key.name);
-    Invalid { subject: SUBJECT, problems: vec![Problem { path, message: message.into(), hint }] }
+    Invalid::one(SUBJECT, Problem { path, message: message.into(), hint })
 }
 
 /// A source that parses nothing must say why; one that does not has a bug, and is still not served.

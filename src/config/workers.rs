@@ -49,13 +49,8 @@ pub(super) fn parse(fields: &mut Fields<'_>, server: &Server) -> Option<Asked> {
         && !server.limits.contains_key(name)
         && credential::is_likely(name)
     {
-        let hint =
-            "the name of a limit under `llmLimits` in the server's file; the key stays with the workers";
-        fields.problem_at(
-            keys::LLM_LIMIT.name,
-            "looks like an API key, which is not repeated here",
-            Some(hint.to_owned()),
-        );
+        let Problem { message, hint, path: _ } = looks_like_a_key();
+        fields.problem_at(keys::LLM_LIMIT.name, message, hint);
     }
     if fields.has(&keys::WORKER_SCOPE) && connection.is_none() && limit.is_none() {
         fields.problem(&keys::WORKER_SCOPE, "says nothing without `workersConnection` or `llmLimit`");
@@ -88,14 +83,27 @@ impl Asked {
             let reports = connection.reports(server.sources).map_err(|error| {
                 let path = format!("metadata.{}", keys::WORKERS_CONNECTION.name);
                 let NoReports { message, hint } = error;
-                let problems = vec![Problem { path, message, hint: Some(hint) }];
-                Invalid { subject: trigger::SUBJECT, problems }
+                Invalid::one(trigger::SUBJECT, Problem { path, message, hint: Some(hint) })
             })?;
             let scope = scope.unwrap_or_else(|| queue.name());
             let plan = (reports.workers)(&scope, server.minute);
             Ok::<_, Refusal>(WorkersAt { connection, scope: scope.into(), plan })
         });
         Ok((workers.transpose()?, limit.map(|limit| LimitUse { limit, weight })))
+    }
+}
+
+/// Why a limit's name is refused that looks like an API key.
+pub(super) fn key_refused() -> Invalid {
+    Invalid::one(trigger::SUBJECT, looks_like_a_key())
+}
+
+fn looks_like_a_key() -> Problem {
+    let hint = "the name of a limit under `llmLimits` in the server's file; the key stays with the workers";
+    Problem {
+        path: format!("metadata.{}", keys::LLM_LIMIT.name),
+        message: "looks like an API key, which is not repeated here".to_owned(),
+        hint: Some(hint.to_owned()),
     }
 }
 

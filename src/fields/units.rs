@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::LONGEST_NAME;
+
 /// A duration written as people write it: `2m`, `90s`, `1h 30m`; a bare `0` is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -61,15 +63,21 @@ impl FromStr for Positive {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
+impl Names {
+    /// Most names in one list: a read asks about each of them.
+    pub const MOST: usize = 256;
+}
+
 impl FromStr for Names {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(String::is_empty) {
-            return Err("an empty name");
+        // Counted before any of them is kept.
+        let count = text.split(',').count();
+        if count > Self::MOST {
+            return Err(format!("{count} names, more than {}", Self::MOST));
         }
-        Ok(Self(names))
+        text.split(',').map(|name| plain(name.trim(), LONGEST_NAME)).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -88,4 +96,29 @@ pub fn plain(text: &str, longest: usize) -> Result<String, String> {
         return Err("holds a control character".to_owned());
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_names_is_counted_before_it_is_kept() {
+        let list = |count| vec!["acme:tasks"; count].join(", ");
+        assert_eq!(list(Names::MOST).parse::<Names>().map(|Names(names)| names.len()), Ok(Names::MOST));
+        assert_eq!(list(257).parse::<Names>(), Err("257 names, more than 256".to_owned()));
+    }
+
+    #[test]
+    fn each_name_of_a_list_is_short_and_one_line_and_the_list_need_not_be() {
+        let names = ["a".to_owned(), "b c".to_owned()].to_vec();
+        assert_eq!("a,\n  b c".parse(), Ok(Names(names)));
+        for (bad, fault) in [
+            ("a,,b", "an empty name"),
+            ("a,b\nc", "holds a control character"),
+            (&format!("a,{}", "x".repeat(513)), "longer than 512 bytes"),
+        ] {
+            assert_eq!(bad.parse::<Names>(), Err(fault.to_owned()), "{bad}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod admission;
 mod agent;
 mod agreement;
 #[cfg(feature = "kafka")]

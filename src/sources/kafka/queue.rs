@@ -275,6 +275,11 @@ impl FromStr for Partitions {
             Ok(number) if 0 <= number => Ok(number),
             Ok(_) | Err(_) => Err(format!("`{}` is no number of a partition", text.trim())),
         };
+        // Counted before any is kept: each partition of each topic is compared with all of them.
+        let count = text.split(',').count();
+        if count > Names::MOST {
+            return Err(format!("{count} ranges, more than {}", Names::MOST));
+        }
         let mut ranges = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

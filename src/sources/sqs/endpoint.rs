@@ -241,14 +241,14 @@ impl FromStr for RoleArn {
 struct Accounts(Vec<String>);
 
 impl FromStr for Accounts {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Names(accounts) = text.parse()?;
         if accounts.iter().all(|account| is_account(account)) {
             Ok(Self(accounts))
         } else {
-            Err("an account has 12 digits")
+            Err("an account has 12 digits".to_owned())
         }
     }
 }
