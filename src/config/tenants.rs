@@ -223,6 +223,36 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn stars_mean_what_they_mean_one_character_at_a_time(
+            pattern in "[ab*]{0,8}(\\*\\*)?[ab]{0,4}",
+            name in "[ab]{0,16}",
+        ) {
+            let (pattern_bytes, name_bytes) = (pattern.as_bytes(), name.as_bytes());
+            let expected = matches_slowly(pattern_bytes, name_bytes);
+            proptest::prop_assert_eq!(matches(&pattern, &name), expected, "{} {}", pattern, name);
+        }
+    }
+
+    fn matches_slowly(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', others @ ..], _) => {
+                matches_slowly(others, name) || !name.is_empty() && matches_slowly(pattern, &name[1..])
+            }
+            ([one, others @ ..], [other, rest @ ..]) => one == other && matches_slowly(others, rest),
+            ([], [_, ..]) | ([_, ..], []) => false,
+        }
+    }
+
+    #[test]
+    fn many_stars_and_a_long_name_take_no_longer_than_reading_them() {
+        let (pattern, name) = ("*a".repeat(30_000) + "b", "a".repeat(60_000));
+        assert!(!matches(&pattern, &name));
+        assert!(matches(&(pattern + "*"), &(name + "b")));
+    }
+
     #[test]
     fn present_tenants_close_the_server_to_all_others() {
         let patterns = BTreeMap::from([("main".to_owned(), vec!["acme:*".to_owned()])]);

@@ -40,6 +40,19 @@ impl Trigger {
     pub fn shows_running(&self) -> bool {
         self.plan.shows_running() || self.queries.as_ref().is_some_and(|queries| queries.plan.shows_running())
     }
+
+    /// About how many bytes it keeps for as long as it is watched: those that its author can size.
+    pub fn bytes(&self) -> usize {
+        // A command with its key, its arguments and what the allocator adds.
+        const COMMAND: usize = 256;
+        let plans = [Some(&self.plan), self.queries.as_ref().map(|queries| &queries.plan)];
+        let plans = plans.into_iter().flatten().map(|plan| {
+            let names: usize = plan.names().iter().map(|name| name.len()).sum();
+            plan.cost() * COMMAND + names + 2 * plan.queue().len()
+        });
+        let scope = self.workers.as_ref().map_or(0, |workers| workers.scope.len());
+        plans.sum::<usize>() + scope + self.id.namespace.len() + self.id.name.len()
+    }
 }
 
 /// Tells triggers apart. KEDA sends no index, so two triggers of one ScaledObject differ by their keys only.

@@ -1,6 +1,7 @@
 //! One connection's trouble is its own.
 
 use agent_scaler::engine::decision::LimitedBy;
+use agent_scaler::scaler::proto::ScaledObjectRef;
 use tonic::Code;
 
 use crate::support::harness::{Harness, eventually, queue, scripted};
@@ -22,6 +23,48 @@ async fn a_connection_that_hangs_delays_no_other_and_is_counted_by_itself() {
         of("silent").filter(|count| *count > 0).map(|_| of("script"))
     });
     assert_eq!(counts.await, Some(0));
+}
+
+#[tokio::test]
+async fn a_name_that_kubernetes_does_not_give_is_refused_and_not_shown_as_it_is() {
+    let harness = Harness::start().await;
+    let good = scripted("jobs", &[]);
+    for bad in ["", "Jobs", "a/b", "a\u{1b}[2J\n", &"x".repeat(30_000)] {
+        let named = ScaledObjectRef { name: bad.to_owned(), ..good.clone() };
+        let spaced = ScaledObjectRef { namespace: bad.to_owned(), ..good.clone() };
+        for wrong in [named, spaced] {
+            let status = harness.is_active(&wrong).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{bad:?}");
+            let text = status.message();
+            assert!(text.contains("is not a name that Kubernetes gives"), "{text}");
+            assert!(
+                text.len() < 400 && text.lines().all(|line| !line.contains(char::is_control)),
+                "{text:?}"
+            );
+        }
+    }
+    assert!(harness.scaler.reports().is_empty(), "nothing is watched");
+}
+
+#[tokio::test]
+async fn a_tenant_learns_nothing_of_the_names_of_others_by_code_or_text() {
+    let harness = Harness::with(
+        "connections: { secret-zeta: { type: scripted } }\n\
+         llmLimits: { zeta-prod: { workersConnection: secret-zeta, scope: z, requestsPerMinute: 60 } }\n\
+         tenants: { acme: { connections: {} } }",
+    )
+    .await;
+    for (key, others) in
+        [("connection", "secret-zeta"), ("workersConnection", "secret-zeta"), ("llmLimit", "zeta-prod")]
+    {
+        let mut told = Vec::new();
+        for name in [others, "nobodys"] {
+            let status = harness.is_active(&scripted("jobs", &[(key, name)])).await.unwrap_err();
+            told.push((status.code(), status.message().replace(name, "NAME")));
+        }
+        assert_eq!(told[0], told[1], "{key}");
+        assert_eq!(told[0].0, Code::PermissionDenied, "{key}");
+    }
 }
 
 /// How often queues of a connection were not read in time; `None` without such a series.
