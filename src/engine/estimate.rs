@@ -80,6 +80,10 @@ impl Throughput {
     }
 
     fn add(&mut self, last: Sample, sample: Sample, seconds: f64) {
+        // Most queues count nothing, and take no memory for it.
+        if sample.completed.is_none() && sample.added.is_none() {
+            return;
+        }
         let number = sample.at.as_millis() / 60_000;
         if self.minutes.back().is_none_or(|minute| minute.number != number) {
             self.minutes.push_back(Minute { number, ..Minute::default() });

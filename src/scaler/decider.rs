@@ -78,9 +78,10 @@ pub(super) struct Decider {
     metrics: Metrics,
     manner: Manner,
     engine: Engine,
-    /// By their numbers on the board.
-    triggers: BTreeMap<u64, Member>,
-    places: BTreeMap<PlaceId, Place>,
+    /// By their numbers on the board. Numbers only grow, which leaves the nodes of such a map half empty: boxes keep
+    /// the empty half small.
+    triggers: BTreeMap<u64, Box<Member>>,
+    places: BTreeMap<PlaceId, Box<Place>>,
     place_ids: HashMap<PlaceName, PlaceId>,
     next_place: u64,
     limits: BTreeMap<Arc<str>, Shared>,
@@ -163,7 +164,7 @@ impl Decider {
                 let number = watched.number;
                 if !self.triggers.contains_key(&number) {
                     let member = self.join(watched);
-                    self.triggers.insert(number, member);
+                    self.triggers.insert(number, Box::new(member));
                     // Other triggers may have had all of this read already.
                     if self.is_answered(number) {
                         self.divide_limits_of(&[number]);

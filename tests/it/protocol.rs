@@ -262,7 +262,9 @@ async fn a_namespace_that_fills_the_board_yields_to_others_and_not_to_itself() {
 async fn specs_alone_keep_no_place_from_a_trigger_whose_number_is_asked_for() {
     let harness = Harness::with("maxTriggers: 20").await;
     for number in 0..30 {
-        harness.client().get_metric_spec(scripted(&format!("spec-{number}"), &[])).await.unwrap();
+        let name = format!("spec-{number}");
+        harness.script.shows(&name, queue(1, 0));
+        harness.client().get_metric_spec(scripted(&name, &[])).await.unwrap();
     }
     harness.script.shows("real", queue(1, 0));
     assert_eq!(harness.value(&scripted("real", &[])).await.unwrap(), 1.0);

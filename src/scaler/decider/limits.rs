@@ -121,7 +121,7 @@ impl Decider {
         let claimants: Vec<Claimant> =
             shared.triggers.iter().filter_map(|number| self.claimant(*number, now)).collect();
         let claims: Vec<Claim<'_>> = claimants.iter().map(|claimant| claimant.claim(&limit)).collect();
-        let Some(seen) = self.places.get(&shared.workers).map(Place::limit) else { return };
+        let Some(seen) = self.places.get(&shared.workers).map(|place| place.limit()) else { return };
         let gateway = limit.headroom.as_ref().and_then(|at| {
             let place = self.places.get(&shared.gateway?)?;
             Some((place.limit(), sentence(at, place, now)))

@@ -51,7 +51,7 @@ impl Decider {
         self.next_place += 1;
         let mut place = Place::unread(id, name.clone());
         place.join(number);
-        self.places.insert(id, place);
+        self.places.insert(id, Box::new(place));
         self.place_ids.insert(name, id);
         let item = Item { place: id, owner, plan: Arc::clone(plan), pace: Pace::Tick };
         self.orders(connection).watchlist.put(item);
