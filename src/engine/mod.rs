@@ -186,6 +186,8 @@ impl Scene<'_> {
                 alternatives.push(Alternative { change, replicas: other.replicas });
             }
         }
+        // Kept until the next decision, once for each trigger.
+        alternatives.shrink_to_fit();
         alternatives
     }
 }

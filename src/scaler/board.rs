@@ -1,14 +1,15 @@
 //! The triggers in use, and the last evaluation of each.
 
+mod latest;
 mod occupancy;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::config::trigger::Trigger;
 use crate::engine::decision::Decision;
@@ -17,6 +18,7 @@ use crate::engine::signals::Signals;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
+use latest::Latest;
 use occupancy::Occupancy;
 
 /// A trigger that was not requested for so long is dropped: its ScaledObject is gone or was changed.
@@ -52,16 +54,17 @@ pub struct Watched {
     pub since: Timestamp,
     /// Tells triggers in use apart. A number is never given twice.
     pub(super) number: u64,
-    queue: Arc<str>,
+    /// What is read, in full.
+    pub(super) queue: Arc<str>,
     /// The request that it was last parsed from.
     request: AtomicU64,
     asked_ms: AtomicU64,
     /// Whether a call has asked for more than its spec.
     is_wanted: AtomicBool,
     is_dropped: AtomicBool,
-    /// Shared with each open stream.
-    streams: Arc<()>,
-    evaluation: watch::Sender<Option<Arc<Evaluation>>>,
+    /// Streams that are open on it.
+    streams: AtomicU32,
+    evaluations: Latest<Evaluation>,
 }
 
 /// What was decided about a trigger, and what it was decided from.
@@ -77,11 +80,26 @@ pub struct Evaluation {
     pub error: Option<Arc<str>>,
 }
 
-/// The evaluations of a trigger, for an open stream.
-pub(super) struct Evaluations {
-    pub(super) receiver: watch::Receiver<Option<Arc<Evaluation>>>,
-    /// Counts the stream.
-    _stream: Arc<()>,
+/// An open stream on a trigger, which is looked at more often for as long as there is one.
+pub(super) struct OpenStream {
+    watched: Arc<Watched>,
+    /// Version of the last evaluation that it took.
+    version: u64,
+}
+
+impl OpenStream {
+    /// The next evaluation; `None` once the trigger is watched no more.
+    pub(super) async fn next(&mut self) -> Option<Arc<Evaluation>> {
+        let (version, evaluation) = self.watched.evaluations.newer_than(self.version).await?;
+        self.version = version;
+        Some(evaluation)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.watched.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A hash of what a call says of a trigger, with a key of this process: the same call gives the same trigger without
@@ -174,8 +192,8 @@ impl Board {
             asked_ms: AtomicU64::new(now.as_millis()),
             is_wanted: AtomicBool::new(purpose == Purpose::Answer),
             is_dropped: AtomicBool::new(false),
-            streams: Arc::default(),
-            evaluation: watch::Sender::new(None),
+            streams: AtomicU32::new(0),
+            evaluations: Latest::default(),
         });
         occupancy.insert(Arc::clone(&watched));
         permit.send(Change::Watched(Arc::clone(&watched)));
@@ -187,15 +205,14 @@ impl Board {
         Ok(watched)
     }
 
-    /// Every later evaluation of a trigger, whose first task is looked for more often from now on.
-    pub(super) fn listen(&self, watched: &Arc<Watched>) -> Evaluations {
-        let evaluations =
-            Evaluations { receiver: watched.subscribe(), _stream: Arc::clone(&watched.streams) };
+    /// Opens a stream on a trigger, whose first task is looked for more often from now on.
+    pub(super) fn open_stream(&self, watched: Arc<Watched>) -> OpenStream {
+        watched.streams.fetch_add(1, Ordering::Relaxed);
         // Without the message the decider finds out at its next tick.
         if self.changes.capacity() > self.max_triggers {
-            drop(self.changes.try_send(Change::Watched(Arc::clone(watched))));
+            drop(self.changes.try_send(Change::Watched(Arc::clone(&watched))));
         }
-        evaluations
+        OpenStream { watched, version: 0 }
     }
 
     /// Drops a trigger.
@@ -236,22 +253,23 @@ impl Watched {
 
     /// The last evaluation; `None` before the first.
     pub fn evaluation(&self) -> Option<Arc<Evaluation>> {
-        self.evaluation.borrow().clone()
+        self.evaluations.get()
     }
 
-    /// The last evaluation and every later one.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Evaluation>>> {
-        self.evaluation.subscribe()
+    /// The last evaluation, or the first one as soon as there is one; `None` if the trigger is watched no more.
+    pub async fn evaluated(&self) -> Option<Arc<Evaluation>> {
+        let (_, evaluation) = self.evaluations.newer_than(0).await?;
+        Some(evaluation)
     }
 
     /// Whether a stream is open on this trigger.
     pub(super) fn has_streams(&self) -> bool {
-        Arc::strong_count(&self.streams) > 1
+        self.streams.load(Ordering::Relaxed) > 0
     }
 
     /// Publishes an evaluation.
     pub fn publish(&self, evaluation: Evaluation) {
-        self.evaluation.send_replace(Some(Arc::new(evaluation)));
+        self.evaluations.publish(Arc::new(evaluation));
     }
 
     /// What is shown of it; `None` before the first evaluation.

@@ -70,11 +70,8 @@ impl Observer {
 
     /// The report on a watched trigger, once it has been evaluated; `None` if that takes longer than `patience`.
     pub async fn first_report(&self, watched: &Watched, patience: Duration) -> Option<Report> {
-        let mut evaluations = watched.subscribe();
-        // Bound first, because what is borrowed from the channel must not be held over the report.
-        let evaluated =
-            timeout(patience, evaluations.wait_for(Option::is_some)).await.is_ok_and(|seen| seen.is_ok());
-        evaluated.then(|| watched.report()).flatten()
+        timeout(patience, watched.evaluated()).await.ok()??;
+        watched.report()
     }
 
     /// Reports on the triggers of one ScaledObject (namespace and name), or on all, and the present.

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::Answer;
-use crate::scaler::board::{Board, Evaluation, Evaluations, Purpose, Watched};
+use crate::scaler::board::{Board, Evaluation, OpenStream, Purpose, Watched};
 use crate::scaler::convert;
 use crate::scaler::proto::external_scaler_server::ExternalScaler;
 use crate::scaler::proto::{
@@ -70,7 +70,7 @@ impl ExternalScaler for Service {
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         self.counted("StreamIsActive", async {
             let watched = self.watch(&request.into_inner(), Purpose::Answer)?;
-            Ok(self.activations(&watched))
+            Ok(self.activations(watched))
         })
         .await
     }
@@ -177,18 +177,17 @@ impl Service {
             return Ok(of(&last));
         }
         let wait = FIRST_ANSWER.saturating_sub(self.clock.now().since(watched.since));
-        let mut evaluations = watched.subscribe();
-        match timeout(wait, evaluations.wait_for(Option::is_some)).await {
-            Ok(Ok(first)) => first.as_deref().map(of).ok_or_else(convert::not_yet),
-            Ok(Err(_)) | Err(_) => Err(convert::not_yet()),
+        match timeout(wait, watched.evaluated()).await {
+            Ok(Some(first)) => Ok(of(&first)),
+            Ok(None) | Err(_) => Err(convert::not_yet()),
         }
     }
 
     /// The state once it is known, then every change from inactive to active. Failed reads are no change.
-    fn activations(&self, watched: &Arc<Watched>) -> Answers<IsActiveResponse> {
+    fn activations(&self, watched: Arc<Watched>) -> Answers<IsActiveResponse> {
         let state = Activations {
-            evaluations: self.board.listen(watched),
             fresh_for: watched.trigger.policy.fresh_for,
+            stream: self.board.open_stream(watched),
             clock: Arc::clone(&self.clock),
             told: None,
         };
@@ -250,7 +249,7 @@ impl EndOfStream {
 
 /// An open `StreamIsActive`.
 struct Activations {
-    evaluations: Evaluations,
+    stream: OpenStream,
     fresh_for: Duration,
     clock: Arc<dyn Clock>,
     /// The state that the other side knows of; `None` before the first message.
@@ -261,14 +260,12 @@ impl Activations {
     /// The next state to tell; `None` when the trigger is watched no more.
     async fn next(&mut self) -> Option<bool> {
         loop {
-            let known = self.evaluations.receiver.borrow_and_update().as_deref().and_then(|last| match last
-                .decision
-                .answer_at(self.fresh_for, self.clock.now())
-            {
+            let last = self.stream.next().await?;
+            let known = match last.decision.answer_at(self.fresh_for, self.clock.now()) {
                 Answer::Fresh(size) => Some(size.active),
                 Answer::Held(size) => size.active.then_some(true),
                 Answer::Unknown(_) => None,
-            });
+            };
             let tell = match (self.told, known) {
                 (None, Some(active)) => Some(active),
                 (Some(false), Some(true)) => Some(true),
@@ -278,7 +275,6 @@ impl Activations {
             if tell.is_some() {
                 return tell;
             }
-            self.evaluations.receiver.changed().await.ok()?;
         }
     }
 }

@@ -55,6 +55,7 @@ impl Occupancy {
     /// Removes a trigger, if it is there.
     pub(super) fn remove(&mut self, watched: &Arc<Watched>) {
         watched.is_dropped.store(true, Ordering::Relaxed);
+        watched.evaluations.end();
         let TriggerId { namespace: namespace_name, name, fingerprint: _ } = &watched.trigger.id;
         let Some(namespace) = self.namespaces.get_mut(namespace_name) else { return };
         let Some(of_object) = namespace.objects.get_mut(name) else { return };

@@ -18,6 +18,7 @@ use crate::timestamp::Timestamp;
 
 use super::Decider;
 use super::member::{LimitPlaces, Member};
+use super::membership::named;
 use super::places::Place;
 
 /// Minutes for which workers keep what they did, and so for which it may be relied on when they cannot be asked.
@@ -66,8 +67,9 @@ impl Claimant {
 impl Decider {
     /// Adds a trigger to those that share a limit, and has the limit read.
     pub(super) fn join_limit(&mut self, limit: &Arc<Limit>, number: u64) -> LimitPlaces {
-        let workers = self.watch(&limit.connection, &limit.plan, None, number);
-        let gateway = limit.headroom.as_ref().map(|at| self.watch(&at.connection, &at.plan, None, number));
+        let workers = self.watch(named(&limit.connection, &limit.plan), None, number);
+        let gateway =
+            limit.headroom.as_ref().map(|at| self.watch(named(&at.connection, &at.plan), None, number));
         let name = Arc::clone(&limit.name);
         let shared = self.limits.entry(Arc::clone(&name)).or_insert_with(|| Shared {
             limit: Arc::clone(limit),

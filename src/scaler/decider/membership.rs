@@ -17,16 +17,25 @@ use crate::scaler::reader::{Reader, Shares};
 use crate::scaler::watchlist::{Item, Pace, PlaceId, watchlist};
 use crate::sources::{Plan, Wake};
 
+/// What is read, through which connection, and its name in full.
+type Named<'a> = (&'a Arc<Connection>, &'a Arc<dyn Plan>, Arc<str>);
+
+/// A plan with its name.
+pub(super) fn named<'a>(connection: &'a Arc<Connection>, plan: &'a Arc<dyn Plan>) -> Named<'a> {
+    (connection, plan, plan.queue().into())
+}
+
 impl Decider {
     /// A new member, all of whose places are read from now on.
     pub(super) fn join(&mut self, watched: Arc<Watched>) -> Member {
         let (trigger, number) = (&watched.trigger, watched.number);
         let owner = Some(&trigger.id.namespace);
-        let queue = self.watch(&trigger.connection, &trigger.plan, owner, number);
+        let what = Arc::clone(&watched.queue);
+        let queue = self.watch((&trigger.connection, &trigger.plan, what), owner, number);
         let workers = trigger.workers.as_ref();
-        let workers = workers.map(|at| self.watch(&at.connection, &at.plan, owner, number));
+        let workers = workers.map(|at| self.watch(named(&at.connection, &at.plan), owner, number));
         let queries = trigger.queries.as_ref();
-        let queries = queries.map(|at| self.watch(&at.connection, &at.plan, owner, number));
+        let queries = queries.map(|at| self.watch(named(&at.connection, &at.plan), owner, number));
         let limit = trigger.limit.as_ref().map(|uses| self.join_limit(&uses.limit, number));
         let decided_at = self.clock.now();
         let (memory, share, listed) = (Memory::default(), None, Pace::Tick);
@@ -36,13 +45,12 @@ impl Decider {
     /// Has a place read for a trigger, and says which. A place that no namespace owns is read once for all.
     pub(super) fn watch(
         &mut self,
-        connection: &Arc<Connection>,
-        plan: &Arc<dyn Plan>,
+        (connection, plan, what): Named<'_>,
         owner: Option<&Arc<str>>,
         number: u64,
     ) -> PlaceId {
         let owner: Owner = owner.map(Arc::clone);
-        let name = PlaceName::of(connection, owner.clone(), plan.as_ref());
+        let name = PlaceName::of(connection, owner.clone(), what);
         if let Some(place) = self.place_ids.get(&name).and_then(|id| self.places.get_mut(id)) {
             place.join(number);
             return place.id;

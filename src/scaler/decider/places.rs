@@ -9,7 +9,7 @@ use crate::engine::queries::Queries;
 use crate::engine::signals::{Cause, Quality, Reading, Signal, Workers};
 use crate::scaler::fair_queue::Owner;
 use crate::scaler::watchlist::PlaceId;
-use crate::sources::{Plan, ReadError, Sighting};
+use crate::sources::{ReadError, Sighting};
 use crate::timestamp::Timestamp;
 
 /// Names a place: two triggers of one namespace that read the same have one place.
@@ -26,8 +26,8 @@ pub(super) struct PlaceName {
 }
 
 impl PlaceName {
-    pub(super) fn of(connection: &Connection, owner: Owner, plan: &dyn Plan) -> Self {
-        Self { connection: Arc::clone(&connection.name), owner, what: plan.queue().into() }
+    pub(super) fn of(connection: &Connection, owner: Owner, what: Arc<str>) -> Self {
+        Self { connection: Arc::clone(&connection.name), owner, what }
     }
 }
 

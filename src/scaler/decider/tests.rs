@@ -35,9 +35,7 @@ async fn a_panic_while_deciding_is_counted_and_leaves_that_trigger_stale_and_the
     tasks.spawn(decider.run(changes));
     let cursed = board.watch(named("13"), Request::default(), Purpose::Answer, clock.now()).unwrap();
     let lucky = board.watch(named("7"), Request::default(), Purpose::Answer, clock.now()).unwrap();
-    let mut evaluations = lucky.subscribe();
-    let first = evaluations.wait_for(Option::is_some).await.unwrap().clone();
-    let answer = first.unwrap().decision.answer.clone();
+    let answer = lucky.evaluated().await.unwrap().decision.answer.clone();
     assert!(matches!(answer, Answer::Fresh(size) if size.replicas == 7), "{answer:?}");
     // The two may be read one after the other.
     let panicked = async {
