@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 pub use hint::{in_brackets, nearest};
 pub use problem::{Invalid, Problem};
-pub use text::shortened;
+pub use text::{cut, shortened};
 pub use units::{Names, Positive, PositiveSpan, Span, plain};
 
 /// Longest name of a queue, a connection or the like, in bytes: backends have none that is longer, and every key that
@@ -170,7 +170,7 @@ impl<'a> Fields<'a> {
     pub fn problem_at(&mut self, name: &str, message: impl Into<String>, hint: Option<String>) {
         let name = shortened(name);
         let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
-        let message = text::cut(&message.into(), LONGEST_MESSAGE);
+        let message = cut(&message.into(), LONGEST_MESSAGE);
         self.problems.push(Problem { path, message, hint });
     }
 

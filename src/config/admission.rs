@@ -32,7 +32,7 @@ const WHOLE: &str = "metadata";
 const LONGEST_NAMESPACE: usize = 63;
 
 /// Longest name of an object, as Kubernetes has it (RFC 1123, a subdomain).
-const LONGEST_OBJECT: usize = 253;
+pub(super) const LONGEST_OBJECT: usize = 253;
 
 /// Lets the metadata of the object `name` be read, or not. In this order, each before the next:
 ///

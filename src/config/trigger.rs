@@ -10,7 +10,7 @@ use crate::config::server::{Connection, Server};
 use crate::config::workers::{LimitUse, WorkersAt};
 use crate::config::{admission, keys, policy, workers};
 use crate::engine::policy::Policy;
-use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, in_brackets, nearest, shortened};
+use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, cut, in_brackets, nearest, shortened};
 use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{LEFT_OUT, Plan, Spec};
 
@@ -156,6 +156,17 @@ fn read(
     let fingerprint = Fingerprint::of(source, &values);
     let id = TriggerId { namespace: namespace.into(), name: name.into(), fingerprint };
     Ok(Trigger { id, policy, source, plan, connection, workers, limit, queries })
+}
+
+/// A scaled object as a log line names it: names that Kubernetes gives whole, and little of any other.
+pub fn object(namespace: &str, name: &str) -> String {
+    let whole = |name| cut(name, admission::LONGEST_OBJECT);
+    format!("{}/{}", whole(namespace), whole(name))
+}
+
+/// A text of a caller as an error shows it: short, and without control characters.
+pub fn shown(text: &str) -> String {
+    shortened(text)
 }
 
 /// The metadata, and the server's defaults for what it leaves out.

@@ -9,7 +9,7 @@ pub fn shortened(text: &str) -> String {
 }
 
 /// At most `longest` characters of `text`, with control characters written as escapes.
-pub(super) fn cut(text: &str, longest: usize) -> String {
+pub fn cut(text: &str, longest: usize) -> String {
     let mut rest = text.chars();
     let mut shown = String::new();
     for character in rest.by_ref().take(longest) {

@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use crate::config::trigger::Refusal;
+use crate::config::trigger::{self, Refusal};
 use crate::engine::decision::{Answer, Unknown};
 use crate::scaler::board::Full;
 use crate::scaler::proto::{
@@ -76,6 +76,7 @@ pub(super) fn shutting_down() -> Status {
 
 /// KEDA asked for a metric that no trigger of ours has.
 pub(super) fn unknown_metric(name: &str) -> Status {
+    let name = trigger::shown(name);
     status(Code::NotFound, format!("no metric named `{name}` (hint: the only one is `{METRIC}`)"))
 }
 

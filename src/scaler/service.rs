@@ -14,9 +14,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Request, Response, Status};
 
 use crate::clock::Clock;
-use crate::config::server::Server;
+use crate::config::server::{Connection, Server};
+use crate::config::tenants::Tenants;
 use crate::config::trigger::{self, Trigger};
-use crate::engine::decision::Answer;
+use crate::engine::decision::{Answer, Unknown};
+use crate::engine::signals::Cause;
 use crate::scaler::board::{Board, Evaluation, OpenStream, Purpose, Watched};
 use crate::scaler::convert;
 use crate::scaler::proto::external_scaler_server::ExternalScaler;
@@ -162,7 +164,7 @@ impl Service {
         trigger::parse(&self.server, namespace, name, scaler_metadata).map_err(|refusal| {
             let status = convert::refusal(&refusal);
             if self.is_new(&(namespace, name, refusal.to_string())) {
-                let scaled_object = format!("{namespace}/{name}");
+                let scaled_object = trigger::object(namespace, name);
                 tracing::warn!(scaled_object, error = status.message(), "Trigger refused.");
             }
             status
@@ -171,8 +173,10 @@ impl Service {
 
     /// The answer of the last evaluation; waits for the first one, while the trigger is new.
     async fn answer(&self, watched: &Watched) -> Result<Answer, Status> {
-        let of =
-            |last: &Evaluation| last.decision.answer_at(watched.trigger.policy.fresh_for, self.clock.now());
+        let of = |last: &Evaluation| {
+            let answer = last.decision.answer_at(watched.trigger.policy.fresh_for, self.clock.now());
+            self.without_address(answer, &watched.trigger.connection)
+        };
         if let Some(last) = watched.evaluation() {
             return Ok(of(&last));
         }
@@ -180,6 +184,18 @@ impl Service {
         match timeout(wait, watched.evaluated()).await {
             Ok(Some(first)) => Ok(of(&first)),
             Ok(None) | Err(_) => Err(convert::not_yet()),
+        }
+    }
+
+    /// Where there are tenants, they learn the name of their connection and not where it leads: the log says that.
+    fn without_address(&self, answer: Answer, connection: &Connection) -> Answer {
+        match (answer, &self.server.tenants) {
+            (Answer::Unknown(Unknown::NeverRead(cause)), Tenants::Closed(_)) => {
+                let name = format!("`{}`", connection.name);
+                let cause = cause.to_string().replace(&connection.endpoint.address(), &name);
+                Answer::Unknown(Unknown::NeverRead(Cause::new(cause)))
+            }
+            (answer, _) => answer,
         }
     }
 

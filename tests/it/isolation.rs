@@ -4,7 +4,7 @@ use agent_scaler::engine::decision::LimitedBy;
 use agent_scaler::scaler::proto::ScaledObjectRef;
 use tonic::Code;
 
-use crate::support::harness::{Harness, eventually, queue, scripted};
+use crate::support::harness::{Harness, eventually, metrics_request, queue, scripted, trigger};
 
 #[tokio::test]
 async fn a_connection_that_hangs_delays_no_other_and_is_counted_by_itself() {
@@ -65,6 +65,36 @@ async fn a_tenant_learns_nothing_of_the_names_of_others_by_code_or_text() {
         assert_eq!(told[0], told[1], "{key}");
         assert_eq!(told[0].0, Code::PermissionDenied, "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_tenant_learns_the_name_of_its_connection_and_not_where_it_leads() {
+    let connection = "connections: { main: { type: redis, url: \"redis://127.0.0.1:1\" } }\n";
+    let keys = [("source", "redis"), ("connection", "main"), ("listName", "acme:tasks")];
+    for (tenants, names, hides) in [
+        ("", "redis://127.0.0.1:1/0 cannot be reached", "`main`"),
+        ("tenants: { acme: { connections: { main: [\"*\"] } } }", "`main` cannot be reached", "127.0.0.1"),
+    ] {
+        let harness = Harness::with(&format!("{connection}{tenants}")).await;
+        let status = eventually("the reason why nothing was read", async || {
+            let status = harness.value(&trigger("jobs", &keys)).await.unwrap_err();
+            status.message().contains("never read: ").then_some(status)
+        });
+        let status = status.await;
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains(names), "{}", status.message());
+        assert!(!status.message().contains(hides), "{}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_metric_is_shown_as_little_as_any_other() {
+    let harness = Harness::start().await;
+    let request = metrics_request(&scripted("jobs", &[]), &"\u{1b}[2J".repeat(9_000));
+    let status = harness.client().get_metrics(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let text = status.message();
+    assert!(text.len() < 500 && !text.contains(char::is_control), "{text:?}");
 }
 
 /// How often queues of a connection were not read in time; `None` without such a series.
