@@ -169,6 +169,33 @@ fn a_name_with_a_control_character_is_refused_by_every_source_and_queries_may_ha
     assert_eq!(parse(&open(), "acme", &lines).unwrap().plan.names(), ["acme:a", "acme:b"]);
 }
 
+#[test]
+fn check_refuses_what_the_server_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, manifest) = (folder.path().join("server.yaml"), folder.path().join("objects.yaml"));
+    std::fs::write(&config, format!("{CONNECTIONS}{TENANTS}\n")).unwrap();
+    let object = |namespace: &str, name: &str, connection: &str| {
+        format!(
+            "---\nkind: ScaledObject\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ triggers: [ {{ \
+             type: external-push, metadata: {{ source: redis, connection: {connection}, listName: x }} }} ] }}\n"
+        )
+    };
+    let objects =
+        [object("acme", "Jobs", "main"), object("acme", "jobs", "nobodys"), object("zeta", "jobs", "main")];
+    std::fs::write(&manifest, objects.concat()).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
+    let output = check.arg("check").arg("-f").arg(&manifest).arg("--config").arg(&config).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "name: `Jobs` is not a name that Kubernetes gives",
+        "namespace `acme` may not use the connection `nobodys`",
+        "namespace `zeta` may not use the connection `main`",
+    ] {
+        assert!(text.contains(line), "{line}\nis not in\n{text}");
+    }
+    assert_eq!(output.status.code(), Some(2), "{text}");
+}
+
 /// Keys of each source that hold the names of what it reads.
 const NAMED: &[(&str, &[&str])] = &[
     ("redis", &["listName", "processingListName"]),
