@@ -113,6 +113,9 @@ pub fn parse(
     admission::admit(server, namespace, name, metadata)?;
     let trigger = read(server, namespace, name, metadata)?;
     admission::permit(&server.tenants, &trigger)?;
+    if let Some(message) = trigger.connection.endpoint.refuses(trigger.plan.as_ref()) {
+        return Err(one(&keys::CONNECTION, message).into());
+    }
     Ok(trigger)
 }
 

@@ -268,7 +268,7 @@ impl Reader {
         let at = self.clock.now();
         let started = Instant::now();
         let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
-        let results = match timeout_at(deadline, self.ask(&plans, state)).await {
+        let results = match timeout_at(deadline, self.ask(&plans, deadline, state)).await {
             Ok(results) => results,
             Err(_) => {
                 let endpoint = self.connection.endpoint.address();
@@ -298,7 +298,12 @@ impl Reader {
         Batch { at, between_ticks, results }
     }
 
-    async fn ask(&self, plans: &[Arc<dyn Plan>], state: &mut State) -> Vec<Result<Sighting, ReadError>> {
+    async fn ask(
+        &self,
+        plans: &[Arc<dyn Plan>],
+        deadline: Instant,
+        state: &mut State,
+    ) -> Vec<Result<Sighting, ReadError>> {
         // The client is taken out while it reads: one that a deadline interrupts may have answers of this
         // batch still under way, and must not be asked again.
         let mut client = match state.client.take() {
@@ -308,6 +313,7 @@ impl Reader {
                 Err(error) => return vec![Err(error); plans.len()],
             },
         };
+        client.answer_by(deadline);
         let results = client.read(plans).await;
         state.client = Some(client);
         results

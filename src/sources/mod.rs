@@ -10,6 +10,7 @@ mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod redis;
+mod round;
 mod sqs;
 mod tls_files;
 mod web;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::engine::limit::{Allowance, LimitSeen};
 use crate::engine::queries::Queried;
@@ -191,6 +193,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// When the backend cannot be reached or refuses.
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError>;
 
+    /// Why `plan` is not read here, whoever asks: it would change what the connection itself says.
+    fn refuses(&self, plan: &dyn Plan) -> Option<String> {
+        let _ = plan;
+        None
+    }
+
     /// Longest time between two reads of a queue where nothing happens; zero where every tick reads it.
     fn longest_pause(&self) -> Duration {
         Duration::ZERO
@@ -219,6 +227,12 @@ pub trait Client: Send {
     /// The caller sees to the deadline and drops the client after it, or after an error that
     /// [loses the connection](ReadError::loses_connection).
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>>;
+
+    /// Says by when the next [`read`](Self::read) must have returned. A client that makes a request for each plan gives
+    /// up, a little before, on those that were not answered, so that no other loses its answer by them.
+    fn answer_by(&mut self, deadline: Instant) {
+        let _ = deadline;
+    }
 
     /// Whether the tick may leave `plan` out, because its calls cost money and the last of them found it idle
     /// a short while ago. What is new or waited for is read all the same.
@@ -349,52 +363,4 @@ impl ReadError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::fields::Need;
-
-    #[test]
-    fn an_empty_map_names_every_required_key_of_each_source() {
-        let nothing = BTreeMap::new();
-        for spec in ALL {
-            let mut fields = Fields::new("metadata", &nothing);
-            let needs_nothing = required(spec.keys) == 0;
-            assert_eq!((spec.parse)(&mut fields).is_some(), needs_nothing, "{}", spec.name);
-            assert_eq!(fields.finish().len(), required(spec.keys), "{}", spec.name);
-
-            for kind in spec.connections {
-                let mut fields = Fields::new("connections.x", &nothing);
-                assert!((kind.parse)(&mut fields).is_none(), "{}", kind.name);
-                assert_eq!(fields.finish().len(), required(kind.keys), "{}", kind.name);
-            }
-        }
-    }
-
-    #[test]
-    fn every_source_has_a_connection() {
-        assert!(ALL.iter().all(|spec| !spec.connections.is_empty()));
-    }
-
-    #[test]
-    fn how_a_first_task_is_seen_is_said_in_words() {
-        let pause = Duration::from_millis(200);
-        let pushed = Wake::Pushed { otherwise: pause };
-        assert_eq!(pushed.to_string(), "pushed within 50 ms, or else seen by a read every 200ms");
-        assert_eq!(Wake::Polled(Duration::from_secs(1)).to_string(), "seen by a read every 1s");
-        assert_eq!((pushed.pause(), Wake::Polled(pause).pause()), (pause, pause));
-    }
-
-    #[test]
-    fn no_two_sources_share_a_name() {
-        let mut names: Vec<&str> = ALL.iter().map(|spec| spec.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), ALL.len());
-    }
-
-    fn required(keys: &[Key]) -> usize {
-        keys.iter().filter(|key| key.need == Need::Required).count()
-    }
-}
+mod tests;

@@ -4,9 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use serde_json_path::JsonPath;
-
+use super::json::Node;
+use super::path::{Budget, Found, Path, Sum, Term};
 use super::place::Place;
 use crate::engine::signals::{InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
@@ -37,7 +36,7 @@ const READY_PATH: Key = Key {
     name: "readyPath",
     need: Need::Required,
     unit: "JSONPath",
-    help: "tasks that wait; several numbers are summed",
+    help: "tasks that wait; several numbers are summed, and so are paths: `$.a + length($.b)`",
     example: "$.queues[*].waiting",
 };
 
@@ -45,7 +44,7 @@ const RUNNING_PATH: Key = Key {
     name: "runningPath",
     need: Need::Optional,
     unit: "JSONPath",
-    help: "tasks that run; several numbers are summed",
+    help: "tasks that run; several numbers are summed, and so are paths",
     example: "$.queues[*].running",
 };
 
@@ -65,16 +64,13 @@ const OLDEST_UNIT: Key = Key {
     example: "rfc3339",
 };
 
-/// Longest JSONPath, in bytes.
-const LONGEST: usize = 500;
-
 /// A document, and where its numbers are.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) place: Place,
-    ready: JsonPath,
-    running: Option<JsonPath>,
-    oldest: Option<JsonPath>,
+    ready: Sum,
+    running: Option<Sum>,
+    oldest: Option<Path>,
     unit: Unit,
 }
 
@@ -85,27 +81,33 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
 
 fn parse_document(fields: &mut Fields<'_>) -> Option<Document> {
     let place: Option<Place> = fields.read(&PATH);
-    let ready: Option<Path> = fields.read(&READY_PATH);
-    let running: Option<Path> = fields.read(&RUNNING_PATH);
+    let ready: Option<Sum> = fields.read(&READY_PATH);
+    let running: Option<Sum> = fields.read(&RUNNING_PATH);
     let oldest: Option<Path> = fields.read(&OLDEST_PATH);
     let unit: Option<Unit> = fields.read(&OLDEST_UNIT);
     if fields.has(&OLDEST_UNIT) && !fields.has(&OLDEST_PATH) {
         fields.problem(&OLDEST_UNIT, "says nothing without `oldestPath`");
     }
-    let (place, Path(ready), unit) = (place?, ready?, unit?);
-    let (running, oldest) = (running.map(|Path(path)| path), oldest.map(|Path(path)| path));
+    let (place, ready, unit) = (place?, ready?, unit?);
     Some(Document { place, ready, running, oldest, unit })
 }
 
 impl Document {
-    /// The numbers in `value`, which was sent at `now` by the server's clock.
+    /// The numbers in `tree`, which was sent at `now` by the server's clock.
     ///
     /// # Errors
-    /// What is missing, or is no number: neither is zero.
-    pub(super) fn read(&self, value: &Value, now: Option<Timestamp>) -> Result<Reading, String> {
-        let ready = sum(READY_PATH.name, &self.ready, value)?;
-        let running = self.running.as_ref().map(|path| sum(RUNNING_PATH.name, path, value)).transpose()?;
-        let oldest = self.oldest.as_ref().map(|path| self.oldest(path, value, now)).transpose()?.flatten();
+    /// What is missing, or is no number: neither is zero. It repeats nothing of the document.
+    pub(super) fn read(
+        &self,
+        tree: &Node<'_>,
+        now: Option<Timestamp>,
+        budget: &mut Budget,
+    ) -> Result<Reading, String> {
+        let ready = total(READY_PATH.name, &self.ready, tree, budget)?;
+        let running =
+            self.running.as_ref().map(|sum| total(RUNNING_PATH.name, sum, tree, budget)).transpose()?;
+        let oldest =
+            self.oldest.as_ref().map(|path| self.oldest(path, tree, now, budget)).transpose()?.flatten();
         Ok(Reading {
             ready: Some(ready),
             in_flight: running.map(InFlight::Known),
@@ -116,37 +118,55 @@ impl Document {
 
     fn oldest(
         &self,
-        path: &JsonPath,
-        value: &Value,
+        path: &Path,
+        tree: &Node<'_>,
         now: Option<Timestamp>,
+        budget: &mut Budget,
     ) -> Result<Option<Duration>, String> {
-        let ages = path.query(value).all().into_iter().filter(|node| !node.is_null());
-        let ages: Vec<Duration> = ages
-            .map(|node| {
-                self.unit.age(node, now).ok_or_else(|| {
-                    format!(
-                        "`{}`: {} is no age in {}, or the server does not say what time it has",
-                        OLDEST_PATH.name,
-                        shape(node),
-                        self.unit.name()
-                    )
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(ages.into_iter().max())
+        let (mut oldest, mut wrong) = (None, None);
+        let visited = path.visit(tree, budget, &mut |found| {
+            let age = match found {
+                Found::Value(Node::Null) => return,
+                Found::Value(node) => self.unit.age(node, now),
+                Found::Length(_) => None,
+            };
+            match age {
+                Some(age) => oldest = oldest.max(Some(age)),
+                None => wrong = wrong.or(Some(shape(&found))),
+            }
+        });
+        visited.map_err(|exhausted| format!("`{}`: {exhausted}", OLDEST_PATH.name))?;
+        match wrong {
+            None => Ok(oldest),
+            Some(shape) => Err(format!(
+                "`{}`: {shape} is no age in {}, or the server does not say what time it has",
+                OLDEST_PATH.name,
+                self.unit.name()
+            )),
+        }
     }
 }
 
-/// The sum of the numbers that `path` finds.
-fn sum(key: &str, path: &JsonPath, value: &Value) -> Result<u64, String> {
-    let nodes = path.query(value).all();
-    if nodes.is_empty() {
-        return Err(format!("`{key}`: there is nothing at {path}"));
-    }
-    let mut sum = 0.0;
-    for node in nodes {
-        let number = number(node).filter(|number| *number >= 0.0);
-        sum += number.ok_or_else(|| format!("`{key}`: {} at {path} is no number of tasks", shape(node)))?;
+/// The sum of the numbers that the paths of `sum` find.
+fn total(key: &str, sum: &Sum, tree: &Node<'_>, budget: &mut Budget) -> Result<u64, String> {
+    let mut total = 0.0;
+    for Term { path, counts } in &sum.terms {
+        let (mut found, mut wrong) = (0_usize, None);
+        let visited = path.visit(tree, budget, &mut |node| {
+            found += 1;
+            match tasks(&node, *counts) {
+                Some(tasks) => total += tasks,
+                None => wrong = wrong.or(Some(shape(&node))),
+            }
+        });
+        visited.map_err(|exhausted| format!("`{key}`: {exhausted}"))?;
+        if let Some(shape) = wrong {
+            let wanted = if *counts { "has no length" } else { "is no number of tasks" };
+            return Err(format!("`{key}`: {shape} at {path} {wanted}"));
+        }
+        if found == 0 {
+            return Err(format!("`{key}`: there is nothing at {path}"));
+        }
     }
     // A part of a task is one: what is not nothing must not become it.
     #[expect(
@@ -154,29 +174,41 @@ fn sum(key: &str, path: &JsonPath, value: &Value) -> Result<u64, String> {
         clippy::cast_sign_loss,
         reason = "finite and not negative; too large ones stop at the largest number"
     )]
-    let whole = sum.ceil() as u64;
+    let whole = total.ceil() as u64;
     Ok(whole)
 }
 
+/// Tasks that were found: a number of them, or what is counted.
+fn tasks(found: &Found<'_>, counts: bool) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a document has fewer values than that")]
+    let length = |length: usize| Some(length as f64);
+    match found {
+        Found::Value(node @ (Node::List(_) | Node::Object(_))) if counts => length(node.children().count()),
+        Found::Value(node) if !counts => number(node).filter(|number| *number >= 0.0),
+        Found::Length(elements) if !counts => length(*elements),
+        Found::Value(_) | Found::Length(_) => None,
+    }
+}
+
 /// A number, also one that is written as a text.
-fn number(node: &Value) -> Option<f64> {
+fn number(node: &Node<'_>) -> Option<f64> {
     let number = match node {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        Node::Number(number) => Some(*number),
+        Node::Text(text) => text.trim().parse().ok(),
+        Node::Null | Node::Bool(_) | Node::List(_) | Node::Object(_) => None,
     };
-    number.filter(|number| number.is_finite())
+    number.filter(|number: &f64| number.is_finite())
 }
 
 /// What a value is, without repeating it: a document may hold anything.
-fn shape(node: &Value) -> &'static str {
-    match node {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "this number",
-        Value::String(_) => "this text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+fn shape(found: &Found<'_>) -> &'static str {
+    match found {
+        Found::Value(Node::Null) => "null",
+        Found::Value(Node::Bool(_)) => "a boolean",
+        Found::Value(Node::Number(_)) | Found::Length(_) => "this number",
+        Found::Value(Node::Text(_)) => "this text",
+        Found::Value(Node::List(_)) => "a list",
+        Found::Value(Node::Object(_)) => "an object",
     }
 }
 
@@ -203,7 +235,7 @@ impl Unit {
         }
     }
 
-    fn age(self, node: &Value, now: Option<Timestamp>) -> Option<Duration> {
+    fn age(self, node: &Node<'_>, now: Option<Timestamp>) -> Option<Duration> {
         let time = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let since = |from: Timestamp| Some(now?.since(from));
         match self {
@@ -211,7 +243,7 @@ impl Unit {
             Self::Milliseconds => time(number(node)? / 1_000.0),
             Self::Unix => since(Timestamp::default() + time(number(node)?)?),
             Self::UnixMillis => since(Timestamp::default() + time(number(node)? / 1_000.0)?),
-            Self::Rfc3339 => since(Timestamp::of_rfc3339(node.as_str()?)?),
+            Self::Rfc3339 => since(Timestamp::of_rfc3339(node.text()?)?),
         }
     }
 }
@@ -227,24 +259,10 @@ impl FromStr for Unit {
     }
 }
 
-/// A JSONPath, as RFC 9535 has it.
-struct Path(JsonPath);
-
-impl FromStr for Path {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > LONGEST {
-            return Err(format!("longer than {LONGEST} bytes"));
-        }
-        JsonPath::parse(text).map(Self).map_err(|error| error.to_string())
-    }
-}
-
 impl Plan for Document {
     fn queue(&self) -> String {
         let Self { place, ready, running, oldest, unit } = self;
-        let mut text = format!("GET {} ready {ready}", place.0);
+        let mut text = format!("GET {place} ready {ready}");
         if let Some(running) = running {
             text.push_str(" running ");
             text.push_str(&running.to_string());
@@ -259,11 +277,12 @@ impl Plan for Document {
     }
 
     fn name(&self) -> String {
-        self.place.0.clone()
+        self.place.to_string()
     }
 
     fn names(&self) -> Vec<&str> {
-        vec![&self.place.0]
+        // Its query chooses what the path shows, and is no part of what a pattern lets in.
+        vec![self.place.path()]
     }
 
     fn shows_running(&self) -> bool {
@@ -271,79 +290,9 @@ impl Plan for Document {
     }
 
     fn commands(&self) -> Vec<String> {
-        vec![format!("GET {}", self.place.0)]
+        vec![format!("GET {}", self.place)]
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::fields::Value as Given;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_700_000_060_000);
-
-    #[test]
-    fn several_numbers_are_summed_and_may_be_written_as_texts() {
-        let document = document(&[("readyPath", "$.queues[*].waiting"), ("runningPath", "$.running")]);
-        let value = json!({"queues": [{"waiting": 3}, {"waiting": "4"}, {"waiting": 0.5}], "running": 2});
-        let reading = Reading { ready: Some(8), in_flight: Some(InFlight::Known(2)), ..Reading::default() };
-        assert_eq!(document.read(&value, None), Ok(reading));
-    }
-
-    #[test]
-    fn what_is_missing_or_no_number_is_an_error_and_never_a_zero() {
-        let document = document(&[("readyPath", "$.ready"), ("runningPath", "$.running")]);
-        for (value, error) in [
-            (json!({}), "`readyPath`: there is nothing at $.ready"),
-            (json!([]), "`readyPath`: there is nothing at $.ready"),
-            (json!({"ready": null}), "`readyPath`: null at $.ready is no number of tasks"),
-            (json!({"ready": -1}), "`readyPath`: this number at $.ready is no number of tasks"),
-            (json!({"ready": "many"}), "`readyPath`: this text at $.ready is no number of tasks"),
-            (json!({"ready": "NaN"}), "`readyPath`: this text at $.ready is no number of tasks"),
-            (json!({"ready": true}), "`readyPath`: a boolean at $.ready is no number of tasks"),
-            (json!({"ready": [1]}), "`readyPath`: a list at $.ready is no number of tasks"),
-            (json!({"ready": {}}), "`readyPath`: an object at $.ready is no number of tasks"),
-            (json!({"ready": 1}), "`runningPath`: there is nothing at $.running"),
-        ] {
-            assert_eq!(document.read(&value, None), Err(error.to_owned()), "{value}");
-        }
-    }
-
-    #[test]
-    fn the_oldest_is_an_age_or_a_time_and_may_be_absent() {
-        for (unit, oldest, seconds) in [
-            ("s", json!([3, 60, "7"]), Some(60)),
-            ("ms", json!([60_000]), Some(60)),
-            ("unix", json!([1_700_000_000]), Some(60)),
-            ("unix-ms", json!([1_700_000_000_000_u64, 1_700_000_030_000_u64]), Some(60)),
-            ("rfc3339", json!(["2023-11-14T22:13:20Z"]), Some(60)),
-            ("s", json!([null]), None),
-            ("s", json!([]), None),
-        ] {
-            let document =
-                document(&[("readyPath", "$.ready"), ("oldestPath", "$.oldest[*]"), ("oldestUnit", unit)]);
-            let value = json!({"ready": 1, "oldest": oldest});
-            let read = document.read(&value, Some(NOW)).map(|reading| reading.oldest);
-            assert_eq!(read, Ok(seconds.map(Duration::from_secs)), "{unit} {value}");
-        }
-        let document =
-            document(&[("readyPath", "$.ready"), ("oldestPath", "$.oldest"), ("oldestUnit", "unix")]);
-        let error = document.read(&json!({"ready": 1, "oldest": 1_700_000_000}), None).unwrap_err();
-        assert_eq!(
-            error,
-            "`oldestPath`: this number is no age in unix, or the server does not say what time it has"
-        );
-    }
-
-    fn document(keys: &[(&str, &str)]) -> Document {
-        let mut values: BTreeMap<String, Given> =
-            keys.iter().map(|(key, text)| ((*key).to_owned(), Given::Text((*text).to_owned()))).collect();
-        values.insert("path".to_owned(), Given::Text("/queue".to_owned()));
-        let mut fields = Fields::new("x", &values);
-        parse_document(&mut fields).unwrap_or_else(|| panic!("{:?}", fields.finish()))
-    }
-}
+mod tests;

@@ -2,17 +2,21 @@
 
 mod client;
 mod document;
+mod json;
+mod path;
 mod place;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::client::HttpClient;
+use self::document::Document;
 use super::web::{self, WebClient, WebEndpoint};
 use crate::fields::Fields;
-use crate::sources::{Client, ConnectionKind, Endpoint, ReadError, Spec, Wake};
+use crate::sources::{Client, ConnectionKind, Endpoint, Plan, ReadError, Spec, Wake};
 
 /// Tasks that a JSON document counts.
 pub(super) const JSON: Spec = Spec {
@@ -59,5 +63,10 @@ impl Endpoint for Http {
 
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
         Ok(Box::new(HttpClient::new(WebClient::open(&self.0).await?)))
+    }
+
+    fn refuses(&self, plan: &dyn Plan) -> Option<String> {
+        let document: &Document = (plan as &dyn Any).downcast_ref()?;
+        self.0.refuses(document.place.query())
     }
 }

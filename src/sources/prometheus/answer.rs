@@ -1,10 +1,12 @@
 //! The answer to one query: a number, or why it is none. Missing is never zero.
+//!
+//! No word of an answer is repeated: a server behind the one that was asked names its addresses in warnings and errors.
 
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::series::Found;
 use crate::timestamp::Timestamp;
 
 /// How much older than the server's own present an answer may be. Older ones come out of somebody's cache.
@@ -32,16 +34,19 @@ pub(super) enum Blank {
     Several(usize),
     /// A range, a text, or a whole histogram.
     #[error("the result is a {0}, and a number is wanted")]
-    Kind(String),
+    Kind(&'static str),
     /// The server could not see all of its data.
-    #[error("the result is not complete: {0}")]
-    Partial(String),
+    #[error("the result is not complete: the server warns of it")]
+    Partial,
     /// It was made long before it was asked for.
     #[error("the result is {} s old, so it comes out of a cache", .0.as_secs())]
     Old(Duration),
-    /// The server did not take the query.
-    #[error("{0}")]
-    Refused(String),
+    /// The query is wrong, perhaps at this line and column.
+    #[error("the query is wrong{}: Prometheus's own page says why", .0.as_ref().map(|place| format!(" at {place}")).unwrap_or_default())]
+    Wrong(Option<String>),
+    /// The server did not answer the query, for a reason of this kind.
+    #[error("the server does not answer the query ({0})")]
+    Refused(&'static str),
 }
 
 /// The envelope of every answer of the API.
@@ -60,31 +65,41 @@ struct Envelope {
 #[serde(rename_all = "camelCase")]
 struct Data {
     result_type: String,
-    result: Value,
+    result: Found,
 }
+
+/// The reasons that Prometheus's API gives.
+const REASONS: [&str; 7] =
+    ["canceled", "execution", "internal", "not_acceptable", "not_found", "timeout", "unavailable"];
+
+/// The results that there are beside those that hold a number.
+const KINDS: [&str; 2] = ["matrix", "string"];
 
 /// Reads the answer to an instant query, which was given at `now` by the server's clock. `None` if it is none.
 pub(super) fn read(body: &[u8], now: Option<Timestamp>) -> Option<Result<f64, Blank>> {
     let Envelope { status, data, error_type, error, warnings } = serde_json::from_slice(body).ok()?;
     if status != "success" {
-        let (kind, error) = (error_type?, error?);
-        let what = if kind == "bad_data" { "the query is wrong".to_owned() } else { kind };
-        return Some(Err(Blank::Refused(format!("{what}: {error}"))));
+        return Some(Err(refusal(&error_type?, &error?)));
     }
     let Data { result_type, result } = data?;
     // What a Prometheus of version 2 has to say of the query's style comes among the warnings.
-    if let Some(warning) = warnings.into_iter().find(|warning| !warning.starts_with("PromQL info")) {
-        return Some(Err(Blank::Partial(warning)));
+    if warnings.iter().any(|warning| !warning.starts_with("PromQL info")) {
+        return Some(Err(Blank::Partial));
     }
-    let sample = match result_type.as_str() {
-        "scalar" => result,
-        "vector" => match one(result)? {
-            Ok(sample) => sample,
-            Err(blank) => return Some(Err(blank)),
-        },
-        _ => return Some(Err(Blank::Kind(result_type))),
+    let (time, text) = match (result_type.as_str(), result) {
+        ("scalar", Found::Sample(sample)) => sample,
+        ("vector", Found::Series { count: 0, .. }) => return Some(Err(Blank::Empty)),
+        ("vector", Found::Series { count: 1, first }) if first.is_histogram => {
+            return Some(Err(Blank::Kind("histogram")));
+        }
+        ("vector", Found::Series { count: 1, first }) => first.sample?,
+        ("vector", Found::Series { count, .. }) => return Some(Err(Blank::Several(count))),
+        ("scalar" | "vector", _) => return None,
+        (other, _) => {
+            let kind = KINDS.into_iter().find(|kind| *kind == other);
+            return Some(Err(Blank::Kind(kind.unwrap_or("result of another kind"))));
+        }
     };
-    let (time, text): (f64, String) = serde_json::from_value(sample).ok()?;
     let made = Duration::try_from_secs_f64(time).ok()?;
     let made = Timestamp::default() + made;
     let age = now.map_or(Duration::ZERO, |now| now.since(made));
@@ -94,20 +109,19 @@ pub(super) fn read(body: &[u8], now: Option<Timestamp>) -> Option<Result<f64, Bl
     Some(number(text.parse().ok()?))
 }
 
-/// The sample of the only series.
-fn one(result: Value) -> Option<Result<Value, Blank>> {
-    let Value::Array(mut series) = result else { return None };
-    let count = series.len();
-    let Some(Value::Object(mut only)) = series.pop() else {
-        return (count == 0).then_some(Err(Blank::Empty));
-    };
-    if count > 1 {
-        return Some(Err(Blank::Several(count)));
+/// Why the server does not answer. Of its words only the place of a mistake is repeated, which is two numbers.
+fn refusal(kind: &str, error: &str) -> Blank {
+    if kind != "bad_data" {
+        let reason = REASONS.into_iter().find(|reason| *reason == kind);
+        return Blank::Refused(reason.unwrap_or("for a reason of its own"));
     }
-    if only.contains_key("histogram") {
-        return Some(Err(Blank::Kind("histogram".to_owned())));
-    }
-    only.remove("value").map(Ok)
+    let is_number =
+        |text: &str| (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let before = error.split_once(": parse error").and_then(|(before, _)| before.split(' ').next_back());
+    let place = before.filter(|place| {
+        place.split_once(':').is_some_and(|(line, column)| is_number(line) && is_number(column))
+    });
+    Blank::Wrong(place.map(str::to_owned))
 }
 
 fn number(number: f64) -> Result<f64, Blank> {
@@ -158,9 +172,9 @@ mod tests {
             (&vector("-Inf"), Blank::Infinite),
             (&vector("-1"), Blank::Negative(-1.0)),
             (two, Blank::Several(2)),
-            (histogram, Blank::Kind("histogram".to_owned())),
-            (r#"{"resultType":"matrix","result":[]}"#, Blank::Kind("matrix".to_owned())),
-            (r#"{"resultType":"string","result":[1700000060,"7"]}"#, Blank::Kind("string".to_owned())),
+            (histogram, Blank::Kind("histogram")),
+            (r#"{"resultType":"matrix","result":[]}"#, Blank::Kind("matrix")),
+            (r#"{"resultType":"string","result":[1700000060,"7"]}"#, Blank::Kind("string")),
             (r#"{"resultType":"scalar","result":[1699999999,"7"]}"#, Blank::Old(Duration::from_secs(61))),
         ] {
             assert_eq!(told(result), Some(Err(blank)), "{result}");
@@ -175,20 +189,30 @@ mod tests {
             );
             read(body.as_bytes(), Some(NOW))
         };
-        let partial = Blank::Partial("store 10.0.0.7 is down".to_owned());
-        assert_eq!(with("store 10.0.0.7 is down"), Some(Err(partial)));
+        assert_eq!(with("store 10.0.0.7 is down"), Some(Err(Blank::Partial)));
         assert_eq!(with("PromQL info: metric might not be a counter"), Some(Ok(7.0)));
     }
 
     #[test]
-    fn a_refusal_says_why() {
-        let body = br#"{"status":"error","errorType":"bad_data","error":"1:5: parse error"}"#;
-        assert_eq!(
-            read(body, None),
-            Some(Err(Blank::Refused("the query is wrong: 1:5: parse error".to_owned())))
-        );
-        let body = br#"{"status":"error","errorType":"timeout","error":"query timed out"}"#;
-        assert_eq!(read(body, None), Some(Err(Blank::Refused("timeout: query timed out".to_owned()))));
+    fn a_refusal_says_why_in_words_of_ours() {
+        let refused = |kind: &str, error: &str| {
+            let body = format!(r#"{{"status":"error","errorType":"{kind}","error":"{error}"}}"#);
+            read(body.as_bytes(), None).unwrap().unwrap_err()
+        };
+        let wrong = |place: Option<&str>| Blank::Wrong(place.map(str::to_owned));
+        for (error, place) in [
+            ("1:5: parse error: unclosed left parenthesis", Some("1:5")),
+            (r#"invalid parameter \"query\": 12:345: parse error: hunter2"#, Some("12:345")),
+            ("invalid parameter hunter2: parse error", None),
+            ("hunter2:5: parse error", None),
+            ("hunter2", None),
+        ] {
+            assert_eq!(refused("bad_data", error), wrong(place), "{error}");
+        }
+        let sentence = wrong(Some("1:5")).to_string();
+        assert_eq!(sentence, "the query is wrong at 1:5: Prometheus's own page says why");
+        assert_eq!(refused("timeout", "dial 10.0.0.7"), Blank::Refused("timeout"));
+        assert_eq!(refused("hunter2", "hunter2"), Blank::Refused("for a reason of its own"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) const MOVED: &[(&str, &str)] = &[
         "ignoreNullValues",
         "nothing: no result is not known, and never zero; where no series does mean no tasks, write `… or vector(0)`",
     ),
-    ("timeout", "nothing: a query has four fifths of the server's `tick`"),
+    ("timeout", "nothing: a query has three fifths of the server's `tick`"),
 ];
 
 const QUERY: Key = Key {

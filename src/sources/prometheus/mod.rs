@@ -11,6 +11,7 @@ mod headroom;
 mod presets;
 mod promql;
 mod queries;
+mod series;
 
 use std::sync::Arc;
 use std::time::Duration;

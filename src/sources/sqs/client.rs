@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, StreamExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::call;
 use super::counts::Counts;
@@ -17,12 +16,13 @@ use super::identity::{self, Session};
 use super::memory::Memory;
 use super::queue::{Queue, Queues};
 use crate::engine::signals::Reading;
+use crate::sources::round::Round;
 use crate::sources::{Client, Plan, ReadError, Sighting};
 
 /// Most calls at a time: a thousand queues take a second at 30 ms a call, and three at the 100 ms of another continent.
 const AT_A_TIME: usize = 32;
 
-/// Longest time for all calls of a batch: within four fifths of a tick of 5 s, so that what was answered counts.
+/// Longest time for all calls of a batch, however long the tick is: credentials and counts are as of one moment.
 const ALL_WITHIN: Duration = Duration::from_millis(3_500);
 
 /// How long credentials that AWS refused are not looked for anew, however often queues are read for waking.
@@ -34,8 +34,7 @@ pub(super) struct SqsClient {
     session: Session,
     /// Since when AWS has refused the credentials, and with what words: a later read looks for others.
     refused: Option<(Instant, Fault)>,
-    /// How many queues the last batches had time for, until one had time for all.
-    turn: usize,
+    round: Round,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -51,9 +50,11 @@ impl Client for SqsClient {
             return vec![Err(fault.at(&address)); plans.len()];
         }
         let asked: Vec<Result<&Queues, Fault>> = plans.iter().map(|plan| self.may_ask(plan, now)).collect();
-        let queues: BTreeSet<Queue> =
-            asked.iter().flatten().flat_map(|queues| &queues.queues).cloned().collect();
-        let answers = self.ask(queues, now + ALL_WITHIN).await;
+        // In the order of the plans, which is fair to those whom they are of.
+        let mut known = BTreeSet::new();
+        let named = asked.iter().flatten().flat_map(|queues| &queues.queues);
+        let queues: Vec<Queue> = named.filter(|queue| known.insert(*queue)).cloned().collect();
+        let answers = self.ask(queues).await;
         let refusal =
             answers.values().find_map(|answer| answer.as_ref().err().filter(|fault| fault.is_refusal()));
         self.refused = refusal.map(|fault| (now, fault.clone()));
@@ -61,6 +62,10 @@ impl Client for SqsClient {
         memory.forget(now);
         let readings = asked.into_iter().map(|queues| take(&mut memory, queues?, &answers, now));
         readings.map(|reading| reading.map(Sighting::from).map_err(|fault| fault.at(&address))).collect()
+    }
+
+    fn answer_by(&mut self, deadline: Instant) {
+        self.round.answer_by(deadline);
     }
 
     fn rests(&self, plan: &dyn Plan) -> bool {
@@ -76,7 +81,9 @@ impl SqsClient {
     /// When there are none.
     pub(super) async fn open(access: Arc<Access>, memory: Arc<Mutex<Memory>>) -> Result<Self, Fault> {
         let session = identity::open(&access).await?;
-        Ok(Self { access, session, refused: None, turn: 0, memory })
+        // A call keeps its place until it is answered: AWS answers for all queues alike.
+        let round = Round::new(AT_A_TIME, AT_A_TIME).no_longer_than(ALL_WITHIN);
+        Ok(Self { access, session, refused: None, round, memory })
     }
 
     /// Looks for other credentials where AWS refused those that there are.
@@ -152,25 +159,25 @@ impl SqsClient {
         }
     }
 
-    /// Asks for each of `queues`, and gives up on those that have not been answered by `until`.
-    async fn ask(&mut self, queues: BTreeSet<Queue>, until: Instant) -> Answers {
-        let queues = in_turn(queues, self.turn);
-        let mut answers: Answers = queues.iter().map(|queue| (queue.clone(), Err(Fault::Late))).collect();
-        let mut answered = 0;
-        let this = &*self;
-        let calls = queues.into_iter().map(|queue| async move {
-            let account = this.account_of(&queue);
-            let place = Place { name: &queue.name, region: &this.access.region, account };
-            let counts = call::count(&this.session.client, this.url_of(&queue, account), &place).await;
-            (queue, counts)
+    /// Asks for each of `queues`, and gives up on those that have not been answered in time.
+    async fn ask(&mut self, queues: Vec<Queue>) -> Answers {
+        let calls: BTreeMap<Queue, (Option<String>, String)> = queues
+            .iter()
+            .map(|queue| {
+                let account = self.account_of(queue);
+                (queue.clone(), (account.map(str::to_owned), self.url_of(queue, account)))
+            })
+            .collect();
+        let Self { access, session, round, .. } = self;
+        let (access, session, calls) = (&*access, &*session, &calls);
+        let answered = round.ask(queues, |queue| async move {
+            let Some((account, url)) = calls.get(&queue) else { return Err(Fault::Late) };
+            let place = Place { name: &queue.name, region: &access.region, account: account.as_deref() };
+            call::count(&session.client, url.clone(), &place).await
         });
-        let mut calls = Box::pin(stream::iter(calls).buffer_unordered(AT_A_TIME));
-        while let Ok(Some((queue, counts))) = timeout_at(until, calls.next()).await {
-            answers.insert(queue, counts);
-            answered += 1;
-        }
-        drop(calls);
-        self.turn = if answered < answers.len() { self.turn.wrapping_add(answered) } else { 0 };
+        let answered = answered.await;
+        let mut answers: Answers =
+            answered.into_iter().map(|(queue, counts)| (queue, counts.unwrap_or(Err(Fault::Late)))).collect();
         // A connection on which others are answered is not lost.
         if answers.values().any(Result::is_ok) {
             for (queue, answer) in &mut answers {
@@ -182,14 +189,6 @@ impl SqsClient {
         }
         answers
     }
-}
-
-/// The queues, beginning with the one whose turn it is: those that a batch had no time for come first in the next.
-fn in_turn(queues: BTreeSet<Queue>, turn: usize) -> Vec<Queue> {
-    let mut queues: Vec<Queue> = queues.into_iter().collect();
-    let first = turn.checked_rem(queues.len()).unwrap_or_default();
-    queues.rotate_left(first);
-    queues
 }
 
 /// What the answers say of one plan.
@@ -212,20 +211,4 @@ fn take(memory: &mut Memory, queues: &Queues, answers: &Answers, now: Instant) -
 
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_batch_had_no_time_for_comes_first_in_the_next() {
-        let names = |turn| {
-            let queue = |name: &str| Queue { name: name.to_owned(), place: None };
-            let queues = in_turn(["a", "b", "c"].map(queue).into(), turn);
-            queues.into_iter().map(|queue| queue.name).collect::<String>()
-        };
-        assert_eq!([0, 1, 2, 3, 7].map(names), ["abc", "bca", "cab", "abc", "bca"]);
-        assert!(in_turn(BTreeSet::new(), 5).is_empty());
-    }
 }

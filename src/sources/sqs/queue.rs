@@ -59,7 +59,7 @@ pub(super) struct Queues {
 }
 
 /// One queue.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Queue {
     pub(super) name: String,
     /// What the URL says beside the name; `None` is the account of whoever asks.
@@ -67,7 +67,7 @@ pub(super) struct Queue {
 }
 
 /// Where a queue's URL says that it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     /// `https://sqs.eu-west-1.amazonaws.com`.
     origin: String,
@@ -95,7 +95,14 @@ pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
     (!groups_are_bad).then(|| Arc::new(Queues { queues, scale_on_delayed, max_groups }) as Arc<dyn Plan>)
 }
 
+/// Most queues of one trigger: each is a paid call.
+const MOST_QUEUES: usize = 100;
+
 fn parse_queues(names: &[String], fields: &mut Fields<'_>) -> Option<Vec<Queue>> {
+    if names.len() > MOST_QUEUES {
+        fields.problem(&QUEUE_URL, format!("names {} queues, of at most {MOST_QUEUES}", names.len()));
+        return None;
+    }
     let mut queues: Vec<Queue> = Vec::new();
     let mut is_bad = false;
     for name in names {
@@ -283,6 +290,7 @@ mod tests {
     #[test]
     fn wrong_keys_are_refused_without_repeating_what_may_be_a_secret() {
         let twice = format!("{URL},acme-tasks");
+        let many = vec!["q"; 101].join(",");
         for (texts, problems) in [
             (vec![], vec!["queueURL: is required"]),
             (vec![("queueURL", "a,,b")], vec!["queueURL: `a,,b`: an empty name"]),
@@ -305,6 +313,7 @@ mod tests {
             ),
             (vec![("queueURL", "h/123456789012/a")], vec!["queueURL: neither a name nor a URL"]),
             (vec![("queueURL", &twice)], vec!["queueURL: `acme-tasks` is named twice"]),
+            (vec![("queueURL", &many)], vec!["queueURL: names 101 queues, of at most 100"]),
             (
                 vec![("queueURL", "a"), ("maxGroups", "5")],
                 vec!["maxGroups: is for FIFO queues, whose names end in `.fifo`"],

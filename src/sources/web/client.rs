@@ -1,12 +1,14 @@
 //! Requests to one HTTP server: no redirects, no proxies of the environment, and answers of a bounded size.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Response, StatusCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::endpoint::WebEndpoint;
@@ -16,8 +18,14 @@ use crate::sources::ReadError;
 use crate::sources::tls_files::{self, TlsFiles};
 use crate::timestamp::Timestamp;
 
-/// Most bytes of an answer that are read. One number takes a few hundred; a megabyte is a mistake.
-const MOST_BYTES: usize = 1 << 20;
+/// Most bytes of an answer that is read beside any number of others. A larger one needs a place.
+const SMALL: usize = 64 << 10;
+
+/// Larger answers that a client holds at a time.
+const LARGE_AT_A_TIME: usize = 8;
+
+/// Most headers of an answer; all together they may take 400 KiB, by the limit of the HTTP client.
+const MOST_HEADERS: usize = 100;
 
 /// A client of one server. It keeps connections open between requests, and opens more where several are made at
 /// a time.
@@ -25,6 +33,11 @@ pub(in crate::sources) struct WebClient {
     endpoint: WebEndpoint,
     http: reqwest::Client,
     pass: Pass,
+    large: Arc<Semaphore>,
+    /// Whether anything was answered since the batch began.
+    answered: AtomicBool,
+    /// Whether there was no way to the server since then.
+    cut_off: AtomicBool,
 }
 
 /// What a server answered.
@@ -36,6 +49,19 @@ pub(in crate::sources) struct Answer {
     pub(in crate::sources) now: Option<Timestamp>,
     /// What it sent.
     pub(in crate::sources) body: Vec<u8>,
+    /// What it says that this is.
+    kind: Option<&'static str>,
+    /// Its place among large answers.
+    _large: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    /// Length and kind of what was sent. Nothing of it is repeated: whoever reads an error may have been shown what only
+    /// the connection may see.
+    pub(in crate::sources) fn outline(&self) -> String {
+        let kind = self.kind.map(|kind| format!(", {kind}")).unwrap_or_default();
+        format!("{} bytes{kind}", fault::with_separators(self.body.len()))
+    }
 }
 
 impl WebClient {
@@ -49,14 +75,40 @@ impl WebClient {
         let opened = opened.unwrap_or_else(|_| Err("the reading of its files was cut off".to_owned()));
         let unreachable = |message| ReadError::Unreachable { endpoint: endpoint.address(), message };
         let (http, pass) = opened.map_err(unreachable)?;
-        Ok(Self { endpoint: endpoint.clone(), http, pass })
+        let large = Arc::new(Semaphore::new(LARGE_AT_A_TIME));
+        let (answered, cut_off) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { endpoint: endpoint.clone(), http, pass, large, answered, cut_off })
     }
 
-    /// Reads the credentials anew, for the next batch.
+    /// Begins a batch: reads the credentials anew.
     ///
     /// # Errors
     /// When a file cannot be read or used.
-    pub(in crate::sources) async fn renew_pass(&mut self) -> Result<(), ReadError> {
+    pub(in crate::sources) async fn begin(&mut self) -> Result<(), ReadError> {
+        self.answered = AtomicBool::new(false);
+        // Until the files have been read, nothing is known of the way.
+        self.cut_off = AtomicBool::new(true);
+        self.renew_pass().await?;
+        self.cut_off = AtomicBool::new(false);
+        Ok(())
+    }
+
+    /// Whether the batch showed no way to the server: files are to be read anew, and the server is to be left alone for a
+    /// while. Where there is a way, each request has a connection of its own to lose.
+    pub(in crate::sources) fn is_lost(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The error of a request that was not answered in time; `what` was asked for.
+    pub(in crate::sources) fn late(&self, what: &str) -> ReadError {
+        // A connection on which others are answered is not lost.
+        if self.answered.load(Ordering::Relaxed) {
+            return self.unexpected(format!("there was no answer in time {what}"));
+        }
+        ReadError::Deadline { endpoint: self.endpoint.address() }
+    }
+
+    async fn renew_pass(&mut self) -> Result<(), ReadError> {
         if self.pass.is_empty() {
             return Ok(());
         }
@@ -68,7 +120,7 @@ impl WebClient {
     }
 
     /// Asks for what is at `path`, which begins with a slash, behind the connection's own; `parameters` come on top
-    /// of the connection's.
+    /// of the connection's. Of an answer at most so many bytes are read, as they come: no encoding is undone.
     ///
     /// # Errors
     /// When there is no answer, one that is too large, a redirect, or a refusal.
@@ -76,11 +128,16 @@ impl WebClient {
         &self,
         path: &str,
         parameters: &[(&str, &str)],
+        most_bytes: usize,
     ) -> Result<Answer, ReadError> {
         let url = self.url(path, parameters)?;
         let request = self.http.get(url).headers(self.endpoint.headers.clone());
         let response = self.pass.show(request).send().await;
-        let response = response.map_err(|error| self.unreachable(fault::of_request(&error)))?;
+        let response = response.map_err(|error| {
+            self.cut_off.fetch_or(error.is_connect(), Ordering::Relaxed);
+            self.unreachable(fault::of_request(&error))
+        })?;
+        self.answered.store(true, Ordering::Relaxed);
         let status = response.status();
         if status.is_redirection() {
             let message =
@@ -92,20 +149,14 @@ impl WebClient {
         }
         let now = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
         let now = now.and_then(Timestamp::of_http_date);
-        let body = self.read(response).await?;
-        Ok(Answer { status, now, body })
+        let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(fault::kind);
+        let (body, large) = self.read(response, most_bytes).await?;
+        Ok(Answer { status, now, body, kind, _large: large })
     }
 
     /// An answer that makes no sense, or says what is wrong.
     pub(in crate::sources) fn unexpected(&self, message: impl Into<String>) -> ReadError {
         ReadError::Unexpected { endpoint: self.endpoint.address(), message: message.into() }
-    }
-
-    /// The first words of what the server sent, without our credentials.
-    pub(in crate::sources) fn quoted(&self, body: &[u8]) -> String {
-        // More would not be shown, and a credential that is cut in two would not be found.
-        let text = String::from_utf8_lossy(body);
-        fault::shortened(&self.pass.redact(&text))
     }
 
     fn url(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Url, ReadError> {
@@ -119,6 +170,9 @@ impl WebClient {
         if !inside {
             return Err(self.unexpected(format!("`{path}` leads out of the connection's address")));
         }
+        if let Some(message) = url.query().and_then(|query| self.endpoint.refuses(query)) {
+            return Err(ReadError::Denied { endpoint: address, message });
+        }
         let own = self.endpoint.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let all: Vec<(&str, &str)> = own.chain(parameters.iter().copied()).collect();
         if !all.is_empty() {
@@ -127,22 +181,32 @@ impl WebClient {
         Ok(url)
     }
 
-    /// The body, as far as it may go.
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ReadError> {
-        let too_large = || self.unexpected("the answer is larger than 1 MiB, and was not read");
-        if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
+    /// The body, as far as it may go, and its place if it is large.
+    async fn read(
+        &self,
+        mut response: Response,
+        most_bytes: usize,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ReadError> {
+        let too_large = || {
+            self.unexpected(format!("the answer is larger than {} KiB, and was not read", most_bytes >> 10))
+        };
+        if response.content_length().is_some_and(|length| length > most_bytes as u64) {
             return Err(too_large());
         }
-        let mut body = Vec::new();
+        let (mut body, mut large) = (Vec::new(), None);
         while let Some(chunk) =
             response.chunk().await.map_err(|error| self.unreachable(fault::of_request(&error)))?
         {
-            if body.len() + chunk.len() > MOST_BYTES {
+            if body.len() + chunk.len() > most_bytes {
                 return Err(too_large());
+            }
+            if body.len() + chunk.len() > SMALL && large.is_none() {
+                // Nobody closes it.
+                large = Arc::clone(&self.large).acquire_owned().await.ok();
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok((body, large))
     }
 
     fn unreachable(&self, message: String) -> ReadError {
@@ -171,6 +235,7 @@ fn build(endpoint: &WebEndpoint) -> Result<reqwest::Client, String> {
         // Who holds credentials goes where it was told to go, whatever the environment says.
         .no_proxy()
         .http1_only()
+        .http1_max_headers(MOST_HEADERS)
         .user_agent(concat!("agent-scaler/", env!("CARGO_PKG_VERSION")));
     let builder = if endpoint.is_encrypted() {
         encrypted(builder, &endpoint.tls)?

@@ -4,6 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::header::{Header, Pairs};
+use super::reserved;
 use crate::fields::{Fields, Key, Need};
 use crate::secret::Secret;
 use crate::sources::tls_files::{CERTIFICATE, KEY, TlsFiles};
@@ -123,6 +124,12 @@ impl WebEndpoint {
     /// Its address, without credentials.
     pub(in crate::sources) fn address(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Why a request with this query is not made: it would set a parameter of the connection.
+    pub(in crate::sources) fn refuses(&self, query: &str) -> Option<String> {
+        let name = reserved::taken(&self.parameters, query)?;
+        Some(format!("sets the parameter `{name}` itself: leave it out of the path's query"))
     }
 
     /// Whether the connection is encrypted.

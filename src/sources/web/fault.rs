@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use reqwest::header::HeaderValue;
+
 /// Longest part of a foreign text that is repeated.
 const LONGEST: usize = 160;
 
@@ -23,7 +25,9 @@ pub(super) fn of_request(error: &reqwest::Error) -> String {
     }
     let text = root.to_string();
     if text.starts_with("invalid peer certificate") {
-        return format!("{}; `ca` names the authority to trust", shortened(&text));
+        // What follows are the names that the certificate is for.
+        let kind = text.split(';').next().unwrap_or_default();
+        return format!("{}; `ca` names the authority to trust", shortened(kind));
     }
     if text.starts_with("received fatal alert") {
         return shortened(&text);
@@ -43,8 +47,36 @@ pub(super) fn of_request(error: &reqwest::Error) -> String {
     shortened(&text)
 }
 
-/// The first words of a foreign text, in one line.
-pub(super) fn shortened(text: &str) -> String {
+/// The kind of an answer, where it is one of those that servers and proxies give: another may be any text.
+pub(super) fn kind(content_type: &HeaderValue) -> Option<&'static str> {
+    const KINDS: [&str; 8] = [
+        "application/json",
+        "application/octet-stream",
+        "application/problem+json",
+        "application/xml",
+        "text/css",
+        "text/html",
+        "text/plain",
+        "text/xml",
+    ];
+    let essence = content_type.to_str().ok()?.split(';').next()?.trim();
+    KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(essence))
+}
+
+/// A number of bytes as people read it: 1,204.
+pub(super) fn with_separators(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
+/// The first words of an error of the HTTP client, in one line.
+fn shortened(text: &str) -> String {
     let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words.retain(|character| !character.is_control());
     if words.chars().count() <= LONGEST {
@@ -62,5 +94,14 @@ mod tests {
         assert_eq!(shortened("a\n b\u{7}\tc"), "a b c");
         assert_eq!(shortened(&"x".repeat(LONGEST + 1)).chars().count(), LONGEST + 1);
         assert!(shortened(&"x".repeat(LONGEST + 1)).ends_with('…'));
+    }
+
+    #[test]
+    fn a_kind_is_one_of_a_few_and_a_length_has_separators() {
+        let kind = |text| kind(&HeaderValue::from_static(text));
+        assert_eq!(kind("Text/HTML; charset=hunter2"), Some("text/html"));
+        assert_eq!((kind("text/hunter2"), kind("")), (None, None));
+        let lengths = [0, 999, 1_204, 1 << 20].map(with_separators);
+        assert_eq!(lengths, ["0", "999", "1,204", "1,048,576"]);
     }
 }

@@ -7,6 +7,7 @@ mod endpoint;
 mod fault;
 mod header;
 mod pass;
+mod reserved;
 
 pub(super) use self::client::{Answer, WebClient};
 pub(super) use self::endpoint::{KEYS, WebEndpoint, parse};

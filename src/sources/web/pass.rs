@@ -13,8 +13,6 @@ use crate::secret::{Revealed, Secret};
 pub(super) struct Pass {
     access: Shown,
     custom: Option<(HeaderName, HeaderValue)>,
-    /// All of them, so that none is repeated in an error.
-    secrets: Vec<Revealed>,
 }
 
 #[derive(Debug)]
@@ -30,12 +28,6 @@ impl Pass {
     /// # Errors
     /// Why a credential cannot be used, without repeating it.
     pub(super) fn read(endpoint: &WebEndpoint) -> Result<Self, String> {
-        let mut secrets = Vec::new();
-        let mut reveal = |secret: &Secret| {
-            let revealed = reveal(secret)?;
-            secrets.push(revealed.clone());
-            Ok::<_, String>(revealed)
-        };
         let access = match &endpoint.access {
             Access::Anonymous => Shown::Nothing,
             Access::Basic { username, password } => {
@@ -56,7 +48,7 @@ impl Pass {
         {
             return Err("the secret of `bearerToken` cannot be the value of a header".to_owned());
         }
-        Ok(Self { access, custom, secrets })
+        Ok(Self { access, custom })
     }
 
     /// Shows it with a request.
@@ -74,13 +66,7 @@ impl Pass {
 
     /// Whether there is anything to show.
     pub(super) const fn is_empty(&self) -> bool {
-        self.secrets.is_empty()
-    }
-
-    /// `text` without any of the credentials: a server may repeat what it was sent.
-    pub(super) fn redact(&self, text: &str) -> String {
-        let secrets = self.secrets.iter().map(Revealed::expose).filter(|secret| !secret.is_empty());
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+        matches!(self.access, Shown::Nothing) && self.custom.is_none()
     }
 }
 

@@ -1,5 +1,7 @@
 //! JSON over HTTP.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,23 +68,26 @@ async fn whatever_else_is_answered_is_an_error_of_few_words() {
     for (web, message) in [
         (
             Answerer::start(|_| Said::new(404, "no such queue")).await,
-            "404 Not Found at /queue: no such queue",
+            "404 Not Found at /queue (13 bytes, text/plain)",
         ),
         (
             Answerer::start(|asked| {
                 Said::new(200, format!("<html>{}", asked.headers["x-api-key"].to_str().unwrap()))
             })
             .await,
-            "the answer at /queue is no JSON: <html>[redacted]",
+            "the answer at /queue is not JSON (13 bytes, text/plain)",
         ),
         (
             Answerer::start(|_| Said::new(200, r#"{"waiting": 3"#)).await,
-            r#"the answer at /queue is no JSON: {"waiting": 3"#,
+            "the answer at /queue is not JSON (13 bytes, text/plain)",
         ),
-        (Answerer::start(|_| Said::new(200, "")).await, "the answer at /queue is no JSON: "),
+        (
+            Answerer::start(|_| Said::new(200, "")).await,
+            "the answer at /queue is not JSON (0 bytes, text/plain)",
+        ),
         (
             Answerer::start(|_| Said::new(200, format!("[{}", "1,".repeat(1 << 20)))).await,
-            "the answer is larger than 1 MiB, and was not read",
+            "the answer is larger than 1024 KiB, and was not read",
         ),
         (
             Answerer::start(|_| Said {
@@ -172,10 +177,21 @@ async fn client(url: &str, key: Option<&str>) -> Box<dyn Client> {
         let secret = Secret::Variable { name: "KEY".to_owned(), value: Revealed::new(key) };
         values.insert("customAuthValue".to_owned(), Value::Secret(secret));
     }
-    let mut fields = Fields::new("connections.main", &values);
+    connect(&values).await
+}
+
+async fn connect(values: &BTreeMap<String, Value>) -> Box<dyn Client> {
+    let mut fields = Fields::new("connections.main", values);
     let endpoint =
         (spec().connections[0].parse)(&mut fields).unwrap_or_else(|| panic!("{:?}", fields.finish()));
     endpoint.connect().await.unwrap()
+}
+
+/// Where the server was asked, the only time.
+fn text_of(web: &Answerer) -> String {
+    let asked = web.asked();
+    assert_eq!(asked.len(), 1);
+    asked[0].uri.to_string()
 }
 
 async fn read(client: &mut Box<dyn Client>, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {

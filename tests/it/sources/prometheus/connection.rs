@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use agent_scaler::fields::Value;
 use agent_scaler::secret::Secret;
-use agent_scaler::sources::{Plan, ReadError};
+use agent_scaler::sources::{Plan, ReadError, Sighting};
 
 use super::{PATIENCE, backlog, client, client_at, endpoint, queries, read, secret, text, waiting};
-use crate::support::answerer::{Answerer, Asked, Said};
+use crate::support::answerer::{Answer, Answerer, Asked, Said};
 use crate::support::prometheus::{PASSWORD, Prometheus, Setup};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::servers::Tls;
@@ -142,31 +142,31 @@ async fn a_redirect_is_not_followed_and_no_credential_goes_with_it() {
 }
 
 #[tokio::test]
-async fn nonsense_is_quoted_briefly_and_without_what_we_sent() {
+async fn of_nonsense_its_length_and_kind_are_said_and_no_word() {
     let echo = |asked: &Asked| format!("<html>{:?}</html>", asked.headers.get("authorization").unwrap());
     for (web, message) in [
         (
             Answerer::start(move |asked| Said::new(200, echo(asked))).await,
-            "this is no answer of Prometheus: <html>\"Bearer [redacted]\"</html>",
+            "this is no answer of Prometheus (29 bytes, text/plain)",
         ),
         (
             Answerer::start(|_| Said::new(502, "<h1>Bad\n  Gateway</h1>")).await,
-            "502 Bad Gateway, at /api/v1/query: <h1>Bad Gateway</h1>",
+            "502 Bad Gateway, at /api/v1/query (22 bytes, text/plain)",
         ),
         (
             Answerer::start(|_| Said::new(200, r#"{"status":"success","data":{"resultType":"sca"#)).await,
-            r#"this is no answer of Prometheus: {"status":"success","data":{"resultType":"sca"#,
+            "this is no answer of Prometheus (45 bytes, text/plain)",
         ),
         (
             Answerer::start(|_| {
                 Said::new(500, r#"{"status":"success","data":{"resultType":"scalar","result":[0,"7"]}}"#)
             })
             .await,
-            r#"500 Internal Server Error, at /api/v1/query: {"status":"success","data":{"resultType":"scalar","result":[0,"7"]}}"#,
+            "500 Internal Server Error, at /api/v1/query (68 bytes, text/plain)",
         ),
         (
-            Answerer::start(|_| Said::new(200, "x".repeat((1 << 20) + 1))).await,
-            "the answer is larger than 1 MiB, and was not read",
+            Answerer::start(|_| Said::new(200, "x".repeat((128 << 10) + 1))).await,
+            "the answer is larger than 128 KiB, and was not read",
         ),
         (
             Answerer::start(|_| Said {
@@ -181,7 +181,7 @@ async fn nonsense_is_quoted_briefly_and_without_what_we_sent() {
                 Said::new(503, r#"{"status":"error","errorType":"unavailable","error":"hunter2"}"#)
             })
             .await,
-            "unavailable: [redacted]",
+            "the server does not answer the query (unavailable)",
         ),
     ] {
         let mut client = client(&[text("url", &web.url()), secret("bearerToken", "hunter2")]).await;
@@ -198,7 +198,7 @@ async fn a_body_without_a_length_is_bounded_too() {
     proxy.switch(Mode::Say(endless.leak().as_bytes()));
     let url = format!("http://127.0.0.1:{}", proxy.port());
     let mut client = client_at(&url).await;
-    let message = "the answer is larger than 1 MiB, and was not read".to_owned();
+    let message = "the answer is larger than 128 KiB, and was not read".to_owned();
     let error = ReadError::Unexpected { endpoint: url, message };
     assert_eq!(read(&mut client, &backlog("7")).await, Err(error));
 }
@@ -272,4 +272,42 @@ async fn forty_queries_of_one_batch_are_forty_requests_and_eight_at_a_time() {
     let results = tokio::time::timeout(PATIENCE, client.read(&plans)).await.unwrap();
     assert_eq!(results, vec![Ok(waiting(7)); 40]);
     assert_eq!((web.asked().len(), web.most_at_a_time()), (40, 8));
+}
+
+#[tokio::test]
+async fn a_query_that_hangs_costs_its_own_signal_and_no_other_query() {
+    let web = Answerer::start(|asked| {
+        let hangs = asked.uri.query().is_some_and(|query| query.contains("hang"));
+        if hangs { Answer::Hang } else { Said::number("7").into() }
+    })
+    .await;
+    let mut client = client_at(&web.url()).await;
+    let mut plans: Vec<Arc<dyn Plan>> = (0..20).map(|number| backlog(&format!("hang{number}"))).collect();
+    plans.push(backlog("quick"));
+    plans.push(queries(&[("inFlightQuery", "hang"), ("arrivalsQuery", "quick")]));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    client.answer_by(deadline);
+    let mut results = client.read(&plans).await;
+    assert!(tokio::time::Instant::now() < deadline);
+    let Some(Ok(Sighting::Queried(queried))) = results.pop() else { panic!("{results:?}") };
+    assert_eq!(queried.arrivals.map(|told| told.is_ok()), Some(true));
+    let late = "there was no answer in time to the query";
+    assert_eq!(queried.in_flight.unwrap().unwrap_err().to_string(), late);
+    assert_eq!(results.pop(), Some(Ok(waiting(7))));
+    let late = ReadError::Unexpected { endpoint: web.url(), message: late.to_owned() };
+    assert_eq!(results, vec![Err(late); 20]);
+    assert!(client.mends_itself());
+}
+
+#[tokio::test]
+async fn a_result_of_many_series_is_counted_and_not_kept() {
+    let series = r#"{"metric":{"job":"acme"},"value":[1800000000,"1"]}"#;
+    let many = vec![series; 2_000].join(",");
+    let body = format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{many}]}}}}"#);
+    let web = Answerer::start(move |_| Said::new(200, body.clone())).await;
+    let mut client = client_at(&web.url()).await;
+    let message =
+        "2000 series in the result, and one is wanted: wrap the query in `sum(…)` or `max(…)`".to_owned();
+    let error = ReadError::Unexpected { endpoint: web.url(), message };
+    assert_eq!(read(&mut client, &backlog("7")).await, Err(error));
 }
