@@ -6,6 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
+use http_body_util::LengthLimitError;
 
 use super::counts::{ATTRIBUTES, Counts};
 use super::fault::{Fault, Place, Said, shortened};
@@ -27,6 +28,9 @@ pub(super) async fn count(client: &Client, url: String, place: &Place<'_>) -> Re
 fn fault(error: &SdkError<GetQueueAttributesError>, place: &Place<'_>) -> Fault {
     if let Some(error) = find::<CredentialsError>(error) {
         return identity::fault(error);
+    }
+    if find::<LengthLimitError>(error).is_some() {
+        return Fault::Unexpected(format!("the answer about `{}` is too long, and was not read", place.name));
     }
     match error {
         SdkError::TimeoutError(_) => Fault::Late,
@@ -63,7 +67,8 @@ fn of_connection(error: &ConnectorError) -> Fault {
     while let Some(source) = root.source() {
         root = source;
     }
-    Fault::Lost(shortened(&root.to_string()))
+    // What follows in the text of a certificate that is not trusted are the names that it is for.
+    Fault::Lost(shortened(root.to_string().split(';').next().unwrap_or_default()))
 }
 
 /// The first error of type `E` among the causes.

@@ -1,5 +1,6 @@
 //! What goes wrong, in words that name the remedy and never a credential.
 
+use super::queue::is_account;
 use crate::sources::ReadError;
 
 /// A [`ReadError`] that does not know its endpoint yet.
@@ -119,12 +120,23 @@ impl Fault {
 fn denied(message: Option<&str>, place: &Place<'_>) -> String {
     let message = message.unwrap_or_default();
     let user = message.strip_prefix("User: ").and_then(|rest| rest.split_whitespace().next());
-    let who = match user.filter(|user| user.starts_with("arn:")) {
-        Some(user) => format!("`{}`", shortened(user)),
+    let who = match user.filter(|user| is_identity(user)) {
+        Some(user) => format!("`{user}`"),
         None => "the identity".to_owned(),
     };
     let explicit = if message.contains("explicit deny") { ", and no policy that denies it" } else { "" };
     format!("{who} needs `sqs:GetQueueAttributes` on `{}`{explicit}", place.arn())
+}
+
+/// Whether a text is the ARN of a user or a role, as AWS writes it: no other word of an answer is repeated.
+fn is_identity(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let is_name = |name: &str| {
+        (1..=200).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+=,.@_-".contains(&byte))
+    };
+    matches!(parts[..], ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam" | "sts", "", account, name]
+        if is_account(account) && is_name(name))
 }
 
 impl Place<'_> {
@@ -182,6 +194,8 @@ mod tests {
                 format!("`{user}` {needed}, and no policy that denies it"),
             ),
             ("User: hunter2 is not".to_owned(), format!("the identity {needed}")),
+            ("User: arn:aws:iam::hunter2:user/x is not".to_owned(), format!("the identity {needed}")),
+            ("User: arn:aws:iam::123456789012:hunter2<> is not".to_owned(), format!("the identity {needed}")),
         ] {
             let said = Said { status: 403, code: Some("AccessDenied"), message: Some(&words) };
             assert_eq!(Fault::said(&said, &PLACE), Fault::Denied(text));

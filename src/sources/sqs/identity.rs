@@ -19,6 +19,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::time::timeout;
 
+use super::bounded::bounded;
 use super::endpoint::{Access, Keys, Role};
 use super::fault::{Fault, shortened};
 use crate::secret::Secret;
@@ -75,7 +76,7 @@ pub(super) async fn open(access: &Access) -> Result<Session, Fault> {
 /// The settings of all calls. Nothing is repeated: the next tick asks again, and each call costs money.
 async fn load(region: &str, keys: Option<&Keys>) -> SdkConfig {
     // The SDK's own choice of a client is switched off with its features: without this line no call succeeds.
-    let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http = bounded(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECTED_WITHIN)
         .operation_attempt_timeout(ANSWERED_WITHIN)

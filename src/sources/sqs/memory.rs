@@ -26,6 +26,9 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Time after which queues that nobody reads any more are forgotten: twenty longest pauses.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
+/// Most triggers that are remembered. A place that was read longest ago goes to the next.
+const MOST_PLANS: usize = 20_000;
+
 /// What is remembered of the queues behind one connection, also while it is lost.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -123,7 +126,14 @@ impl Memory {
     }
 
     fn plan(&mut self, queues: &Queues, now: Instant) -> &mut Plan {
-        let plan = self.plans.entry(queues.to_string()).or_insert_with(|| Plan {
+        let name = queues.to_string();
+        if self.plans.len() >= MOST_PLANS && !self.plans.contains_key(&name) {
+            let oldest = self.plans.iter().min_by_key(|(_, plan)| plan.touched_at);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                self.plans.remove(&oldest);
+            }
+        }
+        let plan = self.plans.entry(name).or_insert_with(|| Plan {
             queues: Vec::new(),
             touched_at: now,
             read_at: None,

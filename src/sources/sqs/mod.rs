@@ -3,6 +3,7 @@
 //! Each call costs money and its counts are late by up to a minute, so what was counted is remembered: a zero
 //! must last, and an idle queue is asked less often.
 
+mod bounded;
 mod call;
 mod client;
 mod counts;

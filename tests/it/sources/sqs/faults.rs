@@ -168,6 +168,39 @@ async fn an_answer_that_makes_no_sense_is_not_a_number() {
 }
 
 #[tokio::test]
+async fn an_answer_that_grows_too_long_is_cut_off_and_not_gathered() {
+    let server = Answerer::start(|asked| {
+        let counts = counted(1, 0, 0);
+        if asked.body.contains("long") {
+            return Answer::Say(200, format!("{counts}{}", " ".repeat(64 << 10)));
+        }
+        Answer::Say(200, counts)
+    })
+    .await;
+    let mut client = client(&server.url()).await;
+    let long = ReadError::Unexpected {
+        endpoint: server.url(),
+        message: "the answer about `long` is too long, and was not read".to_owned(),
+    };
+    let readings = read(&mut client, &[queue("long"), queue("short")]).await;
+    assert_eq!(readings, [Err(long), Ok(seen(1, 0))]);
+}
+
+#[tokio::test]
+async fn what_is_not_answered_by_the_deadline_costs_no_other_its_reading() {
+    let server = Answerer::start(|asked| {
+        if asked.body.contains("slow") { Answer::Hang } else { Answer::Say(200, counted(1, 0, 0)) }
+    })
+    .await;
+    let mut client = client(&server.url()).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+    client.answer_by(deadline);
+    let readings = read(&mut client, &[queue("slow"), queue("fast")]).await;
+    assert!(tokio::time::Instant::now() < deadline);
+    assert!(matches!(readings[..], [Err(ReadError::Unexpected { .. }), Ok(_)]), "{readings:?}");
+}
+
+#[tokio::test]
 async fn what_is_no_http_and_what_ends_in_the_middle_is_an_error() {
     let moto = Moto::shared();
     moto.create_queue("cut").await;
