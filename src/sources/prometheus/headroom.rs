@@ -152,6 +152,10 @@ impl Plan for HeadroomPlan {
         false
     }
 
+    fn cost(&self) -> usize {
+        self.queries.len()
+    }
+
     fn commands(&self) -> Vec<String> {
         self.queries.clone()
     }

@@ -376,6 +376,10 @@ impl Plan for QueryPlan {
         self.questions.iter().any(|(wanted, _)| *wanted == Wanted::InFlight)
     }
 
+    fn cost(&self) -> usize {
+        self.questions.len()
+    }
+
     fn commands(&self) -> Vec<String> {
         self.questions.iter().map(|(_, promql)| promql.clone()).collect()
     }

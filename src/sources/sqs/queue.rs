@@ -217,6 +217,10 @@ impl Plan for Queues {
         true
     }
 
+    fn cost(&self) -> usize {
+        self.queues.len()
+    }
+
     fn commands(&self) -> Vec<String> {
         let attributes = ATTRIBUTES.each_ref().map(|name| name.as_str()).join(" ");
         self.queues.iter().map(|queue| format!("GetQueueAttributes {} {attributes}", queue.url())).collect()
@@ -341,7 +345,7 @@ mod tests {
     fn a_read_costs_a_call_for_each_queue() {
         let plan = parsed(&[("queueURL", "a,b.fifo")]).unwrap();
         let price = Price { calls: 2, dollars_per_million: 0.90, as_of: 2026 };
-        assert_eq!(plan.price(), Some(price));
+        assert_eq!((plan.price(), plan.cost()), (Some(price), 2));
     }
 
     fn bad_name() -> &'static str {
