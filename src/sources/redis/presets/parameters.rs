@@ -14,7 +14,7 @@ use crate::sources::redis::layout::{Layout, quoted};
 /// Unit of a key with one or several names, separated by commas.
 pub(super) const NAMES: &str = "names";
 
-/// Unit of a key with one text, which may be empty; `\x06` in it stands for a byte.
+/// Unit of a key with one text, which may be empty; `\x41` in it stands for a byte.
 pub(super) const TEXT: &str = "text";
 
 /// Unit of the key that says how long a worker may keep what it was given.
@@ -40,7 +40,7 @@ pub(in crate::sources::redis) fn parse(
             values.insert(key.name, Vec::new());
             continue;
         };
-        wrong |= repeats(key, &value, fields);
+        wrong |= repeats(key, &value, fields) || is_unprintable(key, &value, fields);
         let written = value.written();
         if key.need == Need::Required {
             words.push(written);
@@ -113,6 +113,25 @@ fn read(key: &'static Key, fields: &mut Fields<'_>) -> Option<Value> {
         SWITCH => fields.read::<bool>(key).map(Value::Switch),
         _ => fields.read::<Text>(key).map(|Text(text)| Value::Text(text)),
     }
+}
+
+/// Keeps a problem for a text that no key of the framework has: a control character is there by mistake, but between
+/// Celery's queues and priorities. A zero byte, which stands for an id in our own keys, is nowhere.
+fn is_unprintable(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> bool {
+    let is_separator = matches!(key.need, Need::Default(text) if text.contains(r"\x"));
+    let is_wrong = |text: &String| {
+        text.contains(HEAD) || !is_separator && text.contains(|letter: char| letter.is_control())
+    };
+    let texts = match value {
+        Value::Names(names) => names.as_slice(),
+        Value::Text(text) => std::slice::from_ref(text),
+        Value::Span(_) | Value::Switch(_) => return false,
+    };
+    let wrong = texts.iter().any(is_wrong);
+    if wrong {
+        fields.problem(key, "holds a control character");
+    }
+    wrong
 }
 
 /// Keeps a problem for a name that is given twice: its tasks would count twice.
@@ -234,6 +253,30 @@ mod tests {
         let plan = parsed(&bullmq::BULLMQ, &[("queue", "a"), ("prefix", "{queue}")]).unwrap();
         assert!(plan.names().contains(&"{queue}:a:wait"), "{:?}", plan.names());
         assert_eq!(plan.queue(), "bullmq a prefix {queue}");
+    }
+
+    #[test]
+    fn a_control_character_is_refused_and_a_zero_byte_even_in_a_separator() {
+        for (key, text) in [
+            ("queue", "a\0b"),
+            ("queue", "a\u{1b}[2J"),
+            ("globalKeyprefix", "a\0"),
+            ("globalKeyprefix", r"a\x00"),
+            ("unackedKey", r"\x0a"),
+            ("separator", r"\x00"),
+            ("prioritySteps", "3,\u{7}"),
+        ] {
+            let keys: &[(&str, &str)] = &[("queue", "a"), (key, text)];
+            let keys = if key == "queue" { &keys[1..] } else { keys };
+            let problems = parsed(&celery::CELERY, keys).unwrap_err();
+            let path = format!("metadata.{key}: ");
+            let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+            assert!(problem.starts_with(&path), "{problem}");
+        }
+        // As YAML's double quotes write it.
+        let plan = parsed(&celery::CELERY, &[("queue", "a"), ("separator", "\u{6}\u{16}")]).unwrap();
+        assert_eq!(plan.queue(), "celery a");
+        assert!(parsed(&bullmq::BULLMQ, &[("queue", "a"), ("prefix", "bull\0")]).is_err());
     }
 
     #[test]
