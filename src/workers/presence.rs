@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use crate::engine::signals::{Worker, WorkerState};
 use crate::timestamp::Timestamp;
 
+/// The longest text that is read: what a worker says takes some 150 bytes, and more can be for others only.
+const LONGEST: usize = 4 << 10;
+
 /// The JSON of a worker's field. Times are milliseconds since the Unix epoch.
 #[derive(Serialize)]
 struct Presence {
@@ -43,7 +46,7 @@ pub(super) fn written(worker: &Worker, seen: Timestamp) -> String {
 /// The worker that said so, if it gave a sign of life not longer ago than `gone_after`. One whose clock is
 /// ahead by more than that is as little to be believed as one that is silent.
 pub(super) fn read(text: &str, gone_after: Duration, now: Timestamp) -> Option<Worker> {
-    let Ok(Value::Object(said)) = serde_json::from_str(text) else { return None };
+    let said = object(text)?;
     let seen = time(&said, "seen")?;
     let alive = now.since(seen) <= gone_after && seen.since(now) <= gone_after;
     alive.then(|| worker(&said))
@@ -51,8 +54,15 @@ pub(super) fn read(text: &str, gone_after: Duration, now: Timestamp) -> Option<W
 
 /// When the worker last gave a sign of life; `None` if that makes no sense.
 pub(super) fn last_seen(text: &str) -> Option<Timestamp> {
+    time(&object(text)?, "seen")
+}
+
+fn object(text: &str) -> Option<Map<String, Value>> {
+    if text.len() > LONGEST {
+        return None;
+    }
     let Ok(Value::Object(said)) = serde_json::from_str(text) else { return None };
-    time(&said, "seen")
+    Some(said)
 }
 
 /// A worker that is alive, and that we know too little of, may be running something: what its state and the
@@ -132,6 +142,8 @@ mod tests {
         assert!(!alive(NOW - GONE_AFTER - Duration::from_millis(1)));
         assert!(alive(NOW + GONE_AFTER));
         assert!(!alive(NOW + GONE_AFTER + Duration::from_millis(1)));
+        let long = format!(r#"{{"seen":{},"more":"{}"}}"#, NOW.as_millis(), "x".repeat(LONGEST));
+        assert_eq!(read(&long, GONE_AFTER, NOW), None);
         for bad in ["", "7", "{}", r#"{"seen":"now"}"#, r#"{"seen":-1}"#, r#"{"seen":1.7e12}"#, "{\"seen\":"]
         {
             assert_eq!(read(bad, GONE_AFTER, NOW), None, "{bad}");

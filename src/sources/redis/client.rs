@@ -1,127 +1,118 @@
-//! One open connection: a batch of queues is one pipeline, and one more for a hundred streams without a lag.
+//! One open connection: its queues are read in few round trips, and each answer has an end.
+//!
+//! Queues come first, then what workers report, then those whose answers are long, each alone, and then the questions
+//! whose answers hold tasks. Whatever is not reached in time lacks its own answer only.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redis::Pipeline;
+use tokio::time::{Duration, Instant, timeout_at};
 
+use super::endpoint::RedisEndpoint;
 use super::fault::Fault;
-use super::layout::{Layout, Look};
 use super::memory::Memory;
-use super::stream::Uncounted;
-use super::wire::Wire;
-use crate::sources::{Client, Plan, Published, ReadError, Sighting};
+use super::oversized::Oversized;
+use super::round::Round;
+use super::wire::{self, Answer, Question, Wire};
+use crate::sources::{Client, Endpoint, Plan, Published, ReadError, Sighting};
 use crate::timestamp::Timestamp;
 use crate::workers::{keys, share};
 
-/// Most queues in one pipeline: Redis keeps all its answers in memory until they are sent.
-const MOST_PLANS: usize = 1_000;
+/// How long a batch may take whose reader sees to the deadline by itself.
+const A_LONG_TIME: Duration = Duration::from_secs(86_400);
 
-/// Most streams whose entries are counted in one pipeline: their payloads come with the answers, up to 101
-/// a stream, and are gone before the next pipeline.
-const MOST_UNCOUNTED: usize = 100;
+/// How often a connection that ended with a long answer is opened again within one batch.
+const MOST_REOPENINGS: u32 = 64;
 
 /// An open connection to Redis.
 pub(super) struct RedisClient {
-    endpoint: String,
-    wire: Wire,
-    memory: Memory,
+    endpoint: RedisEndpoint,
+    pub(super) address: String,
+    /// `None` after a connection has ended.
+    wire: Option<Wire>,
+    pub(super) memory: Memory,
+    pub(super) oversized: Oversized,
+    answer_by: Option<Instant>,
+    /// Whether the last batch had any answer.
+    is_answered: bool,
 }
 
 #[async_trait]
 impl Client for RedisClient {
     async fn read(&mut self, plans: &[Arc<dyn Plan>]) -> Vec<Result<Sighting, ReadError>> {
-        let mut results = Vec::with_capacity(plans.len());
-        for batch in plans.chunks(MOST_PLANS) {
-            let readings = self.read_batch(batch).await;
-            results.extend(readings.unwrap_or_else(|fault| vec![Err(fault.at(&self.endpoint)); batch.len()]));
-        }
-        results
+        let now = Instant::now();
+        // What is left is for handing it over.
+        let by = self.answer_by.take().map(|by| now + by.saturating_duration_since(now) * 9 / 10);
+        let mut round = Round::new(plans, by.unwrap_or(now + A_LONG_TIME));
+        self.is_answered = false;
+        round.run(self).await;
+        round.results(&self.address)
+    }
+
+    fn answer_by(&mut self, deadline: Instant) {
+        self.answer_by = Some(deadline);
     }
 
     fn mends_itself(&self) -> bool {
-        self.wire.mends_itself()
+        self.is_answered || self.wire.as_ref().is_some_and(Wire::mends_itself)
     }
 
     async fn publish(&mut self, shares: &[Published]) -> Result<(), ReadError> {
-        self.write_shares(shares).await.map_err(|fault| fault.at(&self.endpoint))
+        let published = self.write_shares(shares).await;
+        if matches!(published, Err(Fault::Late | Fault::Lost(_))) {
+            self.drop_wire();
+        }
+        published.map_err(|fault| fault.at(&self.address))
     }
 }
 
 impl RedisClient {
     /// Reads through `wire`, at the other end of which it is `now`.
-    pub(super) fn new(endpoint: String, wire: Wire, now: Timestamp) -> Self {
-        Self { endpoint, wire, memory: Memory::new(now) }
+    pub(super) fn new(endpoint: RedisEndpoint, wire: Wire, now: Timestamp) -> Self {
+        Self {
+            address: endpoint.address(),
+            endpoint,
+            wire: Some(wire),
+            memory: Memory::new(now),
+            oversized: Oversized::default(),
+            answer_by: None,
+            is_answered: false,
+        }
     }
 
-    /// One result for each plan, or one fault for all of them.
-    async fn read_batch(
+    /// Asks `questions` in one round trip, opening the connection where it has ended.
+    ///
+    /// # Errors
+    /// When there is no answer at all.
+    pub(super) async fn ask(
         &mut self,
-        plans: &[Arc<dyn Plan>],
-    ) -> Result<Vec<Result<Sighting, ReadError>>, Fault> {
-        let looks = self.look(plans).await?;
-        let mut uncounted: Vec<(&Uncounted, Timestamp)> = Vec::new();
-        for (look, now) in &looks {
-            if let Ok(Look::Uncounted(stream)) = look {
-                uncounted.push((stream, *now));
+        questions: &[Question],
+        by: Instant,
+        reopenings: &mut u32,
+    ) -> Result<Vec<Answer>, Fault> {
+        let mut wire = match self.wire.take() {
+            Some(wire) => wire,
+            None if *reopenings >= MOST_REOPENINGS => return Err(Fault::Late),
+            None => {
+                *reopenings += 1;
+                timeout_at(by, wire::open(&self.endpoint)).await.unwrap_or(Err(Fault::Late))?.0
             }
-        }
-        let mut counted = Vec::with_capacity(uncounted.len());
-        for streams in uncounted.chunks(MOST_UNCOUNTED) {
-            let mut pipeline = self.wire.pipeline();
-            let first = pipeline.len();
-            streams.iter().for_each(|(stream, _)| stream.ask(&mut pipeline));
-            let answers = self.wire.ask(pipeline).await?;
-            for (index, (stream, now)) in streams.iter().enumerate() {
-                let answer = answers.of(first + index..first + index + 1);
-                counted.push(answer.and_then(|answer| {
-                    let [answer] = answer else { return Err(self.nonsense("XRANGE")) };
-                    stream.read(answer, *now).map_err(|fault| fault.at(&self.endpoint))
-                }));
-            }
-        }
-        let mut counted = counted.into_iter();
-        let readings = looks.into_iter().map(|(look, _)| match look? {
-            Look::Complete { reading, unread_after: _ } => Ok(reading.into()),
-            Look::Reported(sighting) => Ok(sighting),
-            Look::Uncounted(_) => {
-                counted.next().unwrap_or_else(|| Err(self.nonsense("XRANGE"))).map(Sighting::from)
-            }
-        });
-        Ok(readings.collect())
-    }
-
-    /// Asks all the first questions in one pipeline, and says of each when it was answered.
-    async fn look(
-        &mut self,
-        plans: &[Arc<dyn Plan>],
-    ) -> Result<Vec<(Result<Look, ReadError>, Timestamp)>, Fault> {
-        let mut pipeline = self.wire.pipeline();
-        let mut asked = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let layout = (plan.as_ref() as &dyn Any).downcast_ref::<Layout>();
-            let first = pipeline.len();
-            let question = layout.map(|layout| (layout, layout.ask(&self.memory, &mut pipeline)));
-            asked.push((question, first..pipeline.len()));
-        }
-        let answers = self.wire.ask(pipeline).await?;
-        if let Some(now) = answers.earliest() {
+        };
+        let answers = wire.ask(questions, by, &self.address).await?;
+        let times = answers.iter().filter_map(|answer| answer.as_ref().ok()).map(|(_, now)| *now);
+        if let Some(now) = times.min() {
             self.memory.tell(now);
+            self.is_answered = true;
         }
-        let mut looks = Vec::with_capacity(plans.len());
-        for (question, range) in asked {
-            let now = answers.time(range.start);
-            let look = answers.of(range).and_then(|answers| {
-                let looked = match question {
-                    Some((layout, asked)) => layout.look(asked.as_ref(), answers, &mut self.memory, now),
-                    None => Err(Fault::Unexpected("the queue is none of Redis".to_owned())),
-                };
-                looked.map_err(|fault| fault.at(&self.endpoint))
-            });
-            looks.push((look, now));
+        if wire.mends_itself() || answers.iter().all(Result::is_ok) {
+            self.wire = Some(wire);
         }
-        Ok(looks)
+        Ok(answers)
+    }
+
+    fn drop_wire(&mut self) {
+        self.wire = self.wire.take().filter(Wire::mends_itself);
     }
 
     /// Writes what every limit allows as a transaction: whoever reads sees the old or the new.
@@ -142,10 +133,9 @@ impl RedisClient {
             }
             (key, commands)
         };
-        self.wire.transact(shares.iter().map(write).collect()).await
-    }
-
-    fn nonsense(&self, command: &str) -> ReadError {
-        Fault::nonsense(command).at(&self.endpoint)
+        let Some(wire) = &mut self.wire else {
+            return Err(Fault::Lost("the connection broke".to_owned()));
+        };
+        wire.transact(shares.iter().map(write).collect()).await
     }
 }

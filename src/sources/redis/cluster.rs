@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_ok};
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::time::{Instant, timeout};
 
 use super::access::Access;
 use super::address::Node;
+use super::connection::{Connection, MOST_ANSWERS};
 use super::fault::Fault;
+use super::reach::Reach;
 use super::slots::{self, Redirect, Slots};
-use super::wire::{self, Answers};
+use super::visit::{Errand, Link, REST_AFTER_REFUSAL, Round, Visit, visit};
+use super::wire::{self, Answer, Missing, Question};
 use super::{answer, opening};
 use crate::sources::ReadError;
 use crate::timestamp::Timestamp;
@@ -23,46 +25,26 @@ use crate::timestamp::Timestamp;
 /// own queues only.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long one that did not answer is left alone: others would wait for it each time.
-const REST_AFTER_SILENCE: Duration = Duration::from_secs(5);
-
-/// How long one that cannot be reached is left alone.
-const REST_AFTER_REFUSAL: Duration = Duration::from_millis(500);
-
 /// How often it may be asked who serves what.
 const LEARN_EVERY: Duration = Duration::from_millis(200);
 
 /// How often a command may be sent on before its key counts as lost for this time.
 const MOST_HOPS: usize = 4;
 
+/// Most nodes of which a node that we do not know may be told while a slot is on the move.
+const MOST_STRANGERS: usize = 16;
+
 /// The masters of a cluster.
 pub(super) struct Cluster {
     seeds: Vec<Node>,
     access: Access,
     slots: Slots,
+    /// How far the names of nodes are believed, from where they were learned.
+    reach: Reach,
     /// Whether something has happened after which others may serve what.
     is_stale: bool,
     learned_at: Instant,
     links: BTreeMap<Node, Link>,
-}
-
-/// The way to one node.
-enum Link {
-    Open(MultiplexedConnection),
-    /// It has failed, and is left alone for a while.
-    Resting {
-        until: Instant,
-        error: ReadError,
-    },
-}
-
-/// A command on its way.
-#[derive(Clone, Copy)]
-struct Errand {
-    /// Its place in the pipeline.
-    index: usize,
-    /// Whether its slot is on the move.
-    asking: bool,
 }
 
 type Errands = BTreeMap<Node, Vec<Errand>>;
@@ -76,7 +58,7 @@ impl Cluster {
         let knocks = seeds.iter().map(|node| {
             Box::pin(async move {
                 let opened = timeout(PATIENCE, async {
-                    let (mut connection, now) = opening::open(node, 0, access).await?;
+                    let (mut connection, now) = opening::open(node, Reach::Anywhere, 0, access).await?;
                     let slots = learn(node, &mut connection).await?;
                     Ok((node.clone(), connection, slots, now))
                 });
@@ -88,10 +70,12 @@ impl Cluster {
             })
         });
         let ((node, connection, slots, now), _) = select_ok(knocks).await?;
+        let reach = Reach::From { peer: connection.peer(), encrypted: access.tls.is_some() };
         let cluster = Self {
             seeds: seeds.to_vec(),
             access: access.clone(),
             slots,
+            reach,
             is_stale: false,
             learned_at: Instant::now(),
             links: BTreeMap::from([(node, Link::Open(connection))]),
@@ -99,27 +83,40 @@ impl Cluster {
         Ok((cluster, now))
     }
 
-    /// What was learned.
-    pub(super) fn into_slots(self) -> Slots {
-        self.slots
+    /// The masters that were learned, with how far each may be followed, and who serves what.
+    pub(super) fn into_masters(self) -> (Vec<(Node, Reach)>, Slots) {
+        let masters = self.slots.masters().iter().map(|node| (node.clone(), self.reach(node)));
+        (masters.collect(), self.slots)
+    }
+
+    fn reach(&self, node: &Node) -> Reach {
+        let is_ours = self.seeds.iter().any(|seed| seed.host == node.host);
+        if is_ours { Reach::Anywhere } else { self.reach }
     }
 
     /// Sends each command to the node that serves its key, and follows those that are sent on.
-    pub(super) async fn ask(&mut self, pipeline: &Pipeline) -> Answers {
+    pub(super) async fn ask(&mut self, questions: &[Question], by: Instant) -> Vec<Answer> {
         self.learn_anew().await;
-        let commands: Vec<&Cmd> = pipeline.cmd_iter().collect();
-        let mut collected = Collected {
-            values: vec![Value::Nil; commands.len()],
-            times: vec![Timestamp::default(); commands.len()],
-            lost: BTreeMap::new(),
+        let commands: Vec<&Cmd> =
+            questions.iter().flat_map(|question| question.commands.cmd_iter()).collect();
+        let allowances = questions.iter().flat_map(|Question { commands, allowance }| {
+            // Most of them go to one node, and share it there.
+            std::iter::repeat_n(allowance.div_ceil(commands.len().max(1)), commands.len())
+        });
+        let mut round = Round {
+            commands,
+            allowances: allowances.collect(),
+            answers: Vec::new(),
+            by: by.min(Instant::now() + PATIENCE),
         };
+        round.answers = vec![Err(Missing::NotReached); round.commands.len()];
         let mut errands = Errands::new();
-        for (index, command) in commands.iter().enumerate() {
+        for (index, command) in round.commands.iter().enumerate() {
             match slots::key(command).and_then(|key| self.slots.master(key)) {
                 Some(node) => errands.entry(node.clone()).or_default().push(Errand { index, asking: false }),
                 None => {
                     self.is_stale = true;
-                    collected.lost.insert(index, self.unserved());
+                    round.answers[index] = Err(Missing::Lost(self.unserved()));
                 }
             }
         }
@@ -127,12 +124,38 @@ impl Cluster {
             if errands.is_empty() {
                 break;
             }
-            errands = self.run(errands, &commands, &mut collected).await;
+            errands = self.run(errands, &mut round).await;
+            errands = self.known(errands, &mut round).await;
         }
         for errand in errands.into_values().flatten() {
-            collected.lost.insert(errand.index, self.unserved());
+            round.answers[errand.index] = Err(Missing::Lost(self.unserved()));
         }
-        Answers::of_several(collected.values, collected.times, collected.lost)
+        let mut answers = round.answers.into_iter();
+        questions.iter().map(|question| together(answers.by_ref().take(question.commands.len()))).collect()
+    }
+
+    /// The errands to nodes that are known. A node may send a command anywhere: before a stranger is believed to serve
+    /// a slot, the others are asked. One that a slot is on its way to may serve none yet.
+    async fn known(&mut self, mut errands: Errands, round: &mut Round<'_>) -> Errands {
+        let is_known = |slots: &Slots, node: &Node| slots.masters().binary_search(node).is_ok();
+        if errands.keys().any(|node| !is_known(&self.slots, node)) {
+            self.is_stale = true;
+            self.learn_anew().await;
+        }
+        let mut strangers = 0;
+        let slots = &self.slots;
+        let refused = errands.extract_if(.., |node, errands| {
+            if is_known(slots, node) {
+                return false;
+            }
+            strangers += 1;
+            strangers > MOST_STRANGERS || errands.iter().any(|errand| !errand.asking)
+        });
+        let refused: Vec<Errand> = refused.flat_map(|(_, errands)| errands).collect();
+        for errand in refused {
+            round.answers[errand.index] = Err(Missing::Lost(self.unserved()));
+        }
+        errands
     }
 
     /// Sends commands about `key` to the node that serves it.
@@ -145,6 +168,7 @@ impl Cluster {
             self.is_stale = true;
             return Err(Fault::unserved());
         };
+        let reach = self.reach(&node);
         let connection = match self.links.remove(&node) {
             Some(Link::Resting { until, error }) if Instant::now() < until => {
                 let fault = Fault::Lost(error.to_string());
@@ -158,7 +182,7 @@ impl Cluster {
         let asked = timeout(PATIENCE, async {
             let mut connection = match connection {
                 Some(connection) => connection,
-                None => opening::open(&node, 0, &self.access).await?.0,
+                None => opening::open(&node, reach, 0, &self.access).await?.0,
             };
             let answers = wire::send(pipeline, &mut connection).await?;
             Ok((connection, answers))
@@ -181,27 +205,24 @@ impl Cluster {
     }
 
     /// Runs errands to all their nodes at once. Gives those that were sent on.
-    async fn run(&mut self, errands: Errands, commands: &[&Cmd], collected: &mut Collected) -> Errands {
+    async fn run(&mut self, errands: Errands, round: &mut Round<'_>) -> Errands {
         let mut visits = Vec::with_capacity(errands.len());
         for (node, errands) in errands {
             let link = self.links.remove(&node);
-            visits.push(visit(node, link, errands, commands, &self.access));
+            let reach = self.reach(&node);
+            visits.push(visit(node, reach, link, errands, round, &self.access));
         }
         let visits = join_all(visits).await;
         let mut sent_on = Errands::new();
-        for Visit { node, link, errands, result } in visits {
-            self.is_stale |= result.is_err();
-            self.links.insert(node.clone(), link);
-            let (answers, now) = match result {
-                Ok(answered) => answered,
-                Err(error) => {
-                    let lost = errands.iter().map(|errand| (errand.index, error.clone()));
-                    collected.lost.extend(lost);
-                    continue;
-                }
-            };
+        for Visit { node, link, errands, answers } in visits {
+            if let Some(link) = link {
+                self.links.insert(node.clone(), link);
+            }
             for (errand, answer) in errands.into_iter().zip(answers) {
-                if let Some(error) = answer::refusal(&answer) {
+                self.is_stale |= matches!(answer, Err(Missing::Lost(_)));
+                if let Ok((value, _)) = &answer
+                    && let Some(error) = answer::refusal(value)
+                {
                     self.is_stale |= error.code() == "CLUSTERDOWN";
                     if let Some(Redirect { node, asking }) = Redirect::from_error(error, &node) {
                         self.is_stale |= !asking;
@@ -209,8 +230,7 @@ impl Cluster {
                         continue;
                     }
                 }
-                collected.values[errand.index] = answer;
-                collected.times[errand.index] = now;
+                round.answers[errand.index] = answer;
             }
         }
         sent_on
@@ -226,18 +246,19 @@ impl Cluster {
             Link::Open(connection) => Some((node.clone(), Some(connection.clone()))),
             Link::Resting { .. } => None,
         });
-        let mut who: Vec<(Node, Option<MultiplexedConnection>)> = open.collect();
+        let mut who: Vec<(Node, Option<Connection>)> = open.collect();
         if who.is_empty() {
             let known: BTreeSet<&Node> = self.slots.masters().iter().chain(&self.seeds).collect();
             who = known.into_iter().map(|node| (node.clone(), None)).collect();
         }
         let access = &self.access;
         let questions = who.into_iter().map(|(node, connection)| {
+            let reach = self.reach(&node);
             Box::pin(async move {
                 let asked = timeout(PATIENCE, async {
                     let mut connection = match connection {
                         Some(connection) => connection,
-                        None => opening::open(&node, 0, access).await?.0,
+                        None => opening::open(&node, reach, 0, access).await?.0,
                     };
                     learn(&node, &mut connection).await
                 });
@@ -258,87 +279,29 @@ impl Cluster {
     }
 }
 
-/// What has come back so far.
-struct Collected {
-    values: Vec<Value>,
-    times: Vec<Timestamp>,
-    lost: BTreeMap<usize, ReadError>,
-}
-
-/// What came of the errands to one node.
-struct Visit {
-    node: Node,
-    link: Link,
-    errands: Vec<Errand>,
-    result: Result<(Vec<Value>, Timestamp), ReadError>,
-}
-
-/// Runs the errands to one node, in one round trip.
-async fn visit(
-    node: Node,
-    link: Option<Link>,
-    errands: Vec<Errand>,
-    commands: &[&Cmd],
-    access: &Access,
-) -> Visit {
-    let connection = match link {
-        Some(Link::Resting { until, error }) if Instant::now() < until => {
-            let result = Err(error.clone());
-            return Visit { node, link: Link::Resting { until, error }, errands, result };
+/// The answers to one question; it lacks one where one of them is missing.
+fn together(answers: impl Iterator<Item = Result<(Value, Timestamp), Missing>>) -> Answer {
+    let (mut values, mut first, mut missing) = (Vec::new(), None, None);
+    for answer in answers {
+        match answer {
+            Ok((value, now)) => {
+                values.push(value);
+                first.get_or_insert(now);
+            }
+            // The command that is at fault counts, and not those behind it.
+            Err(Missing::NotReached) => missing = missing.or(Some(Missing::NotReached)),
+            Err(why) => missing = Some(why),
         }
-        Some(Link::Open(connection)) => Some(connection),
-        Some(Link::Resting { .. }) | None => None,
-    };
-    let endpoint = format!("{}://{node}", access.scheme());
-    let asked = timeout(PATIENCE, async {
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => opening::open(&node, 0, access).await?.0,
-        };
-        let answers = exchange(&errands, commands, &mut connection).await?;
-        Ok((connection, answers))
-    });
-    let (link, result) = match asked.await {
-        Ok(Ok((connection, answers))) => (Link::Open(connection), Ok(answers)),
-        Ok(Err(fault)) => resting(Fault::at(fault, &endpoint), REST_AFTER_REFUSAL),
-        Err(_) => resting(ReadError::Deadline { endpoint }, REST_AFTER_SILENCE),
-    };
-    Visit { node, link, errands, result }
-}
-
-fn resting<T>(error: ReadError, rest: Duration) -> (Link, Result<T, ReadError>) {
-    (Link::Resting { until: Instant::now() + rest, error: error.clone() }, Err(error))
-}
-
-/// Sends the commands of `errands`, and gives an answer for each, and the node's time.
-async fn exchange(
-    errands: &[Errand],
-    commands: &[&Cmd],
-    connection: &mut MultiplexedConnection,
-) -> Result<(Vec<Value>, Timestamp), Fault> {
-    let mut pipeline = Pipeline::new();
-    pipeline.cmd("TIME");
-    let mut places = Vec::with_capacity(errands.len());
-    for errand in errands {
-        let Some(command) = commands.get(errand.index) else { continue };
-        if errand.asking {
-            pipeline.cmd("ASKING");
-        }
-        places.push(pipeline.len());
-        pipeline.add_command((*command).clone());
     }
-    let mut answers = wire::send(pipeline, connection).await?;
-    let now = wire::time(answers.first().unwrap_or(&Value::Nil))?;
-    let answer = |place: usize| answers.get_mut(place).map_or(Value::Nil, std::mem::take);
-    Ok((places.into_iter().map(answer).collect(), now))
+    missing.map_or(Ok((values, first.unwrap_or_default())), Err)
 }
 
 /// Asks `node` who serves what.
 ///
 /// # Errors
 /// When it does not say.
-pub(super) async fn learn(node: &Node, connection: &mut MultiplexedConnection) -> Result<Slots, Fault> {
-    let answer = opening::ask(cmd("CLUSTER").arg("SLOTS"), connection).await?;
+pub(super) async fn learn(node: &Node, connection: &mut Connection) -> Result<Slots, Fault> {
+    let answer = connection.ask(cmd("CLUSTER").arg("SLOTS"), MOST_ANSWERS).await?;
     if let Some(error) = answer::refusal(&answer) {
         return Err(Fault::of_cluster(error));
     }

@@ -155,7 +155,7 @@ impl Endpoint for RedisEndpoint {
 
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
         let (wire, now) = wire::open(self).await.map_err(|fault| fault.at(&self.address()))?;
-        Ok(Box::new(RedisClient::new(self.address(), wire, now)))
+        Ok(Box::new(RedisClient::new(self.clone(), wire, now)))
     }
 
     async fn listen(&self) -> Result<Option<Box<dyn Listener>>, ReadError> {

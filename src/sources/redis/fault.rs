@@ -33,6 +33,8 @@ const TOO_MANY_CLIENTS: &str = "max number of clients";
 /// A [`ReadError`] that does not know its endpoint yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
+    /// No answer in time.
+    Late,
     /// No connection, or it broke.
     Lost(String),
     /// Redis knows us and says no, or does not know us.
@@ -46,10 +48,31 @@ impl Fault {
     pub(super) fn at(self, endpoint: &str) -> ReadError {
         let endpoint = endpoint.to_owned();
         match self {
+            Self::Late => ReadError::Deadline { endpoint },
             Self::Lost(message) => ReadError::Unreachable { endpoint, message },
             Self::Denied(message) => ReadError::Denied { endpoint, message },
             Self::Unexpected(message) => ReadError::Unexpected { endpoint, message },
         }
+    }
+
+    /// The server sends more than it was asked for.
+    pub(super) fn too_long() -> Self {
+        Self::Lost("it sends more than it was asked for".to_owned())
+    }
+
+    /// The answer about one queue is longer than may be read.
+    pub(super) fn oversized(most: usize) -> Self {
+        let most = most >> 10;
+        Self::Unexpected(format!(
+            "the answer takes more than {most} KiB and is not read: something in these keys has grown; delete it"
+        ))
+    }
+
+    /// A server names a host to which the password is not sent.
+    pub(super) fn out_of_reach() -> Self {
+        Self::Denied(
+            "it was named by another server, and lies where that one does not: name it in `urls`".to_owned(),
+        )
     }
 
     /// The answer to `command` has a shape that it never has.
@@ -74,7 +97,7 @@ impl Fault {
             )),
             _ => match Self::said(error) {
                 Self::Unexpected(message) => Self::Unexpected(format!("reading `{key}`: {message}")),
-                other @ (Self::Lost(_) | Self::Denied(_)) => other,
+                other @ (Self::Late | Self::Lost(_) | Self::Denied(_)) => other,
             },
         }
     }
@@ -97,7 +120,7 @@ impl Fault {
         }
         match Self::said(error) {
             Self::Unexpected(message) => Self::Unexpected(format!("publishing shares: {message}")),
-            other @ (Self::Lost(_) | Self::Denied(_)) => other,
+            other @ (Self::Late | Self::Lost(_) | Self::Denied(_)) => other,
         }
     }
 
@@ -208,6 +231,7 @@ impl Fault {
     /// The same, said by one of several servers.
     pub(super) fn said_by(self, who: &str) -> Self {
         match self {
+            Self::Late => Self::Lost(format!("{who}: no answer in time")),
             Self::Lost(message) => Self::Lost(format!("{who}: {message}")),
             Self::Denied(message) => Self::Denied(format!("{who}: {message}")),
             Self::Unexpected(message) => Self::Unexpected(format!("{who}: {message}")),
@@ -270,120 +294,13 @@ impl From<Unreadable> for Fault {
     }
 }
 
-/// At most 200 characters of what a server said: enough to search for, too little to flood a log.
+/// At most 200 characters of what a server said: enough to search for, too little to flood a log. None of them
+/// moves a cursor.
 fn shortened(text: Option<&str>) -> String {
     const LONGEST: usize = 200;
-    text.unwrap_or_default().trim_end().chars().take(LONGEST).collect()
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.unwrap_or_default().trim_end().chars().take(LONGEST).map(plain).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use redis::{Value, parse_redis_value};
-
-    use super::*;
-
-    #[test]
-    fn the_state_of_a_server_is_said_in_plain_words() {
-        for (answer, fault) in [
-            (
-                "NOAUTH Authentication required.",
-                denied("it wants a password: give the connection `password`"),
-            ),
-            (
-                "NOPERM this user has no permissions to run the 'time' command",
-                denied(&format!(
-                    "this user has no permissions to run the 'time' command; the user needs `{RIGHTS}`"
-                )),
-            ),
-            (
-                "ERR max number of clients reached",
-                Fault::Lost("it has as many clients as its `maxclients` allows".into()),
-            ),
-            (
-                "LOADING Redis is loading the dataset in memory",
-                unexpected("it is loading its data after a start"),
-            ),
-            ("BUSY Redis is busy running a script.", unexpected("it is busy with a script")),
-            ("MASTERDOWN Link with MASTER is down", unexpected("it is a replica that has lost its master")),
-            ("READONLY You can't write", unexpected("it is a replica, which does not take this command")),
-            (
-                "MOVED 3999 127.0.0.1:6381",
-                unexpected("it is a node of a cluster: the connection must be of `type: redis-cluster`"),
-            ),
-            ("ODD thing", unexpected("it said ODD thing")),
-            ("ODD", unexpected("it said ODD")),
-        ] {
-            assert_eq!(Fault::said(&error(answer)), fault);
-        }
-    }
-
-    #[test]
-    fn an_error_about_a_key_names_it() {
-        for (answer, fault) in [
-            (
-                "WRONGTYPE Operation against a key holding the wrong kind of value",
-                unexpected("`acme:tasks` holds another type than a list: name a list, or delete the key"),
-            ),
-            (
-                "NOPERM No permissions to access a key",
-                denied(&format!(
-                    "reading `acme:tasks`: No permissions to access a key; the user needs `{RIGHTS} ~acme:tasks`"
-                )),
-            ),
-            (
-                "NOAUTH Authentication required.",
-                denied("it wants a password: give the connection `password`"),
-            ),
-            ("LOADING Redis", unexpected("reading `acme:tasks`: it is loading its data after a start")),
-        ] {
-            assert_eq!(Fault::about("acme:tasks", "list", &error(answer)), fault);
-        }
-    }
-
-    #[test]
-    fn the_words_of_a_server_that_may_quote_the_password_are_not_repeated() {
-        for (answer, fault) in [
-            ("WRONGPASS invalid hunter2", denied("wrong username or password, or the user is off")),
-            (
-                "ERR unknown command 'AUTH', with args beginning with: 'hunter2'",
-                denied("it does not take the password"),
-            ),
-            ("hunter2 hunter2", denied("it does not take the password")),
-            ("NOPERM hunter2", denied("it does not take the password")),
-            (
-                "ERR AUTH <password> called without any password configured for the default user.",
-                denied("its default user has no password: leave `password` out"),
-            ),
-            (
-                "ERR max number of clients reached",
-                Fault::Lost("it has as many clients as its `maxclients` allows".into()),
-            ),
-            ("LOADING Redis", unexpected("it is loading its data after a start")),
-        ] {
-            assert_eq!(Fault::said_to_password(&error(answer)), fault);
-        }
-    }
-
-    #[test]
-    fn a_server_cannot_flood_a_log() {
-        let Fault::Unexpected(message) = Fault::said(&error(&format!("ODD {}", "x".repeat(5_000)))) else {
-            panic!("no state has this name");
-        };
-        assert_eq!(message.len(), "it said ".len() + 200);
-    }
-
-    fn denied(message: &str) -> Fault {
-        Fault::Denied(message.to_owned())
-    }
-
-    fn unexpected(message: &str) -> Fault {
-        Fault::Unexpected(message.to_owned())
-    }
-
-    fn error(line: &str) -> ServerError {
-        let Ok(Value::ServerError(error)) = parse_redis_value(format!("-{line}\r\n").as_bytes()) else {
-            panic!("{line} is an error");
-        };
-        error
-    }
-}
+mod tests;

@@ -6,11 +6,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-use super::answer;
+use super::{answer, meter};
 
-/// Collects what was said until somebody looks.
-///
-/// It holds no more names than keys are listened to, so it has an end.
+/// Most names that are kept, each of up to [`LONGEST_NAME`] bytes: a few for each trigger of a server. Beyond it
+/// something may have happened to any key.
+const MOST_NAMES: usize = 100_000;
+
+/// The longest name of a channel or key that is kept. Names that triggers give are shorter.
+const LONGEST_NAME: usize = 4_096;
+
+/// Most bytes of all names together.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Collects what was said until somebody looks, and has an end, whatever a server says.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     news: Mutex<News>,
@@ -22,10 +30,31 @@ pub(super) struct Inbox {
 pub(super) struct News {
     /// Keys, or channels about keys, to which something has happened.
     pub(super) names: BTreeSet<Vec<u8>>,
+    /// How many bytes they have.
+    bytes: usize,
     /// Whether it may have happened to any.
     pub(super) of_all: bool,
     /// Whether a connection has ended, so that nothing more will be said.
     pub(super) lost: bool,
+}
+
+/// What it cost to be told so.
+pub(super) fn cost(said: &PushInfo) -> usize {
+    said.data.iter().map(meter::cost).fold(meter::cost(&Value::Nil), usize::saturating_add)
+}
+
+impl News {
+    fn add(&mut self, name: &[u8]) {
+        if name.len() > LONGEST_NAME || self.names.contains(name) {
+            return;
+        }
+        if self.names.len() >= MOST_NAMES || self.bytes.saturating_add(name.len()) > MOST_BYTES {
+            *self = Self { of_all: true, lost: self.lost, ..Self::default() };
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(name.len());
+        self.names.insert(name.to_vec());
+    }
 }
 
 impl Inbox {
@@ -35,13 +64,13 @@ impl Inbox {
         if said.kind == PushKind::Invalidate {
             match said.data.first() {
                 Some(Value::Array(keys)) => {
-                    news.names.extend(keys.iter().filter_map(answer::bytes).map(<[u8]>::to_vec));
+                    keys.iter().filter_map(answer::bytes).for_each(|name| news.add(name));
                 }
                 // The database was flushed.
                 Some(_) | None => news.of_all = true,
             }
         } else if said.kind == PushKind::Message {
-            news.names.extend(said.data.first().and_then(answer::bytes).map(<[u8]>::to_vec));
+            said.data.first().and_then(answer::bytes).into_iter().for_each(|name| news.add(name));
         } else if said.kind == PushKind::Disconnection {
             news.lost = true;
         } else {
@@ -83,8 +112,18 @@ mod tests {
         inbox.put(&said(PushKind::Subscribe, vec![text("d"), Value::Int(1)]));
         inbox.filled().await;
         let names = ["a", "b", "c"].map(|name| name.as_bytes().to_vec()).into();
-        assert_eq!(inbox.take(), News { names, ..News::default() });
+        assert_eq!(inbox.take(), News { names, bytes: 3, ..News::default() });
         assert_eq!(inbox.take(), News::default());
+    }
+
+    #[test]
+    fn more_names_than_anybody_listens_to_are_about_all_and_kept_nowhere() {
+        let inbox = Inbox::default();
+        for number in 0..=MOST_NAMES {
+            inbox.put(&said(PushKind::Message, vec![text(&number.to_string())]));
+        }
+        inbox.put(&said(PushKind::Message, vec![text(&"x".repeat(LONGEST_NAME + 1))]));
+        assert_eq!(inbox.take(), News { of_all: true, ..News::default() });
     }
 
     #[tokio::test]

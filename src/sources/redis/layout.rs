@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use redis::{Arg, Cmd, Pipeline, Value};
 
-use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::list::List;
 use super::memory::Memory;
+use super::peek::Peek;
 use super::presets::{Framework, Heads};
-use super::stream::{Stream, Uncounted};
+use super::stream::Stream;
 use crate::engine::signals::Reading;
 use crate::sources::{Plan, Sighting};
 use crate::timestamp::Timestamp;
@@ -45,16 +45,16 @@ pub(super) enum Asked {
 #[derive(Debug, PartialEq)]
 pub(super) enum Look {
     /// Everything.
-    Complete {
-        /// What was seen.
-        reading: Reading,
-        /// The entry of a stream after which unread ones lie, if there are any.
-        unread_after: Option<EntryId>,
-    },
-    /// What workers report.
-    Reported(Sighting),
-    /// Not how many entries are unread: they have to be counted.
-    Uncounted(Uncounted),
+    Complete(Sighting),
+    /// All but what comes with tasks themselves.
+    Unfinished(Peek),
+}
+
+impl Look {
+    /// All of a queue.
+    pub(super) fn complete(reading: Reading) -> Self {
+        Self::Complete(reading.into())
+    }
 }
 
 impl Layout {
@@ -62,7 +62,7 @@ impl Layout {
     pub(super) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Option<Asked> {
         match self {
             Self::List(list) => list.ask(pipeline),
-            Self::Stream(stream) => stream.ask(memory.unread_after(self), pipeline),
+            Self::Stream(stream) => stream.ask(pipeline),
             Self::Framework(framework) => return Some(Asked::Heads(framework.ask(memory, pipeline))),
             Self::Workers(scope) => {
                 return Some(Asked::Workers(scope.ask(&memory.minutes, memory.now(), pipeline)));
@@ -84,28 +84,55 @@ impl Layout {
         now: Timestamp,
     ) -> Result<Look, Fault> {
         match self {
-            Self::List(list) => Ok(Look::Complete { reading: list.read(answers)?, unread_after: None }),
-            Self::Stream(stream) => {
-                let look = stream.look(answers, now);
-                let begins = match &look {
-                    Ok(Look::Complete { unread_after, .. }) => *unread_after,
-                    Ok(Look::Reported(_) | Look::Uncounted(_)) | Err(_) => None,
-                };
-                memory.begins(self, begins);
-                look
-            }
+            Self::List(list) => Ok(Look::complete(list.read(answers)?)),
+            Self::Stream(stream) => stream.look(answers, memory, now),
             Self::Framework(framework) => {
                 let Some(Asked::Heads(heads)) = asked else { return Err(Fault::nonsense("no question")) };
-                let reading = framework.read(heads, answers, memory, now)?;
-                Ok(Look::Complete { reading, unread_after: None })
+                framework.read(heads, answers, memory, now)
             }
             Self::Workers(scope) => {
                 let Some(Asked::Workers(asked)) = asked else { return Err(Fault::nonsense("HSCAN")) };
                 let workers = scope.read(asked, answers, &mut memory.minutes, now)?;
-                Ok(Look::Reported(Sighting::Workers(workers)))
+                Ok(Look::Complete(Sighting::Workers(workers)))
             }
-            Self::Limit(limit) => Ok(Look::Reported(Sighting::Limit(limit.read(answers, now)?))),
+            Self::Limit(limit) => Ok(Look::Complete(Sighting::Limit(limit.read(answers, now)?))),
         }
+    }
+
+    /// What the answers to so many of its commands may cost while they come with others'.
+    pub(super) fn allowance(&self, commands: usize) -> usize {
+        /// A number, an id, or an error.
+        const SHORT: usize = 512;
+        /// A dozen groups of a stream.
+        const GROUPS: usize = 16 << 10;
+        /// The busy threads of a thousand processes.
+        const PROCESSES: usize = 128 << 10;
+        /// A hundred workers.
+        const WORKERS: usize = 32 << 10;
+        /// Two full histograms and the counters of a minute; a limit has less.
+        const FIELDS: usize = 12 << 10;
+        match self {
+            Self::List(_) => commands * SHORT,
+            Self::Stream(_) => commands * SHORT + GROUPS,
+            Self::Framework(framework) if framework.follows_names() => commands * SHORT + PROCESSES,
+            Self::Framework(_) => commands * SHORT,
+            Self::Workers(_) => commands * FIELDS + WORKERS,
+            Self::Limit(_) => FIELDS,
+        }
+    }
+
+    /// What the answers may cost at most: those that come alone have room for whatever is well meant.
+    pub(super) const fn most(&self) -> usize {
+        match self {
+            // Ten thousand workers.
+            Self::Workers(_) => 4 << 20,
+            Self::List(_) | Self::Stream(_) | Self::Framework(_) | Self::Limit(_) => 1 << 20,
+        }
+    }
+
+    /// Whether workers write it, each as it likes, beside the queue's own keys.
+    pub(super) const fn is_report(&self) -> bool {
+        matches!(self, Self::Workers(_) | Self::Limit(_))
     }
 }
 
@@ -253,13 +280,13 @@ mod tests {
 
     #[test]
     fn a_plan_costs_as_many_commands_as_it_sends() {
-        let mut memory = Memory::new(Timestamp::from_millis(29_000_000 * 60_000));
+        let memory = Memory::new(Timestamp::from_millis(29_000_000 * 60_000));
         let stream = Layout::Stream(Stream::new("acme:tasks".to_owned(), "workers".to_owned()));
-        memory.begins(&stream, EntryId::from_answer(&Value::SimpleString("7-1".to_owned())));
-        for layout in [stream, Layout::Limit(LimitScope::new("anthropic/prod"))] {
+        // One more where the oldest entry is not known.
+        for (layout, later) in [(stream, 1), (Layout::Limit(LimitScope::new("anthropic/prod")), 0)] {
             let mut pipeline = Pipeline::new();
             layout.ask(&memory, &mut pipeline);
-            assert_eq!(layout.cost(), pipeline.len(), "{layout:?}");
+            assert_eq!(layout.cost(), pipeline.len() + later, "{layout:?}");
         }
     }
 

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value, cmd};
+use redis::{Arg, Cmd, Pipeline, Value, cmd};
 
 use super::address::Node;
+use super::connection::{Connection, SMALL, Unasked};
 use super::endpoint::{Place, RedisEndpoint};
 use super::fault::Fault;
 use super::inbox::{Inbox, News};
 use super::layout::Layout;
 use super::memory::Memory;
+use super::reach::Reach;
 use super::slots::{self, Redirect, Slots};
 use super::{answer, cluster, opening, sentinel, wire};
 use crate::sources::{Endpoint, Listener, Plan, ReadError};
@@ -26,6 +27,11 @@ use crate::timestamp::Timestamp;
 
 /// Most keys in one pipeline.
 const MOST_KEYS: usize = 1_000;
+
+/// What Redis may say of one key beside its name.
+const MESSAGE: usize = 512;
+/// What a server may say of keys between two ticks, where it says so for each change: a hundred thousand messages.
+const MOST_SAID: usize = 64 << 20;
 
 /// Connections on which Redis says something by itself.
 pub(super) struct RedisListener {
@@ -42,11 +48,11 @@ pub(super) struct RedisListener {
 /// To whom we listen.
 enum Ears {
     /// One server.
-    Server(MultiplexedConnection),
+    Server(Connection),
     /// One server that must be the master.
-    Master(MultiplexedConnection),
+    Master(Connection),
     /// The masters of a cluster.
-    Cluster { slots: Slots, nodes: BTreeMap<Node, MultiplexedConnection> },
+    Cluster { slots: Slots, nodes: BTreeMap<Node, Connection> },
 }
 
 /// What has Redis speak.
@@ -86,12 +92,13 @@ impl RedisListener {
         let inbox = Arc::new(Inbox::default());
         let (mut ears, database) = match place {
             Place::Server { node, database } => {
-                let connection = opening::open_to_listen(node, *database, access, &inbox).await?;
+                let connection =
+                    opening::open_to_listen(node, Reach::Anywhere, *database, access, &inbox).await?;
                 (Ears::Server(connection), *database)
             }
             Place::Master { sentinels, login, name, database } => {
-                let node = sentinel::master(name, sentinels, login.as_ref(), access).await?;
-                let connection = opening::open_to_listen(&node, *database, access, &inbox).await?;
+                let (node, reach) = sentinel::master(name, sentinels, login.as_ref(), access).await?;
+                let connection = opening::open_to_listen(&node, reach, *database, access, &inbox).await?;
                 (Ears::Master(connection), *database)
             }
             Place::Cluster { nodes } => {
@@ -113,7 +120,7 @@ impl RedisListener {
 
     async fn renew(&mut self, plans: &[Arc<dyn Plan>]) -> Result<Vec<usize>, Fault> {
         self.list(plans);
-        let News { names, of_all, lost } = self.inbox.take();
+        let News { names, of_all, lost, .. } = self.inbox.take();
         if lost {
             return Err(Fault::Lost("the connection broke".to_owned()));
         }
@@ -126,11 +133,11 @@ impl RedisListener {
         };
         let due: Vec<usize> =
             plans.iter().enumerate().filter(|(_, plan)| is_due(plan)).map(|(index, _)| index).collect();
-        if due.is_empty() {
-            self.ears.check().await?;
-        }
         let ids: Vec<usize> = due.iter().filter_map(|index| plans.get(*index)).map(identity).collect();
         self.arm(&ids).await?;
+        if ids.is_empty() || matches!(self.manner, Manner::Events { .. }) {
+            self.ears.check().await?;
+        }
         for id in ids {
             self.watched.entry(id).and_modify(|watched| watched.is_armed = true);
         }
@@ -168,6 +175,11 @@ impl RedisListener {
 
     /// Has Redis say when these queues change.
     async fn arm(&mut self, ids: &[usize]) -> Result<(), Fault> {
+        // One message for each key on the way, and by events one for each change.
+        let names = self.by_name.keys();
+        let at_once = names.fold(SMALL, |sum, name| sum.saturating_add(name.len() + MESSAGE));
+        let in_all = if matches!(self.manner, Manner::Tracking) { 0 } else { MOST_SAID };
+        self.ears.connections().into_iter().for_each(|ear| ear.expect(Unasked { at_once, in_all }));
         let watched = ids.iter().filter_map(|id| self.watched.get(id));
         let commands: Vec<&Cmd> = watched.flat_map(|watched| &watched.commands).collect();
         match &mut self.manner {
@@ -225,10 +237,34 @@ impl Watched {
             layout.ask(&Memory::new(Timestamp::default()), &mut pipeline);
         }
         let mut names = BTreeSet::new();
-        let is_first_of_its_key =
-            |command: &&Cmd| manner.name(command).is_some_and(|name| names.insert(name));
-        let commands = pipeline.cmd_iter().filter(is_first_of_its_key).cloned().collect();
+        let tells = |command: &Cmd| {
+            let command = if matches!(manner, Manner::Tracking) { brief(command)? } else { command.clone() };
+            manner.name(&command).is_some_and(|name| names.insert(name)).then_some(command)
+        };
+        let commands = pipeline.cmd_iter().filter_map(tells).collect();
         Self { _plan: Arc::clone(plan), names, commands, is_armed: false }
+    }
+}
+
+/// A command that reads the same key and whose answer is a number or nothing, whatever the key holds; none where the
+/// rights to the command give no such way. What waits in a queue is counted, so such keys hold no tasks.
+fn brief(command: &Cmd) -> Option<Cmd> {
+    /// Is no field of a framework's hash.
+    const NO_FIELD: &str = "agent-scaler:none";
+    let mut words = command.args_iter().filter_map(|word| match word {
+        Arg::Simple(word) => Some(word),
+        Arg::Cursor | _ => None,
+    });
+    match words.next()? {
+        b"LLEN" | b"HLEN" | b"ZCARD" | b"ZCOUNT" | b"XLEN" | b"EXISTS" | b"SISMEMBER" => {
+            Some(command.clone())
+        }
+        b"HGET" => {
+            let mut brief = cmd("HGET");
+            brief.arg(words.next()?).arg(NO_FIELD);
+            Some(brief)
+        }
+        _ => None,
     }
 }
 
@@ -250,7 +286,7 @@ impl Ears {
         Ok(Ok(()))
     }
 
-    fn connections(&mut self) -> Vec<&mut MultiplexedConnection> {
+    fn connections(&mut self) -> Vec<&mut Connection> {
         match self {
             Self::Server(connection) | Self::Master(connection) => vec![connection],
             Self::Cluster { nodes, .. } => nodes.values_mut().collect(),
@@ -291,7 +327,7 @@ impl Ears {
     /// Subscribes to channels or leaves them, each where its key is.
     async fn subscribe(&mut self, wish: Wish, channels: &[Vec<u8>], database: u32) -> Result<(), Fault> {
         let prefix = channel(b"", database).len();
-        let mut by_node: BTreeMap<Option<Node>, Vec<&Vec<u8>>> = BTreeMap::new();
+        let mut by_node: BTreeMap<Option<Node>, Vec<&[u8]>> = BTreeMap::new();
         for channel in channels {
             let node = match self {
                 Self::Server(_) | Self::Master(_) => None,
@@ -299,7 +335,7 @@ impl Ears {
                     slots.master(channel.get(prefix..).unwrap_or_default()).cloned()
                 }
             };
-            by_node.entry(node).or_default().push(channel);
+            by_node.entry(node).or_default().push(channel.as_slice());
         }
         for (node, channels) in by_node {
             let connection = match (&mut *self, node) {
@@ -338,10 +374,10 @@ async fn open_cluster(
     seeds: &[Node],
     endpoint: &RedisEndpoint,
     inbox: &Arc<Inbox>,
-) -> Result<(Slots, BTreeMap<Node, MultiplexedConnection>), Fault> {
-    let slots = cluster::Cluster::open(seeds, &endpoint.access).await?.0.into_slots();
-    let open = slots.masters().iter().map(|node| async move {
-        let connection = opening::open_to_listen(node, 0, &endpoint.access, inbox).await;
+) -> Result<(Slots, BTreeMap<Node, Connection>), Fault> {
+    let (masters, slots) = cluster::Cluster::open(seeds, &endpoint.access).await?.0.into_masters();
+    let open = masters.iter().map(|(node, reach)| async move {
+        let connection = opening::open_to_listen(node, *reach, 0, &endpoint.access, inbox).await;
         connection
             .map(|connection| (node.clone(), connection))
             .map_err(|fault| fault.said_by(&format!("node {node}")))

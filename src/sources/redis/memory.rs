@@ -2,35 +2,56 @@
 
 use std::collections::HashMap;
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::entry_id::EntryId;
-use super::layout::Layout;
+use super::stream::Stream;
+use super::weight::Weight;
 use crate::timestamp::Timestamp;
 use crate::workers::reader;
 
-/// Most streams and queues whose position is remembered: as many as a server has triggers. Beyond it all are
+/// Most streams and queues of which anything is remembered: as many as a server has triggers. Beyond it all are
 /// forgotten, which costs the age of the oldest entry in one reading.
 const MOST_POSITIONS: usize = 20_000;
 
+/// The longest id of a task that is remembered; those of frameworks are UUIDs, or chosen by people.
+const LONGEST_ID: usize = 512;
+
+/// How long counted entries are believed to be there: who takes back a task deletes its entry.
+const BELIEVED_FOR: Duration = Duration::from_secs(30);
+
 /// The memory of one connection.
 pub(super) struct Memory {
-    /// Streams that had unread entries when they were last read, and the entry after which these lie.
-    unread_after: HashMap<Layout, EntryId>,
+    /// The unread entries of streams, as far as they are known.
+    unread: HashMap<Stream, Unread>,
     /// The ids that were at the heads of frameworks' queues when these were last read, by a key of theirs.
     heads: HashMap<String, String>,
+    /// The lowest scores of sorted sets, by their keys.
+    lowest: HashMap<String, f64>,
+    /// What the tasks in streams and sorted sets weigh, by their keys.
+    weights: HashMap<String, Weight>,
     /// What workers did in minutes that are over.
     pub(super) minutes: reader::Memory,
     /// The time that Redis told last, and when.
     told: (Timestamp, Instant),
 }
 
+/// The first unread entries of a stream, without a gap.
+struct Unread {
+    /// The entry before the first.
+    after: EntryId,
+    ids: Vec<EntryId>,
+    since: Instant,
+}
+
 impl Memory {
     /// Nothing but the time.
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
-            unread_after: HashMap::new(),
+            unread: HashMap::new(),
             heads: HashMap::new(),
+            lowest: HashMap::new(),
+            weights: HashMap::new(),
             minutes: reader::Memory::default(),
             told: (now, Instant::now()),
         }
@@ -47,21 +68,41 @@ impl Memory {
         self.told = (now, Instant::now());
     }
 
-    /// The entry after which the unread ones of a stream lay, if there were any.
-    pub(super) fn unread_after(&self, layout: &Layout) -> Option<EntryId> {
-        self.unread_after.get(layout).copied()
+    /// The first entries of a stream after `last_delivered`, as far as they are known.
+    pub(super) fn unread(&mut self, stream: &Stream, last_delivered: EntryId) -> &[EntryId] {
+        // A group that was set back has others before the known ones.
+        if self.unread.get(stream).is_some_and(|unread| last_delivered < unread.after) {
+            self.unread.remove(stream);
+        }
+        let Some(unread) = self.unread.get_mut(stream) else { return &[] };
+        unread.after = last_delivered;
+        unread.ids.retain(|id| last_delivered < *id);
+        &unread.ids
     }
 
-    /// Remembers where the unread entries of a stream begin.
-    pub(super) fn begins(&mut self, layout: &Layout, unread_after: Option<EntryId>) {
-        let Some(id) = unread_after else {
-            self.unread_after.remove(layout);
+    /// Adds the entries that come after the known ones, or after `last_delivered`.
+    pub(super) fn add_unread(&mut self, stream: &Stream, last_delivered: EntryId, ids: Vec<EntryId>) {
+        if ids.is_empty() {
             return;
-        };
-        if self.unread_after.len() >= MOST_POSITIONS {
-            self.unread_after.clear();
         }
-        self.unread_after.insert(layout.clone(), id);
+        if let Some(unread) = self.unread.get_mut(stream) {
+            unread.ids.extend(ids);
+            return;
+        }
+        make_room(&mut self.unread);
+        self.unread.insert(stream.clone(), Unread { after: last_delivered, ids, since: Instant::now() });
+    }
+
+    /// Forgets the entries of a stream, some of which are no longer there.
+    pub(super) fn forget_unread(&mut self, stream: &Stream) {
+        self.unread.remove(stream);
+    }
+
+    /// Forgets the entries of a stream that were counted a while ago.
+    pub(super) fn recount(&mut self, stream: &Stream) {
+        if self.unread.get(stream).is_some_and(|unread| unread.since.elapsed() > BELIEVED_FOR) {
+            self.unread.remove(stream);
+        }
     }
 
     /// The id that was at the head of the queue with that key.
@@ -71,13 +112,45 @@ impl Memory {
 
     /// Remembers what is at the head of the queue with that key.
     pub(super) fn set_head(&mut self, key: &str, id: Option<String>) {
-        let Some(id) = id else {
-            self.heads.remove(key);
-            return;
-        };
-        if self.heads.len() >= MOST_POSITIONS {
-            self.heads.clear();
-        }
-        self.heads.insert(key.to_owned(), id);
+        set(&mut self.heads, key, id.filter(|id| id.len() <= LONGEST_ID));
+    }
+
+    /// The lowest score that the sorted set with that key had.
+    pub(super) fn lowest(&self, key: &str) -> Option<f64> {
+        self.lowest.get(key).copied()
+    }
+
+    /// Remembers the lowest score of the sorted set with that key.
+    pub(super) fn set_lowest(&mut self, key: &str, score: Option<f64>) {
+        set(&mut self.lowest, key, score);
+    }
+
+    /// What a task in this key weighs.
+    pub(super) fn weight(&self, key: &str) -> Weight {
+        self.weights.get(key).copied().unwrap_or_default()
+    }
+
+    /// Remembers what a task in this key weighs.
+    pub(super) fn set_weight(&mut self, key: &str, weight: Weight) {
+        set(&mut self.weights, key, Some(weight));
+    }
+}
+
+fn set<T>(map: &mut HashMap<String, T>, key: &str, value: Option<T>) {
+    let Some(value) = value else {
+        map.remove(key);
+        return;
+    };
+    if let Some(known) = map.get_mut(key) {
+        *known = value;
+        return;
+    }
+    make_room(map);
+    map.insert(key.to_owned(), value);
+}
+
+fn make_room<K, V>(map: &mut HashMap<K, V>) {
+    if map.len() >= MOST_POSITIONS {
+        map.clear();
     }
 }

@@ -11,6 +11,7 @@ use super::address::Node;
 use super::answer;
 use super::fault::Fault;
 use super::opening;
+use super::reach::Reach;
 
 /// How long one sentinel is waited for, while others may have answered: well within a tick.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ struct Known {
     epoch: u64,
 }
 
-/// The master named `name`. All sentinels are asked, because one that was cut off may name a former master.
+/// The master named `name`, and how far its address is believed. All sentinels are asked, because one that was cut off may name a former master.
 ///
 /// # Errors
 /// When no sentinel can say.
@@ -32,7 +33,7 @@ pub(super) async fn master(
     sentinels: &[Node],
     login: Option<&Login>,
     access: &Access,
-) -> Result<Node, Fault> {
+) -> Result<(Node, Reach), Fault> {
     let access = Access { login: login.cloned(), tls: access.tls.clone() };
     let access = &access;
     let answers = join_all(sentinels.iter().map(|sentinel| async move {
@@ -40,29 +41,31 @@ pub(super) async fn master(
         let late = || Err(Fault::Lost("no answer in time".to_owned()));
         asked.unwrap_or_else(|_| late()).map_err(|fault| (sentinel, fault))
     }));
-    let (mut newest, mut why): (Option<Known>, _) = (None, None);
+    let (mut newest, mut why): (Option<(Known, Reach)>, _) = (None, None);
     for answer in answers.await {
         match answer {
-            Ok(known) if newest.as_ref().is_none_or(|newest| newest.epoch < known.epoch) => {
-                newest = Some(known)
+            Ok((known, reach)) if newest.as_ref().is_none_or(|(newest, _)| newest.epoch < known.epoch) => {
+                newest = Some((known, reach));
             }
             Ok(_) => {}
             Err(fault) => why = why.or(Some(fault)),
         }
     }
-    newest.map(|known| known.node).ok_or_else(|| match why {
+    newest.map(|(known, reach)| (known.node, reach)).ok_or_else(|| match why {
         Some((sentinel, fault)) => fault.said_by(&format!("sentinel {sentinel}")),
         None => Fault::Lost("there is no sentinel".to_owned()),
     })
 }
 
-async fn ask(name: &str, sentinel: &Node, access: &Access) -> Result<Known, Fault> {
-    let mut connection = opening::log_in(sentinel, access).await?;
+async fn ask(name: &str, sentinel: &Node, access: &Access) -> Result<(Known, Reach), Fault> {
+    let mut connection = opening::log_in(sentinel, Reach::Anywhere, access).await?;
+    let reach = Reach::From { peer: connection.peer(), encrypted: access.tls.is_some() };
     let answer = opening::ask(cmd("SENTINEL").arg("MASTER").arg(name), &mut connection).await?;
     if let Value::ServerError(error) = &answer {
         return Err(Fault::of_sentinel(name, error));
     }
-    read(&answer).ok_or_else(|| Fault::nonsense("SENTINEL MASTER"))
+    let known = read(&answer).ok_or_else(|| Fault::nonsense("SENTINEL MASTER"))?;
+    Ok((known, reach))
 }
 
 fn read(answer: &Value) -> Option<Known> {

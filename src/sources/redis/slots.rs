@@ -8,6 +8,9 @@ use redis::{Arg, Cmd, ServerError, Value};
 use super::address::Node;
 use super::answer;
 
+/// Most masters of a cluster: what Redis itself recommends at most.
+const MOST_MASTERS: usize = 1_000;
+
 /// The masters of a cluster, and the slots that each serves.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Slots {
@@ -37,6 +40,9 @@ impl Slots {
         }
         let masters: Vec<Node> =
             ranges.iter().map(|(_, node)| node.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        if masters.len() > MOST_MASTERS {
+            return None;
+        }
         let mut of_slots = HashMap::new();
         for (range, node) in ranges {
             let master = masters.binary_search(&node).ok()?;

@@ -12,6 +12,8 @@ use super::entry_id::EntryId;
 use super::fault::Fault;
 use super::group::Group;
 use super::layout::{Layout, Look, quoted};
+use super::memory::Memory;
+use super::peek::{Peek, Wanted};
 use crate::engine::signals::{Counters, InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::Plan;
@@ -44,31 +46,11 @@ const CONSUMER_GROUP: Key = Key {
     example: "workers",
 };
 
-/// Most unread entries that are counted one by one, where Redis does not know their number.
-///
-/// Counting fetches the entries with their payload, so it must have an end. Up to here the number is
-/// exact, and beyond it an estimate is at most as far off as acknowledged entries were left in the stream.
-const MOST_COUNTED: u64 = 100;
-
 /// A stream and the group that reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stream {
     name: String,
     group: String,
-}
-
-/// A stream whose unread entries Redis has not counted.
-///
-/// The lag of a group is null when the group was created at an id in the middle, and when an entry at or
-/// after the last one delivered has been deleted: so it is with every worker that acknowledges and deletes
-/// while others still run. Before Redis 7.0 there is no lag at all.
-#[derive(Debug, PartialEq)]
-pub(super) struct Uncounted {
-    stream: Stream,
-    last_delivered: EntryId,
-    length: u64,
-    pending: u64,
-    counters: Counters,
 }
 
 /// Parses the trigger keys of a stream.
@@ -93,55 +75,51 @@ impl Stream {
         &self.name
     }
 
-    /// Adds the commands of one read.
-    ///
-    /// `unread_after` is what the read before saw: one more command then fetches the entry behind it, whose
-    /// id tells how long it has waited, unless somebody has taken it since. A wait that grows is seen so
-    /// without a second round trip.
-    pub(super) fn ask(&self, unread_after: Option<EntryId>, pipeline: &mut Pipeline) {
+    /// Adds the commands of one read, whose answers hold no tasks.
+    pub(super) fn ask(&self, pipeline: &mut Pipeline) {
         pipeline.cmd("XINFO").arg("GROUPS").arg(&self.name);
         pipeline.cmd("XLEN").arg(&self.name);
-        if let Some(id) = unread_after {
-            self.ask_range(id, 1, pipeline);
-        }
     }
 
     /// Reads the answers to those commands, which Redis gave at `now`.
     ///
+    /// The lag of a group is null when the group was created at an id in the middle, and when an entry at or
+    /// after the last one delivered has been deleted: so it is with every worker that acknowledges and deletes
+    /// while others still run. Before Redis 7.0 there is no lag at all. Then the entries have to be counted.
+    ///
     /// # Errors
     /// When Redis refuses, or an answer makes no sense.
-    pub(super) fn look(&self, answers: &[Value], now: Timestamp) -> Result<Look, Fault> {
-        let [groups, length, unread @ ..] = answers else { return Err(self.nonsense("XINFO GROUPS")) };
+    pub(super) fn look(&self, answers: &[Value], memory: &mut Memory, now: Timestamp) -> Result<Look, Fault> {
+        let [groups, length] = answers else { return Err(self.nonsense("XINFO GROUPS")) };
         let length = answer::count(self.granted(length)?).ok_or_else(|| self.nonsense("XLEN"))?;
         let Some(group) = self.group_in(groups)? else {
             // Without a group nobody has taken anything; without a stream the length is zero.
-            let reading = known(length, 0, None, Counters::default());
-            return Ok(Look::Complete { reading, unread_after: None });
+            return Ok(Look::complete(known(length, 0, None, Counters::default())));
         };
-        let first = unread.first().map(|entries| self.entries(entries)).transpose()?;
         let Group { pending, last_delivered, .. } = group;
-        let counters = group.counters();
-        match group.lag {
-            Some(lag) => {
-                // Trimming deletes entries that the lag still counts.
-                let ready = lag.min(length);
-                let unread_after = (0 < ready).then_some(last_delivered);
-                let oldest = first
-                    .and_then(|entries| entries.first().copied())
-                    // Delivered since the read before: it waits no longer.
-                    .filter(|id| unread_after.is_some_and(|last| last < *id))
-                    .and_then(|id| id.age(now));
-                let reading = known(ready, pending, oldest, counters);
-                Ok(Look::Complete { reading, unread_after })
-            }
-            None if length == 0 => {
-                Ok(Look::Complete { reading: known(0, pending, None, counters), unread_after: None })
-            }
-            None => {
-                let stream = self.clone();
-                Ok(Look::Uncounted(Uncounted { stream, last_delivered, length, pending, counters }))
-            }
+        // Trimming deletes entries that the lag still counts.
+        let ready = group.lag.map_or(length, |lag| lag.min(length));
+        let reading = known(ready, pending, None, group.counters());
+        if ready == 0 {
+            memory.forget_unread(self);
+            return Ok(Look::complete(reading));
         }
+        let unread = memory.unread(self, last_delivered);
+        if group.lag.is_some_and(|lag| lag > length) || unread.len() as u64 > length {
+            memory.forget_unread(self);
+        }
+        let stream = self.clone();
+        let wanted = if group.lag.is_some() {
+            // As long as there is a lag nobody has deleted an entry that it counts.
+            if let Some(first) = memory.unread(self, last_delivered).first() {
+                return Ok(Look::complete(Reading { oldest: first.age(now), ..reading }));
+            }
+            Wanted::First(stream, last_delivered)
+        } else {
+            memory.recount(self);
+            Wanted::All { stream, last_delivered, not_pending: length.saturating_sub(pending) }
+        };
+        Ok(Look::Unfinished(Peek { reading, wanted, now }))
     }
 
     /// Our group; `None` if there is no such stream, or it has no such group.
@@ -163,14 +141,14 @@ impl Stream {
     }
 
     /// The ids of an answer to `XRANGE`.
-    fn entries(&self, answer: &Value) -> Result<Vec<EntryId>, Fault> {
+    pub(super) fn entries(&self, answer: &Value) -> Result<Vec<EntryId>, Fault> {
         let ids = answer::array(self.granted(answer)?)
             .and_then(|entries| entries.iter().map(EntryId::from_entry).collect());
         ids.ok_or_else(|| self.nonsense("XRANGE"))
     }
 
     /// Adds the command for the first `count` entries after `id`.
-    fn ask_range(&self, id: EntryId, count: u64, pipeline: &mut Pipeline) {
+    pub(super) fn ask_range(&self, id: EntryId, count: usize, pipeline: &mut Pipeline) {
         pipeline.cmd("XRANGE").arg(&self.name).arg(id.next().to_string()).arg("+").arg("COUNT").arg(count);
     }
 
@@ -182,36 +160,9 @@ impl Stream {
         Ok(answer)
     }
 
-    fn nonsense(&self, command: &str) -> Fault {
+    /// The answer to `command` about it has a shape that it never has.
+    pub(super) fn nonsense(&self, command: &str) -> Fault {
         Fault::nonsense(&format!("{command} {}", self.name))
-    }
-}
-
-impl Uncounted {
-    /// Adds the command that counts the unread entries.
-    pub(super) fn ask(&self, pipeline: &mut Pipeline) {
-        self.stream.ask_range(self.last_delivered, MOST_COUNTED + 1, pipeline);
-    }
-
-    /// Reads the answer to it.
-    ///
-    /// Where there are more than [`MOST_COUNTED`], acknowledged entries count as unread too. There are none
-    /// if workers delete what they acknowledge, as most do that leave no lag; else the number is too high,
-    /// until the group has read to the end and Redis knows the lag again. It is never too low together with
-    /// the pending ones: both are then all that the stream holds.
-    ///
-    /// # Errors
-    /// When Redis refuses, or the answer makes no sense.
-    pub(super) fn read(&self, answer: &Value, now: Timestamp) -> Result<Reading, Fault> {
-        let entries = self.stream.entries(answer)?;
-        if entries.iter().any(|id| *id <= self.last_delivered) {
-            return Err(self.stream.nonsense("XRANGE"));
-        }
-        let counted = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        let not_pending = self.length.saturating_sub(self.pending);
-        let ready = if counted <= MOST_COUNTED { counted } else { not_pending.max(counted) };
-        let oldest = entries.first().and_then(|id| id.age(now));
-        Ok(known(ready, self.pending, oldest, self.counters))
     }
 }
 
@@ -249,6 +200,7 @@ mod tests {
     use redis::parse_redis_value;
 
     use super::*;
+    use crate::sources::Sighting;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_060_000);
 
@@ -257,10 +209,11 @@ mod tests {
         for (lag, length, ready) in [(3, 9, 3), (0, 9, 0), (8, 5, 5), (8, 0, 0)] {
             let answers =
                 answers(&[("pending", "2"), ("entries-read", "10"), ("lag", &lag.to_string())], length);
-            let added = Some(10 + lag);
-            let reading = known(ready, 2, None, Counters { added, completed: Some(8) });
-            let unread_after = (ready > 0).then(|| id("1700000000000-1"));
-            assert_eq!(stream().look(&answers, NOW), Ok(Look::Complete { reading, unread_after }));
+            let counters = Counters { added: Some(10 + lag), completed: Some(8) };
+            let (reading, wanted) = looked(&answers, &mut Memory::new(NOW));
+            assert_eq!(reading, known(ready, 2, None, counters));
+            let first = Wanted::First(stream(), id("1700000000000-1"));
+            assert_eq!(wanted, (ready > 0).then_some(first), "{lag} {length}");
         }
     }
 
@@ -271,52 +224,46 @@ mod tests {
             (vec![("pending", "2"), ("entries-read", "1"), ("lag", "1")], Some(2), None),
             (vec![("pending", "2"), ("entries-read", "nil"), ("lag", "1")], None, None),
         ] {
-            let Ok(Look::Complete { reading, .. }) = stream().look(&answers(&fields, 9), NOW) else {
-                panic!("{fields:?}");
-            };
+            let (reading, _) = looked(&answers(&fields, 9), &mut Memory::new(NOW));
             assert_eq!(reading.counters, Counters { added, completed }, "{fields:?}");
         }
     }
 
     #[test]
-    fn the_oldest_is_the_entry_behind_the_last_one_delivered() {
-        for (lag, first, oldest) in [
-            ("1", "*1\r\n*2\r\n+1700000050000-0\r\n*0\r\n", Some(10)),
-            // Delivered since, and not deleted yet.
-            ("1", "*1\r\n*2\r\n+1700000000000-1\r\n*0\r\n", None),
-            ("1", "*0\r\n", None),
-            ("0", "*1\r\n*2\r\n+1700000050000-0\r\n*0\r\n", None),
-        ] {
-            let mut answers = answers(&[("pending", "0"), ("lag", lag)], 5);
-            answers.push(parsed(first));
-            let Ok(Look::Complete { reading, .. }) = stream().look(&answers, NOW) else { panic!("{first}") };
-            assert_eq!(reading.oldest, oldest.map(Duration::from_secs), "{lag} {first}");
+    fn the_first_unread_entry_is_asked_for_once_while_it_stands() {
+        let mut memory = Memory::new(NOW);
+        let look = |delivered, lag: u64, length, memory: &mut Memory| {
+            let fields = [("pending", "0"), ("lag", &*lag.to_string())];
+            looked(&answers_after(delivered, &fields, length), memory)
+        };
+        let first = "1700000000000-1";
+        assert!(look(first, 2, 5, &mut memory).1.is_some());
+        memory.add_unread(&stream(), id(first), vec![id("1700000050000-0"), id("1700000055000-0")]);
+        for (lag, length) in [(2, 5), (3, 6), (3, 3)] {
+            let (reading, wanted) = look(first, lag, length, &mut memory);
+            assert_eq!((reading.oldest, wanted), (Some(Duration::from_secs(10)), None));
         }
+        // It was delivered, and the next is known.
+        let (reading, wanted) = look("1700000050000-0", 1, 6, &mut memory);
+        assert_eq!((reading.oldest, wanted), (Some(Duration::from_secs(5)), None));
+        // Unread entries were trimmed.
+        assert!(look("1700000050000-0", 9, 6, &mut memory).1.is_some());
     }
 
     #[test]
-    fn without_a_lag_the_entries_are_counted_and_beyond_a_hundred_estimated() {
+    fn without_a_lag_the_entries_are_counted() {
         // Absent as before Redis 7.0, null, or below zero.
         for fields in [
             vec![("pending", "4")],
             vec![("pending", "4"), ("lag", "nil")],
             vec![("pending", "4"), ("lag", "-1")],
         ] {
-            for (unread, length, ready) in [(0, 50, 0), (100, 300, 100), (101, 300, 296), (101, 102, 101)] {
-                let look = stream().look(&answers(&fields, length), NOW);
-                let Ok(Look::Uncounted(uncounted)) = look else { panic!("{look:?}") };
-                let oldest = (unread > 0).then(|| Duration::from_secs(60));
-                let reading = known(ready, 4, oldest, Counters::default());
-                assert_eq!(uncounted.read(&entries(unread), NOW), Ok(reading), "{unread} of {length}");
-            }
+            let (_, wanted) = looked(&answers(&fields, 50), &mut Memory::new(NOW));
+            let last_delivered = id("1700000000000-1");
+            assert_eq!(wanted, Some(Wanted::All { stream: stream(), last_delivered, not_pending: 46 }));
+            let (reading, wanted) = looked(&answers(&fields, 0), &mut Memory::new(NOW));
+            assert_eq!((reading, wanted), (known(0, 4, None, Counters::default()), None));
         }
-    }
-
-    #[test]
-    fn without_a_lag_and_without_entries_nothing_needs_counting() {
-        let look = stream().look(&answers(&[("pending", "4"), ("lag", "nil")], 0), NOW);
-        let reading = known(0, 4, None, Counters::default());
-        assert_eq!(look, Ok(Look::Complete { reading, unread_after: None }));
     }
 
     #[test]
@@ -334,23 +281,10 @@ mod tests {
         for fields in [vec![("lag", "1")], vec![("pending", "-1")], vec![("pending", "nil")]] {
             nonsense.push(answers(&fields, 1));
         }
-        for unread in ["+OK\r\n", "*1\r\n+1-1\r\n", "*1\r\n*1\r\n+soon\r\n"] {
-            nonsense.push([good.as_slice(), &[parsed(unread)]].concat());
-        }
         for answers in nonsense {
-            let look = stream().look(&answers, NOW);
+            let look = stream().look(&answers, &mut Memory::new(NOW), NOW);
             assert!(matches!(look, Err(Fault::Unexpected(_))), "{answers:?}: {look:?}");
         }
-    }
-
-    #[test]
-    fn entries_from_before_the_range_are_nonsense() {
-        let Ok(Look::Uncounted(uncounted)) = stream().look(&answers(&[("pending", "0")], 5), NOW) else {
-            panic!("there is no lag");
-        };
-        let answer = parsed("*1\r\n*2\r\n+1600000000000-0\r\n*0\r\n");
-        let fault = Fault::Unexpected("the answer to XRANGE acme:tasks makes no sense".to_owned());
-        assert_eq!(uncounted.read(&answer, NOW), Err(fault));
     }
 
     fn stream() -> Stream {
@@ -361,9 +295,22 @@ mod tests {
         EntryId::from_answer(&Value::SimpleString(text.to_owned())).unwrap()
     }
 
+    /// The reading, and what it lacks.
+    fn looked(answers: &[Value], memory: &mut Memory) -> (Reading, Option<Wanted>) {
+        match stream().look(answers, memory, NOW) {
+            Ok(Look::Complete(Sighting::Queue(reading))) => (reading, None),
+            Ok(Look::Unfinished(Peek { reading, wanted, now: NOW })) => (reading, Some(wanted)),
+            look => panic!("{look:?}"),
+        }
+    }
+
     /// Answers about a stream of `length` entries, the group of which delivered `1700000000000-1` last.
     fn answers(fields: &[(&str, &str)], length: i64) -> Vec<Value> {
-        let mut group: Vec<Value> = ["name", "workers", "last-delivered-id", "1700000000000-1"]
+        answers_after("1700000000000-1", fields, length)
+    }
+
+    fn answers_after(last_delivered: &str, fields: &[(&str, &str)], length: i64) -> Vec<Value> {
+        let mut group: Vec<Value> = ["name", "workers", "last-delivered-id", last_delivered]
             .map(|text| Value::BulkString(text.into()))
             .into();
         for (name, number) in fields {
@@ -371,11 +318,6 @@ mod tests {
             group.push(number.parse().map_or(Value::Nil, Value::Int));
         }
         vec![Value::Array(vec![Value::Array(group)]), Value::Int(length)]
-    }
-
-    fn entries(count: u64) -> Value {
-        let entry = |n| parsed(&format!("*2\r\n+1700000000000-{}\r\n*0\r\n", n + 2));
-        Value::Array((0..count).map(entry).collect())
     }
 
     fn parsed(text: &str) -> Value {

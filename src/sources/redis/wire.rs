@@ -1,15 +1,14 @@
 //! The way to the servers: a pipeline goes out, and its answers come back, whatever Redis it is.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value, cmd};
+use tokio::time::Instant;
 
 use super::answer;
 use super::cluster::Cluster;
+use super::connection::{Connection, End, Exchange, SMALL};
 use super::endpoint::{Place, RedisEndpoint};
 use super::fault::Fault;
+use super::reach::Reach;
 use super::{opening, sentinel};
 use crate::sources::ReadError;
 use crate::timestamp::Timestamp;
@@ -17,25 +16,31 @@ use crate::timestamp::Timestamp;
 /// An open way to where the queues are.
 pub(super) enum Wire {
     /// One server, of which nothing else is expected.
-    Server(MultiplexedConnection),
+    Server(Connection),
     /// One server that must be the master.
-    Master(MultiplexedConnection),
+    Master(Connection),
     /// The masters of a cluster.
     Cluster(Box<Cluster>),
 }
 
-/// Answers to the commands of one pipeline, in order.
-pub(super) struct Answers {
-    values: Vec<Value>,
-    /// Commands without an answer, because their node has given none.
-    lost: BTreeMap<usize, ReadError>,
-    times: Times,
+/// Commands whose answers belong together, and what these may cost.
+pub(super) struct Question {
+    pub(super) commands: Pipeline,
+    pub(super) allowance: usize,
 }
 
-/// When the answers were given, by the clocks of those who gave them.
-enum Times {
-    Same(Timestamp),
-    Each(Vec<Timestamp>),
+/// The answers to the commands of a question, and when they were given by the clock of the one who gave the first.
+pub(super) type Answer = Result<(Vec<Value>, Timestamp), Missing>;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Missing {
+    /// Nothing is wrong with it: the connection ended with the answer to another.
+    NotReached,
+    /// The answer is longer than all answers together may be, or one before it was.
+    TooLong,
+    /// It was lost.
+    Lost(ReadError),
 }
 
 /// Opens the way to `endpoint`, and tells the time there.
@@ -46,7 +51,7 @@ pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<(Wire, Timestamp), 
     let RedisEndpoint { place, access } = endpoint;
     match place {
         Place::Server { node, database } => {
-            let (connection, now) = opening::open(node, *database, access).await?;
+            let (connection, now) = opening::open(node, Reach::Anywhere, *database, access).await?;
             Ok((Wire::Server(connection), now))
         }
         Place::Cluster { nodes } => {
@@ -54,9 +59,10 @@ pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<(Wire, Timestamp), 
             Ok((Wire::Cluster(Box::new(cluster)), now))
         }
         Place::Master { sentinels, login, name, database } => {
-            let node = sentinel::master(name, sentinels, login.as_ref(), access).await?;
+            let (node, reach) = sentinel::master(name, sentinels, login.as_ref(), access).await?;
             let at_node = |fault: Fault| fault.said_by(&format!("master {node}"));
-            let (mut connection, now) = opening::open(&node, *database, access).await.map_err(at_node)?;
+            let (mut connection, now) =
+                opening::open(&node, reach, *database, access).await.map_err(at_node)?;
             let role = opening::ask(&cmd("ROLE"), &mut connection).await.map_err(at_node)?;
             is_master(&role).map_err(at_node)?;
             Ok((Wire::Master(connection), now))
@@ -65,42 +71,48 @@ pub(super) async fn open(endpoint: &RedisEndpoint) -> Result<(Wire, Timestamp), 
 }
 
 impl Wire {
-    /// A pipeline to put commands into. The time comes with the answers, so that ages do not depend on how well two
-    /// clocks agree, and so does the role of one that may lose it.
-    pub(super) fn pipeline(&self) -> Pipeline {
-        let mut pipeline = Pipeline::new();
-        match self {
-            Self::Server(_) => {
-                pipeline.cmd("TIME");
-            }
-            Self::Master(_) => {
-                pipeline.cmd("TIME").cmd("ROLE");
-            }
-            // It asks each node.
-            Self::Cluster(_) => {}
-        }
-        pipeline
-    }
-
-    /// Sends a pipeline that began as [`pipeline`](Self::pipeline): one round trip to each node.
+    /// Asks `questions` in one round trip to each server, and takes the answers that come until `by`. After a fault,
+    /// or where the end of a connection cost an answer, it is of use only if it [mends itself](Self::mends_itself).
     ///
     /// # Errors
     /// When there is no answer at all.
-    pub(super) async fn ask(&mut self, pipeline: Pipeline) -> Result<Answers, Fault> {
-        match self {
-            Self::Server(connection) => {
-                let values = send(pipeline, connection).await?;
-                let now = time(values.first().unwrap_or(&Value::Nil))?;
-                Ok(Answers { values, lost: BTreeMap::new(), times: Times::Same(now) })
-            }
-            Self::Master(connection) => {
-                let values = send(pipeline, connection).await?;
-                let now = time(values.first().unwrap_or(&Value::Nil))?;
-                is_master(values.get(1).unwrap_or(&Value::Nil))?;
-                Ok(Answers { values, lost: BTreeMap::new(), times: Times::Same(now) })
-            }
-            Self::Cluster(cluster) => Ok(cluster.ask(&pipeline).await),
+    pub(super) async fn ask(
+        &mut self,
+        questions: &[Question],
+        by: Instant,
+        endpoint: &str,
+    ) -> Result<Vec<Answer>, Fault> {
+        let (connection, is_expected_to_lead) = match self {
+            Self::Server(connection) => (connection, false),
+            Self::Master(connection) => (connection, true),
+            Self::Cluster(cluster) => return Ok(cluster.ask(questions, by).await),
+        };
+        // The time comes with the answers, so that ages do not depend on how well two clocks agree, and so does the
+        // role of one that may lose it.
+        let mut head = Pipeline::new();
+        head.cmd("TIME");
+        if is_expected_to_lead {
+            head.cmd("ROLE");
         }
+        let allowance = questions.iter().fold(SMALL, |sum, question| sum.saturating_add(question.allowance));
+        let groups: Vec<Pipeline> =
+            std::iter::once(head).chain(questions.iter().map(|question| question.commands.clone())).collect();
+        let Exchange { answers, end } = connection.exchange(&groups, allowance, by).await;
+        let mut answers = answers.into_iter();
+        let Some(head) = answers.next() else { return Err(end.map_or(Fault::Late, Fault::from)) };
+        let now = time(head.first().unwrap_or(&Value::Nil))?;
+        if is_expected_to_lead {
+            is_master(head.get(1).unwrap_or(&Value::Nil))?;
+        }
+        let mut answers: Vec<Answer> = answers.map(|answer| Ok((answer, now))).collect();
+        if let Some(end) = end {
+            let mut missing = Missing::of(end, endpoint);
+            while answers.len() < questions.len() {
+                let next = missing.next();
+                answers.push(Err(std::mem::replace(&mut missing, next)));
+            }
+        }
+        Ok(answers)
     }
 
     /// Executes commands about the key of each entry as one transaction: of all entries, or in a cluster of each.
@@ -110,9 +122,7 @@ impl Wire {
     pub(super) async fn transact(&mut self, entries: Vec<(String, Pipeline)>) -> Result<(), Fault> {
         match self {
             Self::Server(connection) | Self::Master(connection) => {
-                let answers =
-                    send(transaction(entries.iter().map(|(_, commands)| commands)), connection).await?;
-                executed(answers)
+                executed(send(transaction(entries.iter().map(|(_, commands)| commands)), connection).await?)
             }
             Self::Cluster(cluster) => {
                 let mut first = Ok(());
@@ -132,57 +142,35 @@ impl Wire {
     }
 }
 
-impl Answers {
-    /// Answers of several nodes: with the time of each answer, and those that were lost.
-    pub(super) fn of_several(
-        values: Vec<Value>,
-        times: Vec<Timestamp>,
-        lost: BTreeMap<usize, ReadError>,
-    ) -> Self {
-        Self { values, lost, times: Times::Each(times) }
-    }
-
-    /// The answers to the commands of `range`.
-    ///
-    /// # Errors
-    /// When one of them was lost.
-    pub(super) fn of(&self, range: Range<usize>) -> Result<&[Value], ReadError> {
-        match self.lost.range(range.clone()).next() {
-            Some((_, error)) => Err(error.clone()),
-            None => Ok(self.values.get(range).unwrap_or_default()),
+impl Missing {
+    /// Why the first answer that did not come is missing.
+    pub(super) fn of(end: End, endpoint: &str) -> Self {
+        match end {
+            End::TooLong => Self::TooLong,
+            End::Late | End::Lost(_) => Self::Lost(Fault::from(end).at(endpoint)),
         }
     }
 
-    /// When the command at `index` was answered.
-    pub(super) fn time(&self, index: usize) -> Timestamp {
-        match &self.times {
-            Times::Same(now) => *now,
-            Times::Each(times) => times.get(index).copied().unwrap_or_default(),
-        }
-    }
-
-    /// The earliest time of all.
-    pub(super) fn earliest(&self) -> Option<Timestamp> {
-        match &self.times {
-            Times::Same(now) => Some(*now),
-            Times::Each(times) => {
-                let answered = times.iter().enumerate().filter(|(index, _)| !self.lost.contains_key(index));
-                answered.map(|(_, time)| *time).min()
-            }
+    /// Why the one after it is.
+    pub(super) fn next(&self) -> Self {
+        match self {
+            Self::TooLong | Self::NotReached => Self::NotReached,
+            Self::Lost(error) => Self::Lost(error.clone()),
         }
     }
 }
 
-/// One answer for each command, errors of single commands among them.
+/// One short answer for each command, errors of single commands among them. Who waits, and for how long, is up to the
+/// caller.
 ///
 /// # Errors
 /// When the connection breaks.
-pub(super) async fn send(
-    mut pipeline: Pipeline,
-    connection: &mut MultiplexedConnection,
-) -> Result<Vec<Value>, Fault> {
-    let answers = pipeline.ignore_errors().query_async(connection).await;
-    answers.map_err(|error| Fault::of_connection(&error))
+pub(super) async fn send(pipeline: Pipeline, connection: &mut Connection) -> Result<Vec<Value>, Fault> {
+    /// The answer to one of the commands that write, or that have Redis tell of a key: a number or an error.
+    const SHORT: usize = 1 << 10;
+    const A_LONG_TIME: std::time::Duration = std::time::Duration::from_secs(60);
+    let most = SMALL.saturating_add(pipeline.len().saturating_mul(SHORT));
+    connection.exchange(&[pipeline], most, Instant::now() + A_LONG_TIME).await.all()
 }
 
 /// The time that Redis answers to `TIME`.

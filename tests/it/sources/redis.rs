@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connection;
+mod hostile;
 mod list;
 mod push;
 mod sentinel;

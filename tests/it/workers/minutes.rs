@@ -185,7 +185,7 @@ async fn the_sum_over_many_writers_at_once_is_exact() {
 }
 
 #[tokio::test]
-async fn queues_workers_and_limits_take_one_round_trip() {
+async fn queues_workers_and_limits_take_few_round_trips() {
     let redis = Stage::start();
     let mut reporter = redis.reporter("worker-1").await;
     beat(&mut reporter, IDLE, &["a"], &Tally::default(), now(&redis)).await;
@@ -202,13 +202,13 @@ async fn queues_workers_and_limits_take_one_round_trip() {
         plans.extend([queue(&name), client.workers_of(&name), limit_of(&name)]);
     }
     plans.push(client.workers_of(super::SCOPE));
-    for _ in 0..2 {
+    // At first all minutes are asked for, and then those that may still change: 9,900 commands, and 1,500.
+    for most in [40, 15] {
         redis.command(&["CONFIG", "RESETSTAT"]);
-        proxy.round_trips();
         let results = client.read_all(&plans).await;
-        assert_eq!(proxy.round_trips(), 1);
         // The time is asked for once in a pipeline.
-        assert_eq!(calls(&redis, "time"), 1);
+        let pipelines = calls(&redis, "time");
+        assert!(pipelines <= most, "{pipelines}");
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 901);
         let Some(Ok(Sighting::Workers(seen))) = results.last() else { panic!() };
         assert_eq!((seen.leases, &seen.alive[..]), (1, &[IDLE][..]));

@@ -72,6 +72,34 @@ impl Question {
         self.key.contains(HEAD)
     }
 
+    /// Whether it is about the lowest score of a sorted set, whose member is a task.
+    pub(super) const fn is_lowest(&self) -> bool {
+        matches!(self.row.ask, Ask::Zrange)
+    }
+
+    /// What that score means.
+    pub(super) const fn score_clock(&self) -> Option<Clock> {
+        let Role::Since(Stamp::Score(clock)) = self.row.role else { return None };
+        if self.is_lowest() { Some(clock) } else { None }
+    }
+
+    /// Whether a score is still the lowest, by the numbers of members `below` it and `with` it.
+    ///
+    /// # Errors
+    /// When Redis refuses, or the answers make no sense.
+    pub(super) fn still_lowest(
+        &self,
+        below: &Value,
+        with: &Value,
+        rights: &dyn Fn() -> String,
+    ) -> Result<bool, Fault> {
+        let count = |answer: &Value| match answer::refusal(answer) {
+            Some(error) => Err(Fault::refused(&self.key, Ask::Zrange.kind(), &rights(), error)),
+            None => answer::count(answer).ok_or_else(|| Fault::nonsense(&format!("ZCOUNT {}", self.key))),
+        };
+        Ok(count(below)? == 0 && count(with)? > 0)
+    }
+
     /// Adds the command.
     pub(super) fn ask(&self, times: &dyn Times, spans: Spans, head: &str, pipeline: &mut Pipeline) {
         let key = self.key.replace(HEAD, head);
@@ -260,7 +288,7 @@ impl Clock {
     }
 
     /// The time of a score; `None` if it is none, as zero for "at once" and infinity for "never".
-    fn at(self, score: f64) -> Option<Timestamp> {
+    pub(in crate::sources::redis) fn at(self, score: f64) -> Option<Timestamp> {
         let millis = match self {
             Self::Seconds => score * 1_000.0,
             Self::Millis => score,

@@ -64,7 +64,7 @@ async fn keys_that_do_not_exist_are_a_known_zero() {
 }
 
 #[tokio::test]
-async fn a_thousand_queues_take_one_round_trip() {
+async fn a_thousand_queues_take_a_handful_of_round_trips() {
     let redis = Redis::plain();
     let proxy = Proxy::start(redis.port()).await;
     let mut client = client_at(proxy.port()).await;
@@ -76,7 +76,9 @@ async fn a_thousand_queues_take_one_round_trip() {
         .collect();
     proxy.round_trips();
     let readings = read(&mut client, &plans).await;
-    assert_eq!(proxy.round_trips(), 1);
+    // Some eight thousand commands: those of a thousand go out together.
+    let round_trips = proxy.round_trips();
+    assert!(round_trips < 30, "{round_trips}");
     assert!(readings.iter().all(|reading| matches!(reading, Ok(reading) if reading.ready == Some(0))));
 }
 
@@ -191,7 +193,9 @@ async fn the_commands_that_are_named_are_those_that_redis_was_sent() {
         let mut named: Vec<String> = Vec::new();
         let commands = queue.commands();
         // What depends on an answer that was not there was not sent.
-        for command in commands.iter().filter(|command| !command.contains("ID")) {
+        for command in
+            commands.iter().filter(|command| !command.contains("ID") && !command.contains("ZRANGE"))
+        {
             let words: Vec<&str> = command.split(' ').collect();
             let name = if words[0] == "XINFO" { "xinfo groups".to_owned() } else { words[0].to_lowercase() };
             named.push(name);

@@ -184,15 +184,17 @@ async fn a_server_that_dies_during_a_read_fails_every_queue_of_it() {
 }
 
 #[tokio::test]
-async fn half_an_answer_is_none() {
+async fn half_an_answer_is_none_and_a_whole_one_before_it_counts() {
     let redis = Redis::plain();
     let proxy = Proxy::start(redis.port()).await;
     let plans = [list("acme:tasks"), list("acme:low")];
-    for length in [0, 1, 20, 38] {
+    for (length, whole) in [(0, 0), (1, 0), (20, 0), (30, 0), (38, 1)] {
         let mut client = client_at(proxy.port()).await;
         proxy.switch(Mode::CutAfter(length));
         let broken = unreachable(proxy.port(), "the connection broke");
-        assert_eq!(read(&mut client, &plans).await, [Err(broken.clone()), Err(broken)], "{length}");
+        let mut expected = vec![Err(broken); 2];
+        expected.iter_mut().take(whole).for_each(|result| *result = Ok(seen(0, None)));
+        assert_eq!(read(&mut client, &plans).await, expected, "{length}");
         proxy.switch(Mode::Pass);
     }
 }
