@@ -4,6 +4,7 @@
 //! what an LLM provider says, and [`sources`] say what they see; [`config`] turns what users wrote into values;
 //! [`scaler`] owns time and the connections between them; [`telemetry`] shows what happened; [`cli`] starts it all.
 
+pub mod text;
 pub mod timestamp;
 
 pub mod engine;

@@ -103,10 +103,13 @@ const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = telemetry::log(&arguments.log) {
-        eprintln!("error: --log: {error}");
-        return ExitCode::from(WRONG);
-    }
+    let _last_lines = match telemetry::log(&arguments.log) {
+        Ok(last_lines) => last_lines,
+        Err(error) => {
+            eprintln!("error: --log: {error}");
+            return ExitCode::from(WRONG);
+        }
+    };
     let settings = match Settings::try_from(arguments) {
         Ok(settings) => settings,
         Err(invalid) => {

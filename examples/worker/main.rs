@@ -60,9 +60,10 @@ const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    if let Err(error) = agent_scaler::telemetry::log(&flags.log) {
-        return ends(&format!("--log (LOG): {error}"), INVALID.into());
-    }
+    let _last_lines = match agent_scaler::telemetry::log(&flags.log) {
+        Ok(last_lines) => last_lines,
+        Err(error) => return ends(&format!("--log (LOG): {error}"), INVALID.into()),
+    };
     let settings = match Settings::try_new(&flags) {
         Ok(settings) => settings,
         Err(invalid) => return ends(&invalid.to_string(), INVALID.into()),

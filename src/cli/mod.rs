@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::server::Server;
 use crate::sources;
+use crate::telemetry;
+use crate::text::PrintableLines;
 
 mod check;
 mod demo;
@@ -43,7 +45,8 @@ enum Command {
 pub fn run() -> ExitCode {
     let Arguments { log, command } = Arguments::parse();
     let quiet = !matches!(command, Command::Serve(_));
-    if let Err(error) = crate::telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" })) {
+    let _last_lines = telemetry::log::last_lines();
+    if let Err(error) = telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" })) {
         complain(&anyhow::Error::new(error).context("--log"));
         return ExitCode::from(WRONG);
     }
@@ -110,14 +113,12 @@ fn say(text: &str) {
 }
 
 /// Says something beside the output.
-#[expect(clippy::print_stderr, reason = "the command line talks to people")]
 fn remark(text: &str) {
-    eprintln!("{text}");
+    telemetry::log::say(&PrintableLines(text).to_string());
 }
 
 /// An error and its causes, one a line.
-#[expect(clippy::print_stderr, reason = "the command line talks to people")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error}");
-    error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+    let causes = error.chain().skip(1).map(|cause| format!("\n  because: {cause}"));
+    remark(&format!("error: {error}{}", causes.collect::<String>()));
 }

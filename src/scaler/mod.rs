@@ -11,13 +11,14 @@ mod decider;
 mod fair_queue;
 mod listener;
 mod reader;
+mod refusals;
 mod service;
 mod tls;
 mod watchlist;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -36,6 +37,7 @@ use crate::telemetry::metrics::{Metrics, TriggerMetrics};
 use crate::telemetry::report::Report;
 
 use observer::{Observer, Voice};
+use refusals::Refusals;
 use service::Service;
 use tls::{BadCertificates, Certificates};
 
@@ -139,7 +141,7 @@ impl Scaler {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
             calls: calls.clone(),
-            logged: Mutex::default(),
+            refusals: Refusals::default(),
         };
         let router = router(&server, service, &shutdown)?;
         tasks.spawn(serve_admin(admin_listener, pages, shutdown.clone()));

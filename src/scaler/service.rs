@@ -1,9 +1,7 @@
 //! KEDA's five RPCs, answered from the board. A handler never reads a backend and never moves a memory.
 
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -25,6 +23,7 @@ use crate::scaler::proto::external_scaler_server::ExternalScaler;
 use crate::scaler::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
+use crate::scaler::refusals::Refusals;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the first calls for a new trigger wait for its first evaluation. A read takes milliseconds, and
@@ -35,9 +34,6 @@ const FIRST_ANSWER: Duration = Duration::from_millis(500);
 /// streams that all end at once would all come back at once.
 const STREAM_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// Refusals that were logged. Beyond so many it is emptied, and some are logged a second time.
-const LOGGED_REFUSALS: usize = 1_000;
-
 /// The service that KEDA calls.
 pub(super) struct Service {
     pub(super) server: Arc<Server>,
@@ -46,7 +42,7 @@ pub(super) struct Service {
     pub(super) metrics: Metrics,
     pub(super) shutdown: CancellationToken,
     pub(super) calls: TaskTracker,
-    pub(super) logged: Mutex<BTreeSet<u64>>,
+    pub(super) refusals: Refusals,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -152,9 +148,7 @@ impl Service {
         }
         let trigger = self.parse(object)?;
         self.board.watch(trigger, request, purpose, now).map_err(|full| {
-            if self.is_new(&full.to_string()) {
-                tracing::warn!(error = %full, "Trigger refused.");
-            }
+            self.refusals.log(namespace, "*", &full);
             convert::full(full)
         })
     }
@@ -162,12 +156,8 @@ impl Service {
     fn parse(&self, object: &ScaledObjectRef) -> Result<Trigger, Status> {
         let ScaledObjectRef { name, namespace, scaler_metadata } = object;
         trigger::parse(&self.server, namespace, name, scaler_metadata).map_err(|refusal| {
-            let status = convert::refusal(&refusal);
-            if self.is_new(&(namespace, name, refusal.to_string())) {
-                let scaled_object = trigger::object(namespace, name);
-                tracing::warn!(scaled_object, error = status.message(), "Trigger refused.");
-            }
-            status
+            self.refusals.log(namespace, name, &refusal);
+            convert::refusal(&refusal)
         })
     }
 
@@ -233,17 +223,6 @@ impl Service {
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.request(method, convert::code_name(code), started.elapsed());
         result.map(Response::new)
-    }
-
-    /// Whether this refusal was not logged before. KEDA repeats a wrong request for ever.
-    fn is_new(&self, refusal: &impl Hash) -> bool {
-        let mut hasher = DefaultHasher::new();
-        refusal.hash(&mut hasher);
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() >= LOGGED_REFUSALS {
-            logged.clear();
-        }
-        logged.insert(hasher.finish())
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::decision::Answer;
 use crate::engine::limit::share::Bound;
+use crate::telemetry::log;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
@@ -96,6 +97,7 @@ impl Metrics {
             "Changed certificates that were not usable",
             certificate_errors,
         );
+        registry.register_collector(Box::new(LogMetrics));
         metrics
     }
 
@@ -116,6 +118,22 @@ impl Metrics {
     pub fn read_errors(&self, connection: &Arc<str>, kind: &'static str, queues: u64) {
         let error = BackendError { connection: Arc::clone(connection), kind };
         self.read_errors.get_or_create(&error).inc_by(queues);
+    }
+}
+
+/// What the log of this process could not write.
+#[derive(Debug)]
+struct LogMetrics;
+
+impl Collector for LogMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Log lines that were not written, by reason";
+        let mut family = encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
+        for (reason, lines) in log::dropped() {
+            let labels = [("reason", reason.label())];
+            ConstCounter::new(lines).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

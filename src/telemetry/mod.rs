@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod queries;
 pub mod report;
@@ -9,27 +10,8 @@ pub mod shown;
 
 use std::error::Error;
 use std::fmt;
-use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-
-/// Sends log lines to standard error: text on a terminal, JSON elsewhere.
-///
-/// `filter` is a tracing directive such as `info` or `agent_scaler=debug`.
-///
-/// # Errors
-/// When `filter` is none.
-pub fn log(filter: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        lines.with_target(false).init();
-    } else {
-        lines.json().flatten_event(true).init();
-    }
-    Ok(())
-}
+pub use log::{LastLines, start as log};
 
 /// An error and what caused it, in one line for the log.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod decisions;
 mod grpc;
 mod log;
+mod log_process;
 mod metrics;
 mod probes;
 

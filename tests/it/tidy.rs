@@ -7,19 +7,20 @@ use crate::support::tree::{files, root};
 
 /// Modules, and the modules of ours that each may name; `cli` may name all.
 const MAY_NAME: &[(&str, &[&str])] = &[
+    ("text", &[]),
     ("timestamp", &[]),
     ("secret", &[]),
     ("engine", &["timestamp"]),
     ("workers", &["engine", "timestamp"]),
     ("providers", &["engine", "timestamp"]),
-    ("fields", &["secret"]),
+    ("fields", &["secret", "text"]),
     ("clock", &["timestamp"]),
     ("sources", &["engine", "fields", "secret", "timestamp", "workers"]),
     ("config", &["engine", "sources", "fields", "secret", "timestamp"]),
     ("manifest", &["fields"]),
     ("checks", &["config", "manifest", "engine"]),
-    ("telemetry", &["engine", "secret", "timestamp"]),
-    ("scaler", &["config", "sources", "engine", "telemetry", "clock", "timestamp"]),
+    ("telemetry", &["engine", "secret", "text", "timestamp"]),
+    ("scaler", &["config", "sources", "engine", "telemetry", "clock", "text", "timestamp"]),
     (
         "cli",
         &[
@@ -33,6 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "secret",
             "sources",
             "telemetry",
+            "text",
             "timestamp",
         ],
     ),

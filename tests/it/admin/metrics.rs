@@ -18,6 +18,7 @@ const SERIES: &[&str] = &[
     "agent_scaler_connection_read_errors_total{connection,kind}",
     "agent_scaler_connection_reads_total{connection}",
     "agent_scaler_decision_panics_total{}",
+    "agent_scaler_log_lines_dropped_total{reason}",
     "agent_scaler_request_duration_seconds_bucket{le,method}",
     "agent_scaler_request_duration_seconds_count{method}",
     "agent_scaler_request_duration_seconds_sum{method}",
