@@ -27,8 +27,11 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, allow_inline_connections } = arguments;
     let server = Server { allow_inline_connections, ..load_server(&config)? };
     install_crypto();
-    tokio::runtime::Runtime::new()?.block_on(serve(server))?;
-    Ok(ExitCode::SUCCESS)
+    let runtime = tokio::runtime::Runtime::new()?;
+    let served = runtime.block_on(serve(server));
+    // A lookup that hangs, or a page that is still read, keeps nobody waiting.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve(server: Server) -> anyhow::Result<()> {
@@ -38,12 +41,13 @@ async fn serve(server: Server) -> anyhow::Result<()> {
     }
     let scaler = Scaler::start(server, Arc::new(SystemClock::start())).await?;
     tracing::info!(grpc = %scaler.grpc, admin = %scaler.admin, "Serving.");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = scaler.failed() => anyhow::bail!("the server has failed; the log says why"),
-    }
+    let has_failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = scaler.failed() => true,
+    };
     tracing::info!("Shutting down.");
     scaler.stop().await;
+    anyhow::ensure!(!has_failed, "the server has failed; the log says why");
     Ok(())
 }

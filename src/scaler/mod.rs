@@ -13,6 +13,7 @@ mod listener;
 mod reader;
 mod refusals;
 mod service;
+mod supervise;
 mod tls;
 mod watchlist;
 

@@ -13,6 +13,7 @@ use crate::config::server::Server;
 use crate::config::trigger::Trigger;
 use crate::scaler::board::{Board, Full, Purpose, Request, Watched};
 use crate::scaler::decider::{self, Decider, Manner};
+use crate::scaler::supervise::spawn_essential;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
@@ -53,10 +54,10 @@ impl Observer {
             metrics,
             manner,
             decider::engine,
-            (tasks.clone(), shutdown),
+            (tasks.clone(), shutdown.clone()),
         );
         let heartbeat = decider.heartbeat();
-        tasks.spawn(decider.run(changes));
+        spawn_essential(tasks, &shutdown, "decider", decider.run(changes));
         Self { board, clock, heartbeat }
     }
 

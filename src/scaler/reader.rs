@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -268,13 +270,8 @@ impl Reader {
         let at = self.clock.now();
         let started = Instant::now();
         let plans: Vec<Arc<dyn Plan>> = items.iter().map(|item| Arc::clone(&item.plan)).collect();
-        let results = match timeout_at(deadline, self.ask(&plans, deadline, state)).await {
-            Ok(results) => results,
-            Err(_) => {
-                let endpoint = self.connection.endpoint.address();
-                vec![Err(ReadError::Deadline { endpoint }); plans.len()]
-            }
-        };
+        let asked = self.within(deadline, self.ask(&plans, deadline, state)).await;
+        let results = asked.unwrap_or_else(|error| vec![Err(error); plans.len()]);
         self.metrics.read(&self.connection.name, started.elapsed());
         self.count_errors(results.iter());
         state.client = state
@@ -296,6 +293,16 @@ impl Reader {
         }
         let results = items.iter().map(|item| item.place).zip(results).collect();
         Batch { at, between_ticks, results }
+    }
+
+    /// What `work` of the client gives, unless it takes too long or panics: a bug costs this batch and its client.
+    async fn within<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, ReadError> {
+        let endpoint = || self.connection.endpoint.address();
+        let message = || "the client panicked, which is a bug".to_owned();
+        match timeout_at(deadline, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(done) => done.map_err(|_| ReadError::Unexpected { endpoint: endpoint(), message: message() }),
+            Err(_) => Err(ReadError::Deadline { endpoint: endpoint() }),
+        }
     }
 
     async fn ask(
@@ -324,14 +331,13 @@ impl Reader {
     async fn publish_shares(&self, deadline: Instant, state: &mut State) {
         let shares: Vec<Published> = self.shares.borrow().values().cloned().collect();
         let Some(mut client) = state.client.take_if(|_| !shares.is_empty()) else { return };
-        let result = timeout_at(deadline, client.publish(&shares)).await;
-        let (error, is_of_use) = match result {
+        let (error, is_of_use) = match self.within(deadline, client.publish(&shares)).await {
             Ok(Ok(())) => (None, true),
             Ok(Err(error)) => {
                 let is_of_use = client.mends_itself() || !error.loses_connection();
                 (Some(error), is_of_use)
             }
-            Err(_) => (Some(ReadError::Deadline { endpoint: self.connection.endpoint.address() }), false),
+            Err(error) => (Some(error), false),
         };
         if is_of_use {
             state.client = Some(client);

@@ -5,6 +5,7 @@ mod grpc;
 mod log;
 mod log_process;
 mod metrics;
+mod panics;
 mod probes;
 
 use agent_scaler::scaler::Scaler;

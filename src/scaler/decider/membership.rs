@@ -14,6 +14,7 @@ use crate::scaler::fair_queue::Owner;
 use crate::scaler::listener::Listener;
 use crate::scaler::observer::Voice;
 use crate::scaler::reader::{Reader, Shares};
+use crate::scaler::supervise::spawn_guarded;
 use crate::scaler::watchlist::{Item, Pace, PlaceId, watchlist};
 use crate::sources::{Plan, Wake};
 
@@ -87,7 +88,7 @@ impl Decider {
             if let (Wake::Pushed { .. }, Voice::TellsWorkers) = (connection.kind.wake, manner.voice) {
                 let (connection, watchlist, tick) = (Arc::clone(connection), watchlist.clone(), manner.tick);
                 let listener = Listener { connection, watchlist, announced, announces_all, tick };
-                self.tasks.spawn(listener.run(self.shutdown.clone()));
+                spawn_guarded(&self.tasks, &self.shutdown, "listener", listener.run(self.shutdown.clone()));
             }
             let reader = Reader {
                 connection: Arc::clone(connection),
@@ -100,7 +101,7 @@ impl Decider {
                 metrics: self.metrics.clone(),
                 tick: manner.tick,
             };
-            self.tasks.spawn(reader.run(self.shutdown.clone()));
+            spawn_guarded(&self.tasks, &self.shutdown, "reader", reader.run(self.shutdown.clone()));
             Orders { watchlist: writer, shares }
         })
     }

@@ -97,6 +97,8 @@ pub(crate) struct Script {
     /// By the whole name of a plan: `queue jobs`, `workers of jobs`, `limit prod`.
     shown: Mutex<BTreeMap<String, Result<Sighting, ReadError>>>,
     silent: Mutex<BTreeSet<String>>,
+    /// Plans whose read panics.
+    cursed: Mutex<BTreeSet<String>>,
     published: Mutex<BTreeMap<String, Published>>,
 }
 
@@ -133,6 +135,16 @@ impl Script {
         self.show(format!("limit {scope}"), Ok(Sighting::Limit(seen)));
     }
 
+    /// From now on reading `queue`, and all that is read with it, panics.
+    pub(crate) fn panics(&self, queue: &str) {
+        self.cursed.lock().unwrap().insert(format!("queue {queue}"));
+    }
+
+    /// As if `queue` had never made anything panic.
+    pub(crate) fn panics_no_more(&self, queue: &str) {
+        self.cursed.lock().unwrap().remove(&format!("queue {queue}"));
+    }
+
     /// From now on `plan`, and all that is read with it, hangs.
     pub(crate) fn never_answers(&self, plan: &str) {
         self.silent.lock().unwrap().insert(plan.to_owned());
@@ -156,6 +168,7 @@ impl Script {
     /// What `plan` shows; `None` for a queue that was never named, which never answers.
     fn sighting(&self, plan: &dyn Plan) -> Option<Result<Sighting, ReadError>> {
         let name = plan.queue();
+        assert!(!self.cursed.lock().unwrap().contains(&name), "a bug in a source");
         if self.silent.lock().unwrap().contains(&name) {
             return None;
         }
