@@ -10,6 +10,7 @@ use super::{Format, WRONG, load_server, say};
 use crate::config::server::{Limit, Server};
 use crate::fields::Problem;
 use crate::manifest::Manifests;
+use crate::text::{Printable, PrintableLines, printable_json};
 
 /// Finds what is wrong with ScaledObjects and ScaledJobs, without a network.
 ///
@@ -44,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let notes = arguments.config.as_ref().map_or_else(Vec::new, |_| notes(&server));
     let checked = Checked::new(&manifests, &ours, notes);
     match arguments.output {
-        Format::Json => say(&serde_json::to_string_pretty(&checked)?),
+        Format::Json => say(&printable_json(serde_json::to_string_pretty(&checked)?)),
         Format::Text => say(&checked.text()),
     }
     Ok(match (checked.errors, checked.warnings) {
@@ -102,14 +103,12 @@ impl Checked {
 
     fn text(&self) -> String {
         let mut lines: Vec<String> =
-            self.documents.iter().map(|problem| format!("error    {problem}")).collect();
-        lines.extend(self.notes.iter().map(|note| format!("note     {note}")));
+            self.documents.iter().map(|problem| format!("error    {}", PrintableLines(problem))).collect();
+        lines.extend(self.notes.iter().map(|note| format!("note     {}", Printable(note))));
         for Verdict { namespace, name, origin, error, warnings } in &self.triggers {
             let verdict = if error.is_none() && warnings.is_empty() { "  ok" } else { "" };
-            lines.push(format!("{namespace}/{name}  ({origin}){verdict}"));
-            lines.extend(
-                error.iter().map(|error| format!("  error    {}", error.replace('\n', "\n         "))),
-            );
+            lines.push(Printable(format_args!("{namespace}/{name}  ({origin}){verdict}")).to_string());
+            lines.extend(error.as_deref().map(error_lines));
             lines.extend(warnings.iter().map(Warning::text));
         }
         let Self { errors, warnings, triggers, .. } = self;
@@ -149,8 +148,13 @@ impl Warning {
     /// Two lines: what is wrong, and the fix.
     pub(super) fn text(&self) -> String {
         let Self { id, what, fix } = self;
-        format!("  warning  [{id}] {what}\n           fix: {fix}")
+        format!("  warning  [{id}] {}\n           fix: {}", Printable(what), Printable(fix))
     }
+}
+
+/// An error of several lines, indented. What users wrote has no newline in it by now.
+pub(super) fn error_lines(error: &str) -> String {
+    format!("  error    {}", PrintableLines(error.replace('\n', "\n         ")))
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::Printable;
+
 /// Most problems that the error of a trigger lists: it becomes an event, a log line and an answer.
 const MOST_LISTED: usize = 20;
 
@@ -80,7 +82,8 @@ impl fmt::Display for Invalid {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, message, hint } = self;
-        write!(f, "{path}: {message}")?;
-        hint.iter().try_for_each(|hint| write!(f, " (hint: {hint})"))
+        // One line each: a newline in what a user wrote must not begin a problem of its own.
+        write!(f, "{}", Printable(format_args!("{path}: {message}")))?;
+        hint.iter().try_for_each(|hint| write!(f, " (hint: {})", Printable(hint)))
     }
 }

@@ -1,5 +1,7 @@
 //! A user's text inside an error: short, and without characters that a terminal or a log would obey.
 
+use crate::text::is_printable;
+
 /// Longest part of a user's text, in characters: enough to recognise it, too little to flood a log.
 const LONGEST: usize = 60;
 
@@ -13,25 +15,16 @@ pub fn cut(text: &str, longest: usize) -> String {
     let mut rest = text.chars();
     let mut shown = String::new();
     for character in rest.by_ref().take(longest) {
-        if is_obeyed(character) {
-            shown.extend(character.escape_default());
-        } else {
+        if is_printable(character) {
             shown.push(character);
+        } else {
+            shown.extend(character.escape_default());
         }
     }
     if rest.next().is_some() {
         shown.push('…');
     }
     shown
-}
-
-/// Whether a terminal acts on the character instead of showing it: controls, and marks of the writing direction.
-fn is_obeyed(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::scaler::board::Full;
 use crate::scaler::proto::{
     GetMetricSpecResponse, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
 };
+use crate::text::PrintableLines;
 
 /// Name of the one metric of a trigger.
 pub(super) const METRIC: &str = "agent-replicas";
@@ -95,7 +96,9 @@ pub(super) fn full(full: Full) -> Status {
     status(Code::ResourceExhausted, full.to_string())
 }
 
-fn status(code: Code, mut text: String) -> Status {
+fn status(code: Code, text: String) -> Status {
+    // Terminals show events; the newlines between problems are ours.
+    let mut text = PrintableLines(text).to_string();
     if text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
@@ -162,6 +165,12 @@ mod tests {
         let lost = Answer::Unknown(Unknown::Lost { read_at: Timestamp::default() });
         assert_eq!(activity(&lost).unwrap_err().code(), Code::Unavailable);
         assert_eq!(metrics(&lost).unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[test]
+    fn a_terminal_that_shows_the_event_of_a_status_obeys_nothing_in_it() {
+        let status = unknown_metric("s0\u{1b}[2J\r");
+        assert!(status.message().starts_with("no metric named `s0\\u{1b}[2J\\r`"), "{status:?}");
     }
 
     #[test]

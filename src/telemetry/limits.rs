@@ -8,6 +8,7 @@ use crate::engine::limit::Block;
 use crate::engine::limit::share::{Bound, Cap, DimensionState, LimitState, Share};
 use crate::engine::signals::Quality;
 use crate::telemetry::shown::short;
+use crate::text::Printable;
 use crate::timestamp::Timestamp;
 
 /// A limit as one of its triggers sees it. Programs read it: fields are added, and not renamed.
@@ -143,29 +144,30 @@ impl fmt::Display for ShownLimit {
             headroom,
             ..
         } = self;
-        write!(f, "  limit {name}: k {}", short(*k))?;
+        write!(f, "  limit {}: k {}", Printable(name), short(*k))?;
         if let Some(ShownCap { replicas, fair, slots, dimension, per_slot, estimated, scarce }) = cap {
             let (slots, per_slot) = (short(*slots), short(*per_slot));
             let about = if *estimated { "about " } else { "" };
             write!(
                 f,
-                ", {slots} slots = {replicas} replicas (its part {fair}), {about}{per_slot} {dimension} a slot"
+                ", {slots} slots = {replicas} replicas (its part {fair}), {about}{per_slot} {} a slot",
+                Printable(dimension)
             )?;
             f.write_str(if *scarce { ", scarce" } else { "" })?;
         }
-        no_cap.iter().try_for_each(|cause| write!(f, ", no cap: {cause}"))?;
+        no_cap.iter().try_for_each(|cause| write!(f, ", no cap: {}", Printable(cause)))?;
         if let (Some(until), Some(by)) = (blocked_until, blocked_by) {
-            write!(f, ", blocked by {by} until {until}")?;
+            write!(f, ", blocked by {} until {}", Printable(by), Printable(until))?;
         }
         writeln!(f)?;
         for ShownDimension { name, limit, others, room, used, saturation } in dimensions {
             let (limit, others, room) = (short(*limit), short(*others), short(*room));
-            write!(f, "    {name}: {room} of {limit} to divide, others use {others}")?;
+            write!(f, "    {}: {room} of {limit} to divide, others use {others}", Printable(name))?;
             used.iter().try_for_each(|used| write!(f, ", we {}", short(*used)))?;
             saturation.iter().try_for_each(|part| write!(f, " ({:.0} %)", part * 100.0))?;
             writeln!(f)?;
         }
-        headroom.iter().try_for_each(|told| writeln!(f, "    {told}"))?;
+        headroom.iter().try_for_each(|told| writeln!(f, "    {}", Printable(told)))?;
         writeln!(f, "    {requests} requests admitted and {refused} refused in the minutes that workers keep")
     }
 }

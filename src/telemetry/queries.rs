@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::queries::{Line, Queries};
 use crate::telemetry::shown::short;
+use crate::text::Printable;
 use crate::timestamp::Timestamp;
 
 /// The queries about a trigger's tasks.
@@ -53,16 +54,16 @@ impl fmt::Display for ShownQueries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connection, error, answers } = self;
         if let Some(error) = error {
-            writeln!(f, "  {connection} answers no queries: {error}")?;
+            writeln!(f, "  {} answers no queries: {}", Printable(connection), Printable(error))?;
         }
         for ShownQuery { name, value, age_seconds, note } in answers {
-            write!(f, "  {connection}: {name}")?;
+            write!(f, "  {}: {}", Printable(connection), Printable(name))?;
             match value {
                 Some(value) => write!(f, " {}", short(*value))?,
                 None => f.write_str(" not known")?,
             }
             age_seconds.iter().try_for_each(|age| write!(f, ", told {age:.1} s ago"))?;
-            note.iter().try_for_each(|note| write!(f, "; {note}"))?;
+            note.iter().try_for_each(|note| write!(f, "; {}", Printable(note)))?;
             writeln!(f)?;
         }
         Ok(())

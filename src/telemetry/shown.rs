@@ -9,6 +9,7 @@ use crate::engine::decision::{Alternative, Change, Step};
 use crate::engine::want::Want;
 use crate::telemetry::limits::ShownLimit;
 use crate::telemetry::queries::ShownQueries;
+use crate::text::Printable;
 
 /// One trigger as `/decisions` shows it. Programs read it: fields are added, and not renamed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -183,8 +184,8 @@ impl From<&Alternative> for ShownAlternative {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, name, trigger, source, connection, queue, why, error, .. } = self;
-        writeln!(f, "{namespace}/{name}  {source} on {connection}: {queue}  (trigger {trigger})")?;
-        writeln!(f, "  {why}")?;
+        let head = format_args!("{namespace}/{name}  {source} on {connection}: {queue}  (trigger {trigger})");
+        writeln!(f, "{}\n  {}", Printable(head), Printable(why))?;
         if let Some(age) = self.age_seconds {
             write!(f, "  seen {age:.1} s ago:")?;
             for Seen { name, value, estimated, from } in &self.seen {
@@ -198,7 +199,7 @@ impl fmt::Display for Shown {
                     (true, _) => " (estimated)",
                     (false, _) => "",
                 };
-                write!(f, " {name} {}{note}", short(*value))?;
+                write!(f, " {} {}{note}", Printable(name), short(*value))?;
             }
             writeln!(f)?;
         }
@@ -209,9 +210,9 @@ impl fmt::Display for Shown {
         }
         self.limit.iter().try_for_each(|limit| write!(f, "{limit}"))?;
         for ShownStep { by, from, to } in &self.steps {
-            writeln!(f, "  {from} → {to}: {by}")?;
+            writeln!(f, "  {from} → {to}: {}", Printable(by))?;
         }
-        error.iter().try_for_each(|error| writeln!(f, "  the last read failed: {error}"))
+        error.iter().try_for_each(|error| writeln!(f, "  the last read failed: {}", Printable(error)))
     }
 }
 

@@ -192,6 +192,42 @@ fn example(id: &str, which: &str) -> PathBuf {
     root().join(format!("tests/data/checks/{id}.{which}.yaml"))
 }
 
+/// Whatever a manifest, its file's name and its mistakes hold, a terminal shows it and obeys nothing.
+#[test]
+fn a_terminal_obeys_nothing_of_what_is_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jobs\u{1b}[2J\u{9b}.yaml");
+    fs::write(&path, ODD).unwrap();
+    for format in ["text", "json"] {
+        let output = check(&[&path], &["--output", format]);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        let obeyed = text(&output).chars().find(|c| *c != '\n' && !agent_scaler::text::is_printable(*c));
+        assert_eq!(obeyed, None, "{:?}", text(&output));
+        assert!(text(&output).contains("forged"), "{}", text(&output));
+    }
+    let output = check(&[&path], &[]);
+    assert!(!text(&output).lines().any(|line| line.starts_with("forged")), "{}", text(&output));
+    let missing = directory.path().join("none\u{1b}[2J\n.yaml");
+    assert!(text(&check(&[&missing], &[])).chars().all(|c| c == '\n' || agent_scaler::text::is_printable(c)));
+}
+
+/// A document whose every word is against the terminal.
+const ODD: &str = r#"
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: { name: "a\e[31m\u202Eb", namespace: "acme\nforged: namespace" }
+spec:
+  scaleTargetRef: { name: "jobs\x9b" }
+  triggers:
+  - type: external
+    metadata:
+      source: redis
+      connection: main
+      listName: "jobs\nforged: name"
+      tasksPerReplica: "\e]0;forged\a"
+      "unknown\nforged: key": "1"
+"#;
+
 /// `agent-scaler keys | head -1` is no error and no panic.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {

@@ -18,6 +18,7 @@ use crate::config::server::Server;
 use crate::config::trigger::Trigger;
 use crate::fields::Problem;
 use crate::manifest::Manifests;
+use crate::text::Printable;
 
 use cost::Cost;
 use look::Look;
@@ -184,7 +185,8 @@ fn commands(ours: &[Ours<'_>]) -> String {
     });
     let lines = places.map(|(connection, plan)| {
         let address = connection.endpoint.address();
-        format!("sent to {} ({address}): {}", connection.name, plan.commands().join("; "))
+        let commands = plan.commands().join("; ");
+        Printable(format_args!("sent to {} ({address}): {commands}", connection.name)).to_string()
     });
     lines.collect::<Vec<_>>().join("\n")
 }

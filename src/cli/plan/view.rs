@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::cost::Cost;
 use super::forecast::{Forecast, forecast};
-use crate::cli::check::{Warning, warnings};
+use crate::cli::check::{Warning, error_lines, warnings};
 use crate::cli::manifests::Ours;
 use crate::telemetry::shown::{Shown, State, short};
+use crate::text::{Printable, PrintableLines, printable_json};
 
 /// Width where there is no terminal to ask.
 const WIDTH: u16 = 100;
@@ -126,9 +127,9 @@ impl Planned {
         let Self { namespace, name, origin, error, decision, cost_per_month, .. } = self;
         let mut lines: Vec<String> = match decision {
             Some(shown) => shown.to_string().lines().map(str::to_owned).collect(),
-            None => vec![format!("{namespace}/{name}  ({origin})")],
+            None => vec![Printable(format_args!("{namespace}/{name}  ({origin})")).to_string()],
         };
-        lines.extend(error.iter().map(|error| format!("  error    {}", error.replace('\n', "\n         "))));
+        lines.extend(error.as_deref().map(error_lines));
         if decision.is_none() && error.is_none() {
             lines.push("  no answer in time, or KEDA has not asked for it yet".to_owned());
         }
@@ -140,7 +141,7 @@ impl Planned {
 
 /// Everything as JSON; `docs/plan.md` describes it.
 pub(super) fn json(documents: &[String], planned: &[Planned]) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(&Json { documents, triggers: planned })
+    serde_json::to_string_pretty(&Json { documents, triggers: planned }).map(printable_json)
 }
 
 /// A table, and below it what it has no room for.
@@ -164,14 +165,15 @@ pub(super) fn text(documents: &[String], planned: &[Planned], coloured: bool) ->
             (false, false) => Cell::new(planned.wants()).add_attribute(Attribute::Bold),
         };
         table.add_row([
-            Cell::new(format!("{}/{}", planned.namespace, planned.name)),
-            Cell::new(planned.seen()),
+            Cell::new(Printable(format_args!("{}/{}", planned.namespace, planned.name))),
+            Cell::new(Printable(planned.seen())),
             wants,
-            Cell::new(planned.limited_by()),
-            Cell::new(planned.next()),
+            Cell::new(Printable(planned.limited_by())),
+            Cell::new(Printable(planned.next())),
         ]);
     }
-    let mut lines: Vec<String> = documents.iter().map(|problem| format!("error    {problem}")).collect();
+    let mut lines: Vec<String> =
+        documents.iter().map(|problem| format!("error    {}", PrintableLines(problem))).collect();
     lines.push(table.trim_fmt());
     for planned in planned {
         lines.push(String::new());
