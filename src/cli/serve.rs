@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{install_crypto, load_server};
 use crate::clock::SystemClock;
-use crate::config::server::{Limit, Server};
+use crate::config::server::{Limit, Server, local_names};
 use crate::scaler::Scaler;
 
 /// Serves KEDA's external-scaler protocol.
@@ -25,7 +25,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, allow_inline_connections } = arguments;
-    let server = Server { allow_inline_connections, ..load_server(&config)? };
+    let mut server = Server { allow_inline_connections, ..load_server(&config)? };
+    server.admin_hosts.extend(local_names());
     install_crypto();
     let runtime = tokio::runtime::Runtime::new()?;
     let served = runtime.block_on(serve(server));

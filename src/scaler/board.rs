@@ -15,6 +15,7 @@ use crate::config::trigger::Trigger;
 use crate::engine::decision::Decision;
 use crate::engine::limit::share::LimitState;
 use crate::engine::signals::Signals;
+use crate::telemetry::pages::Triggers;
 use crate::telemetry::report::Report;
 use crate::timestamp::Timestamp;
 
@@ -220,18 +221,33 @@ impl Board {
         self.lock().remove(watched);
     }
 
-    /// Reports on the triggers of one ScaledObject, or on all, that have been evaluated.
-    pub fn reports(&self, of: Option<(&str, &str)>) -> Vec<Report> {
-        let watched: Vec<Arc<Watched>> = match of {
+    /// The triggers of one ScaledObject, or all.
+    pub fn triggers(&self, of: Option<(&str, &str)>) -> Vec<Arc<Watched>> {
+        match of {
             Some((namespace, name)) => self.lock().of(namespace, name).to_vec(),
             None => self.lock().all(),
-        };
-        watched.iter().filter_map(|watched| watched.report()).collect()
+        }
+    }
+
+    /// Reports on the triggers of one ScaledObject, or on all, that have been evaluated.
+    pub fn reports(&self, of: Option<(&str, &str)>) -> Vec<Report> {
+        self.triggers(of).iter().filter_map(|watched| watched.report()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Occupancy> {
         // Nothing in the critical sections leaves the maps half changed.
         self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For pages, which ask for one report after the other.
+impl Triggers for Vec<Arc<Watched>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn report(&self, index: usize) -> Option<Report> {
+        self.get(index)?.report()
     }
 }
 

@@ -34,7 +34,8 @@ use crate::clock::Clock;
 use crate::config::server::Server;
 use crate::telemetry::Chain;
 use crate::telemetry::admin::{self, Pages};
-use crate::telemetry::metrics::{Metrics, TriggerMetrics};
+use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::pages::Readers;
 use crate::telemetry::report::Report;
 
 use observer::{Observer, Voice};
@@ -124,8 +125,10 @@ impl Scaler {
         let (grpc, admin) = (address(&listener, server.listen), address(&admin_listener, server.admin));
 
         let (tasks, calls, shutdown) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
-        let mut registry = Registry::with_prefix("agent_scaler");
+        let registry = || Registry::with_prefix(metrics::PREFIX);
+        let (mut registry, mut named) = (registry(), registry());
         let metrics = Metrics::register(&mut registry);
+        metrics.register_named(&mut named);
         let observer = Observer::start(
             &server,
             Voice::TellsWorkers,
@@ -134,7 +137,7 @@ impl Scaler {
             &tasks,
             shutdown.clone(),
         );
-        let pages = pages(&server, &observer, registry, &shutdown);
+        let pages = pages(&server, &observer, (registry, named), &shutdown);
         let service = Service {
             server: Arc::clone(&server),
             board: Arc::clone(observer.board()),
@@ -198,19 +201,22 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 fn pages(
     server: &Server,
     observer: &Observer,
-    mut registry: Registry,
+    (registry, named): (Registry, Registry),
     shutdown: &CancellationToken,
 ) -> Arc<Pages> {
-    let of_all = observer.clone();
-    registry.register_collector(Box::new(TriggerMetrics { reports: Box::new(move || of_all.reports(None)) }));
-    let (of_some, beats, shutdown) = (observer.clone(), observer.clone(), shutdown.clone());
+    let (board, clock, beats) = (Arc::clone(observer.board()), observer.clone(), observer.clone());
+    let shutdown = shutdown.clone();
     let dead_after = DECIDER_DEAD_AFTER.max(server.tick * 10);
     Arc::new(Pages {
         alive: Box::new(move || beats.since_heartbeat() <= dead_after),
         ready: Box::new(move || !shutdown.is_cancelled()),
-        reports: Box::new(move |of| of_some.reports(of)),
+        triggers: Box::new(move |of| Arc::new(board.triggers(of))),
+        now: Box::new(move || clock.now()),
         registry,
+        named,
         token: server.admin_token.clone(),
+        hosts: server.admin_hosts.clone(),
+        readers: Readers::default(),
     })
 }
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod pages;
 pub mod queries;
 pub mod report;
 pub mod shown;

@@ -7,6 +7,7 @@ mod log_process;
 mod metrics;
 mod panics;
 mod probes;
+mod readers;
 
 use agent_scaler::scaler::Scaler;
 use reqwest::{Response, StatusCode};

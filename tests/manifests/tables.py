@@ -96,7 +96,7 @@ def drifted_keys() -> Iterator[tuple[str, str | None]]:
                          ("Under `llmLimits.NAME.usePerTask`", set(limit["usePerTask"]["properties"])),
                          ("Under `tenants.NAMESPACE`", set(tenant)),
                          ("Under `defaults`", set(tops["defaults"]["properties"])),
-                         ("Top of the server's file", set(tops) & {"adminToken", "tick", "maxTriggers",
+                         ("Top of the server's file", set(tops) & {"adminToken", "adminHosts", "tick", "maxTriggers",
                                                                    "maxConnectionAge"} | others)):
         differ = ", ".join(sorted(known ^ keys(title)))
         yield f"values.schema.json ↔ docs/keys.md {title}", f"only one of them has {differ}" if differ else None

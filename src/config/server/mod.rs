@@ -1,5 +1,6 @@
 //! The server's file → a server's configuration.
 
+mod cluster;
 mod connections;
 mod defaults;
 mod headroom;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Node};
 
+pub use self::cluster::local_names;
 pub use self::connections::Connection;
 pub(super) use self::connections::NoReports;
 pub use self::headroom::HeadroomAt;
@@ -22,7 +24,7 @@ pub use self::tenants::TENANT_KEYS;
 pub use self::tls::{TLS_KEYS, TlsFiles};
 use crate::config::tenants::Tenants;
 use crate::config::yaml::Walk;
-use crate::fields::{Fields, Invalid, Key, Need, Positive, PositiveSpan, Problem, Span, nearest};
+use crate::fields::{Fields, Invalid, Key, Names, Need, Positive, PositiveSpan, Problem, Span, nearest};
 use crate::secret::Secret;
 use crate::sources::Spec;
 
@@ -33,8 +35,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where the kubelet, Prometheus and people find us.
     pub admin: SocketAddr,
-    /// What `/decisions` asks its readers for.
+    /// What `/decisions` asks its readers for, and `/metrics` for whatever names tenants.
     pub admin_token: Option<Secret>,
+    /// Names under which the admin port may be asked without a token, beside addresses and names of the cluster.
+    pub admin_hosts: Vec<String>,
     /// How KEDA and we prove ourselves; `None` is plaintext.
     pub tls: Option<TlsFiles>,
     /// How often every queue is read.
@@ -77,8 +81,15 @@ const ADMIN_TOKEN: Key = Key {
     name: "adminToken",
     need: Need::Optional,
     unit: "secret",
-    help: "bearer token that /decisions asks for; without it everybody may read",
+    help: "bearer token that /decisions and the triggers' /metrics ask for; without it everybody may read",
     example: "{ file: /secrets/admin-token }",
+};
+const ADMIN_HOSTS: Key = Key {
+    name: "adminHosts",
+    need: Need::Optional,
+    unit: "names",
+    help: "public names of the admin port, e.g. of an Ingress; without adminToken others are refused",
+    example: "[scaler.example.com]",
 };
 const TICK: Key = Key {
     name: "tick",
@@ -112,7 +123,7 @@ const PROTOCOL_MINUTE: Key = Key {
 
 /// The keys at the top of the file.
 pub const KEYS: &[Key] =
-    &[LISTEN, ADMIN, ADMIN_TOKEN, TICK, MAX_TRIGGERS, MAX_CONNECTION_AGE, PROTOCOL_MINUTE];
+    &[LISTEN, ADMIN, ADMIN_TOKEN, ADMIN_HOSTS, TICK, MAX_TRIGGERS, MAX_CONNECTION_AGE, PROTOCOL_MINUTE];
 
 /// The sections of the file that hold names of the user's own.
 const SECTIONS: [&str; 5] = ["tls", "connections", "llmLimits", "tenants", "defaults"];
@@ -157,6 +168,7 @@ impl Server {
         let listen = fields.read(&LISTEN);
         let admin = fields.read(&ADMIN);
         let admin_token = fields.secret(&ADMIN_TOKEN);
+        let admin_hosts: Option<Option<Names>> = fields.optional(&ADMIN_HOSTS);
         let tick = fields.read(&TICK).map(|Span(tick)| tick);
         let max_triggers: Option<Positive> = fields.read(&MAX_TRIGGERS);
         let max_connection_age: Option<PositiveSpan> = fields.read(&MAX_CONNECTION_AGE);
@@ -174,6 +186,7 @@ impl Server {
                 listen: listen?,
                 admin: admin?,
                 admin_token,
+                admin_hosts: admin_hosts?.map_or_else(Vec::new, |Names(names)| names),
                 tls,
                 tick: tick?,
                 max_triggers: max_triggers?.0.get(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -41,13 +42,20 @@ const OF_DIMENSION: [(&str, &str, OfDimension); 5] = [
     ("limit_saturation", "All use as a part of the limit", DimensionState::saturation),
 ];
 
-/// Encodes the limits of all reports.
-pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, reports: &[Report], now: Timestamp) -> fmt::Result {
-    let of = |report: &Report| Some((report.decision.share.as_ref()?.limit.clone(), report.limit.clone()?));
-    let limits: BTreeMap<_, _> = reports.iter().filter_map(of).collect();
+/// The limit that a trigger shares, by its name.
+pub(in crate::telemetry) fn of(report: &Report) -> Option<(Arc<str>, Arc<LimitState>)> {
+    Some((Arc::clone(&report.decision.share.as_ref()?.limit), report.limit.clone()?))
+}
+
+/// Encodes limits.
+pub(in crate::telemetry) fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    limits: &BTreeMap<Arc<str>, Arc<LimitState>>,
+    now: Timestamp,
+) -> fmt::Result {
     for (name, help, value) in OF_LIMIT {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (limit, state) in &limits {
+        for (limit, state) in limits {
             if let Some(value) = value(state, now) {
                 ConstGauge::new(value).encode(family.encode_family(&[("limit", &**limit)])?)?;
             }
@@ -55,7 +63,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, reports: &[Report], no
     }
     for (name, help, value) in OF_DIMENSION {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (limit, state) in &limits {
+        for (limit, state) in limits {
             for dimension in &state.dimensions {
                 if let Some(value) = value(dimension) {
                     let labels = [("limit", &**limit), ("dimension", dimension.dimension.label())];

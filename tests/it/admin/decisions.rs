@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use agent_scaler::clock::Clock;
 use agent_scaler::scaler::proto::ScaledObjectRef;
+use agent_scaler::text::is_printable;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{get, get_as, read};
-use crate::support::harness::{Harness, eventually, queue, scripted};
+use crate::support::harness::{Harness, eventually, queue, scripted, trigger};
 
 #[tokio::test]
 async fn a_decision_is_told_as_json_with_every_term() {
@@ -141,7 +142,9 @@ async fn decisions_ask_for_the_token_of_the_day_and_the_other_pages_for_none() {
     for wrong in ["Bearer tuesday", "Bearer mondays", "Bearer ", "Basic monday", "monday"] {
         assert!(!open(wrong).await, "{wrong}");
     }
-    assert!(open("Bearer monday").await);
+    for right in ["Bearer monday", "bearer monday", "BEARER  monday"] {
+        assert!(open(right).await, "{right}");
+    }
     fs::write(file.path(), "tuesday").unwrap();
     assert!(!open("Bearer monday").await);
     assert!(open("Bearer tuesday").await);
@@ -150,6 +153,22 @@ async fn decisions_ask_for_the_token_of_the_day_and_the_other_pages_for_none() {
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(get(scaler, path).await.status(), StatusCode::OK, "{path}");
     }
+}
+
+/// Whatever a queue is named, a terminal shows it and obeys nothing.
+#[tokio::test]
+async fn a_page_on_a_terminal_shows_names_and_obeys_none() {
+    let harness = Harness::start().await;
+    let name = "a\u{202e}b\u{2028}c\u{200b}d";
+    harness.script.shows(name, queue(1, 0));
+    let odd = trigger("odd", &[("source", "scripted"), ("connection", "script"), ("queueName", name)]);
+    harness.value(&odd).await.unwrap();
+    let (_, text) = read(get(&harness.scaler, "/decisions?format=text").await).await;
+    assert!(text.contains("queue a\\u{202e}b\\u{2028}c\\u{200b}d  (trigger"), "{text:?}");
+    let (_, json) = read(get(&harness.scaler, "/decisions").await).await;
+    assert!(json.chars().all(is_printable), "{json:?}");
+    let told: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(told[0]["queue"], format!("queue {name}"), "programs read what it is");
 }
 
 /// A server whose only trigger wants 42 replicas and may have 20.

@@ -9,6 +9,9 @@ admin: 0.0.0.0:{{ .Values.ports.http }}
 {{- if (.Values.adminToken).secret }}
 adminToken: { file: /secrets/admin-token }
 {{- end }}
+{{- with .Values.adminHosts }}
+adminHosts: {{ toJson . }}
+{{- end }}
 
 {{ if eq .Values.tls.mode "off" -}}
 # In the clear, inside the cluster. Whoever reaches the port may ask for any trigger, so the NetworkPolicy lets in

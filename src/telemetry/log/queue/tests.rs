@@ -42,7 +42,11 @@ fn next(lines: &mpsc::Receiver<Vec<u8>>) -> String {
 #[test]
 fn a_pipe_that_nobody_reads_holds_up_nobody_and_keeps_a_bounded_number_of_lines() {
     let (queue, lines, _) = queue();
-    (0..20_000).for_each(|line| queue.push(format!("{line}\n").into_bytes()));
+    queue.push(b"0\n".to_vec());
+    while !queue.lock().is_writing {
+        thread::yield_now();
+    }
+    (1..20_000).for_each(|line| queue.push(format!("{line}\n").into_bytes()));
     queue.wait_until_written(Duration::from_millis(10));
     let state = queue.lock();
     assert!(state.lines.len() <= MOST_LINES, "{}", state.lines.len());
