@@ -9,6 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The last millisecond of the year 9999: RFC 3339 has no later one, and formatting it would fail.
+    const LAST_WRITTEN: Self = Self(253_402_300_799_999);
+
     /// The point `millis` milliseconds after the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
@@ -61,6 +64,9 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self > Self::LAST_WRITTEN {
+            return write!(f, "{} ms since 1970", self.0);
+        }
         let time = UNIX_EPOCH + Duration::from_millis(self.0);
         humantime::format_rfc3339_millis(time).fmt(f)
     }
@@ -69,6 +75,14 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_time_can_be_shown() {
+        let shown = |millis| Timestamp::from_millis(millis).to_string();
+        assert_eq!(shown(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
+        assert_eq!(shown(253_402_300_800_000), "253402300800000 ms since 1970");
+        assert_eq!(shown(u64::MAX), "18446744073709551615 ms since 1970");
+    }
 
     #[test]
     fn a_later_start_gives_no_time_at_all() {

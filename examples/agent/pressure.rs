@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_scaler::engine::limit::belief::Sharing;
 use agent_scaler::engine::limit::{Allowance, Block, Dimension, LimitSeen};
 use agent_scaler::engine::minutes::Minute;
 use agent_scaler::engine::signals::Workers;
@@ -95,7 +96,7 @@ impl Seen {
 
     /// The block that holds at `now`.
     fn blocked(&self, now: Timestamp) -> Option<Block> {
-        self.limit.as_ref()?.blocked.filter(|block| now < block.until)
+        self.limit.as_ref()?.block(Sharing::Alone, now).filter(|block| now < block.until)
     }
 
     /// Use of the fullest dimension, as a part of what may be used; `None` if no amount is known.

@@ -10,6 +10,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local start = now
 local blocked = tonumber(redis.call('HGET', KEYS[2], 'blocked_ms') or '') or 0
+local refused = tonumber(redis.call('HGET', KEYS[2], 'blocked_seen') or '')
+-- Five minutes after the last refusal somebody has to find out whether the block is over; and where nobody says when
+-- that was, an end that is further than ten minutes away is not believed.
+if refused then
+  blocked = math.min(blocked, refused + 300000)
+elseif blocked * 1000 > now + 600000000 then
+  blocked = 0
+end
 local wanted = {}
 local is_blocked = blocked * 1000 > now
 if is_blocked then

@@ -72,6 +72,9 @@ enum Turn {
     AskIn(Duration),
 }
 
+/// Redis's time, the end of the block, and when somebody was last refused.
+type BlockSaid = ((u64, u64), (Option<u64>, Option<u64>));
+
 impl Limiter {
     pub(crate) fn new(
         connection: ConnectionManager,
@@ -169,11 +172,16 @@ impl Limiter {
 
     async fn is_blocked(&self) -> bool {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("TIME").cmd("HGET").arg(&self.limit).arg(keys::BLOCKED);
-        let answer: RedisResult<((u64, u64), Option<u64>)> =
-            pipeline.query_async(&mut self.connection.clone()).await;
-        answer.is_ok_and(|((seconds, micros), until)| {
-            until.is_some_and(|until| until > seconds * 1_000 + micros / 1_000)
+        pipeline.cmd("TIME").cmd("HMGET").arg(&self.limit).arg(keys::BLOCKED).arg(keys::BLOCKED_SEEN);
+        let answer: RedisResult<BlockSaid> = pipeline.query_async(&mut self.connection.clone()).await;
+        answer.is_ok_and(|((seconds, micros), (until, refused))| {
+            let now = seconds * 1_000 + micros / 1_000;
+            // As in `limiter.lua`.
+            let is_kept = match refused {
+                Some(refused) => now < refused.saturating_add(300_000),
+                None => until.is_some_and(|until| until <= now + 600_000),
+            };
+            is_kept && until.is_some_and(|until| now < until)
         })
     }
 

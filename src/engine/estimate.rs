@@ -93,11 +93,11 @@ impl Throughput {
         if let (Some(before), Some(after), Some(done)) =
             (last.in_flight, sample.in_flight, grown(last.completed, sample.completed))
         {
-            minute.slot_seconds += (before + after) as f64 / 2.0 * seconds;
-            minute.completed += done;
+            minute.slot_seconds += (before as f64 + after as f64) / 2.0 * seconds;
+            minute.completed = minute.completed.saturating_add(done);
         }
         if let Some(added) = grown(last.added, sample.added) {
-            minute.added += added;
+            minute.added = minute.added.saturating_add(added);
             minute.counted_seconds += seconds;
         }
     }
@@ -107,7 +107,7 @@ impl Throughput {
     /// The mean of what completed would be too small after a start, when only short tasks have finished.
     /// Tasks that a worker has fetched ahead count as running. `None` below 20 completions.
     pub fn service(&self) -> Option<Duration> {
-        let completed: u64 = self.minutes.iter().map(|minute| minute.completed).sum();
+        let completed: u64 = self.minutes.iter().map(|minute| minute.completed).fold(0, u64::saturating_add);
         if completed < ENOUGH_COMPLETIONS {
             return None;
         }
@@ -118,7 +118,7 @@ impl Throughput {
     /// New tasks per second. `None` before a minute has been counted.
     pub fn arrivals(&self) -> Option<f64> {
         let seconds: f64 = self.minutes.iter().map(|minute| minute.counted_seconds).sum();
-        let added: u64 = self.minutes.iter().map(|minute| minute.added).sum();
+        let added: u64 = self.minutes.iter().map(|minute| minute.added).fold(0, u64::saturating_add);
         (seconds >= 60.0).then(|| added as f64 / seconds)
     }
 

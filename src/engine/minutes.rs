@@ -109,9 +109,9 @@ impl Histogram {
     pub fn percentile(&self) -> Option<Percentile> {
         let samples = self.samples();
         let rank = (samples.saturating_mul(95)).div_ceil(100);
-        let mut seen = 0;
+        let mut seen: u64 = 0;
         let (bucket, _) = self.0.iter().find(|(_, times)| {
-            seen += **times;
+            seen = seen.saturating_add(**times);
             seen >= rank && rank > 0
         })?;
         let millis = ((f64::from(*bucket) + 1.0) / BUCKETS_AN_OCTAVE).exp2();

@@ -54,11 +54,11 @@ impl Workers {
     /// Mean service time S without waits for a rate limit: slot-time over tasks that ended (Little's law on the
     /// service stage). `None` below 20 tasks.
     pub fn service(&self) -> Option<Duration> {
-        let ended: u64 = self.recent().map(Minute::ended).sum();
+        let ended = self.recent().map(Minute::ended).fold(0, u64::saturating_add);
         if ended < ENOUGH_TASKS {
             return None;
         }
-        let held: Duration = self.recent().map(Minute::held).sum();
+        let held = self.recent().map(Minute::held).fold(Duration::ZERO, Duration::saturating_add);
         Duration::try_from_secs_f64(held.as_secs_f64() / ended as f64).ok().filter(|mean| !mean.is_zero())
     }
 
@@ -193,6 +193,24 @@ mod tests {
         assert_eq!(reports(vec![minute(100, 19)]).service(), None);
         assert_eq!(reports(vec![minute(99, 10), minute(100, 10)]).service(), Some(Duration::from_secs(40)));
         assert_eq!(reports(vec![minute(90, 20)]).service(), None, "ten minutes ago");
+    }
+
+    #[test]
+    fn counts_beyond_belief_do_not_overflow() {
+        let most = |number| Minute {
+            number,
+            done: u64::MAX,
+            failed: u64::MAX,
+            busy: Duration::MAX,
+            throttled: Some(Duration::MAX),
+            ..Minute::default()
+        };
+        assert_eq!(reports(vec![most(99), most(100)]).service(), None);
+        let busy = |number| Minute { throttled: None, ..most(number) };
+        assert!(reports(vec![busy(99), busy(100)]).service().is_some());
+        let mut waits = Minute { number: 100, ..Minute::default() };
+        (0..=u8::MAX).for_each(|bucket| waits.waits.add(bucket, u64::MAX));
+        assert!(reports(vec![waits]).waits().is_some());
     }
 
     #[test]

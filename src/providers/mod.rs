@@ -79,7 +79,8 @@ impl Provider {
         let headroom = self.headroom(response);
         let refusal = refusal::of(self, response, &headroom);
         let blocked = refusal.and_then(|refusal| self.block(refusal, response, &headroom));
-        Said { seen: LimitSeen { headroom, blocked, used_today: BTreeMap::new(), full: None }, refusal }
+        let block_seen = blocked.map(|_| response.at);
+        Said { seen: LimitSeen { headroom, blocked, block_seen, ..LimitSeen::default() }, refusal }
     }
 
     /// How long the provider asks to wait; `None` if it does not say, or only that it need not be long.

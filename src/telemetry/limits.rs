@@ -25,7 +25,7 @@ pub struct ShownLimit {
     pub blocked_until: Option<String>,
     /// Why it does.
     pub blocked_by: Option<String>,
-    /// k, the part of the limit that the provider really admits.
+    /// k, the part of the limit that the provider really admits, by the reports of the trigger's namespace.
     pub k: f64,
     /// Whether all its workers keep to their share by themselves.
     pub paced: bool,
@@ -84,9 +84,9 @@ impl ShownLimit {
     pub(super) fn of(share: &Share, state: &LimitState, now: Timestamp) -> Self {
         let Share { limit, blocked: _, bound, full: _ } = share;
         let LimitState { k, paced, dimensions, blocked, admits, total, gateway } = state;
-        let (cap, no_cap) = match bound {
-            Bound::At(cap) => (Some(ShownCap::from(cap)), None),
-            Bound::Open(cause) => (None, Some(cause.to_string())),
+        let (cap, no_cap, own_k) = match bound {
+            Bound::At(cap) => (Some(ShownCap::from(cap)), None, Some(cap.k)),
+            Bound::Open(cause) => (None, Some(cause.to_string()), None),
         };
         let blocked = blocked.filter(|block: &Block| block.until > now);
         Self {
@@ -95,7 +95,7 @@ impl ShownLimit {
             no_cap,
             blocked_until: blocked.map(|block| block.until.to_string()),
             blocked_by: blocked.map(|block| block.why.label().to_owned()),
-            k: *k,
+            k: own_k.unwrap_or(*k),
             paced: *paced,
             admissible_tasks_per_minute: *admits,
             dimensions: dimensions.iter().map(ShownDimension::from).collect(),

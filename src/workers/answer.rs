@@ -75,6 +75,15 @@ pub(super) fn number(text: &str) -> Option<u64> {
     if text.starts_with('+') { None } else { text.parse().ok() }
 }
 
+/// The most that is believed of what workers count in a minute: no provider admits a million million tokens. A sum of
+/// minutes and scopes stays far below what a number can hold.
+const MOST_COUNTED: u64 = 1_000_000_000_000;
+
+/// Something that is counted; what nobody can have counted is unknown.
+pub(super) fn amount(text: &str) -> Option<u64> {
+    number(text).filter(|amount| *amount <= MOST_COUNTED)
+}
+
 /// A point in time.
 pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     number(text).map(Timestamp::from_millis)
@@ -112,6 +121,12 @@ mod tests {
         let foreign = Value::Array(vec![Value::BulkString(vec![0xff]), word("1"), word("a"), word("2")]);
         let scan = Value::Array(vec![word("0"), foreign]);
         assert_eq!(fields(&scan, "key", 9), Ok(vec![("a", "2")]));
+    }
+
+    #[test]
+    fn what_nobody_can_have_counted_is_unknown() {
+        assert_eq!(amount("1000000000000"), Some(MOST_COUNTED));
+        assert_eq!([amount("1000000000001"), amount("-1"), amount("18446744073709551615")], [None; 3]);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub const REMAINING: &str = "h:";
 
 /// When the block of a limit ends.
 pub const BLOCKED: &str = "blocked_ms";
+/// When somebody was last refused because of that block.
+pub const BLOCKED_SEEN: &str = "blocked_seen";
 /// Why a limit is blocked.
 pub const WHY: &str = "why";
 

@@ -7,6 +7,7 @@ use redis::Pipeline;
 
 use super::answer::{self, Field};
 use super::keys::{self, Part};
+use crate::engine::limit::belief::RENEWED;
 use crate::engine::limit::{Block, Dimension, Headroom, LimitSeen, Why};
 use crate::engine::minutes::Used;
 use crate::timestamp::Timestamp;
@@ -17,7 +18,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// How far a worker's clock may be ahead of Redis's before what it saw is not believed.
 const MOST_AHEAD: Duration = Duration::from_secs(30);
 
-/// The longest block that is believed: one until the next month, and a day for the time zone.
+/// The longest block, and the latest reset, that is believed: one until the next month, and a day for the time zone.
 const LONGEST_BLOCK: Duration = Duration::from_secs(32 * 86_400);
 
 /// The number of the day in which `at` lies.
@@ -63,22 +64,27 @@ pub(super) fn count(key: &str, used: Used, now: Timestamp, pipeline: &mut Pipeli
 /// What workers saw of the limit that the fields of its hash describe.
 pub(super) fn read(fields: &[Field<'_>], now: Timestamp) -> LimitSeen {
     let fields: BTreeMap<&str, &str> = fields.iter().copied().collect();
-    let number = |name: &str| fields.get(name).copied().and_then(answer::number);
+    let said = |name: &str| fields.get(name).copied();
+    let number = |name: &str| said(name).and_then(answer::number);
     let headroom = Dimension::ALL.into_iter().filter_map(|dimension| {
         let part = |part: Part| number(&part.of(dimension));
+        let amount = |part: Part| said(&part.of(dimension)).and_then(answer::amount);
         let seen = part(Part::Seen).map(Timestamp::from_millis)?;
         let headroom = Headroom {
             // A provider that allows nothing at all would refuse; a zero is how some say "unknown".
-            limit: part(Part::Limit).filter(|limit| *limit > 0),
-            remaining: part(Part::Remaining),
-            reset: part(Part::Reset).map(Timestamp::from_millis),
+            limit: amount(Part::Limit).filter(|limit| *limit > 0),
+            remaining: amount(Part::Remaining),
+            reset: part(Part::Reset)
+                .map(Timestamp::from_millis)
+                .filter(|reset| *reset <= now + LONGEST_BLOCK),
             seen,
         };
         (seen <= now + MOST_AHEAD).then_some((dimension, headroom))
     });
-    let block = block(number(keys::BLOCKED), fields.get(keys::WHY).copied(), now);
+    let blocked = block(number(keys::BLOCKED), said(keys::WHY), now);
+    let block_seen = blocked.and(refused(number(keys::BLOCKED_SEEN), now));
     let used = keys::DAILY.map(|dimension| number(&keys::day(day_of(now), dimension)));
-    LimitSeen { headroom: headroom.collect(), blocked: block, used_today: used_today(used), full: None }
+    LimitSeen { headroom: headroom.collect(), blocked, block_seen, used_today: used_today(used), full: None }
 }
 
 /// The block that ends at `until`, if it is not over. A reason that nobody knows is the one that passes by
@@ -87,6 +93,20 @@ pub(super) fn block(until: Option<u64>, why: Option<&str>, now: Timestamp) -> Op
     let until = until.map(Timestamp::from_millis)?;
     let believed = now < until && until <= now + LONGEST_BLOCK;
     believed.then(|| Block { until, why: why.and_then(Why::of_label).unwrap_or(Why::Rate) })
+}
+
+/// When somebody was last refused because of a block; a time to come is none.
+pub(super) fn refused(at: Option<u64>, now: Timestamp) -> Option<Timestamp> {
+    at.map(Timestamp::from_millis).filter(|at| *at <= now + MOST_AHEAD)
+}
+
+/// Whether workers are to keep to a block. After half of the time for which a refusal counts they call again: it may
+/// be over, and if it is not, the refusal renews it. Where nobody says when that was, a far end is not believed.
+pub(super) fn is_kept(block: Block, refused: Option<Timestamp>, now: Timestamp) -> bool {
+    match refused {
+        Some(refused) => now.since(refused) < RENEWED / 2,
+        None => block.until.since(now) <= RENEWED,
+    }
 }
 
 fn used_today([requests, input, output]: [Option<u64>; 3]) -> BTreeMap<Dimension, u64> {
@@ -141,10 +161,21 @@ mod tests {
                 (Dimension::TokensPerMinute, tokens),
             ]),
             blocked: None,
+            block_seen: None,
             full: None,
             used_today: BTreeMap::from([(Dimension::RequestsPerDay, 7), (Dimension::InputTokensPerDay, 9)]),
         };
         assert_eq!(seen, known);
+    }
+
+    #[test]
+    fn workers_call_again_after_five_minutes_whatever_a_block_says() {
+        let block = Block { until: NOW + 31 * DAY, why: Why::Quota };
+        let after = |minutes: u64| is_kept(block, Some(NOW), NOW + Duration::from_secs(60 * minutes));
+        assert_eq!([0, 4, 5, 1_440].map(after), [true, true, false, false]);
+        assert!(!is_kept(block, None, NOW));
+        assert!(is_kept(Block { until: NOW + RENEWED, ..block }, None, NOW));
+        assert_eq!(refused(Some((NOW + 2 * MOST_AHEAD).as_millis()), NOW), None);
     }
 
     #[test]

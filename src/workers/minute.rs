@@ -58,7 +58,7 @@ pub(super) fn read(number: u64, fields: &[Field<'_>]) -> Minute {
             if let (Some(dimension), Some(left)) = (Dimension::of_label(label), remaining(value)) {
                 minute.remaining.insert(dimension, left);
             }
-        } else if let Some(amount) = answer::number(value) {
+        } else if let Some(amount) = answer::amount(value) {
             add(&mut minute, name, amount);
         }
     }
@@ -96,7 +96,7 @@ fn count(histogram: &mut Histogram, bucket: &str, times: u64) {
 /// What was left, and when that was seen: `<remaining>@<ms>`.
 fn remaining(text: &str) -> Option<(u64, Timestamp)> {
     let (left, seen) = text.split_once('@')?;
-    Some((answer::number(left)?, answer::timestamp(seen)?))
+    Some((answer::amount(left)?, answer::timestamp(seen)?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Limits through gRPC: caps, shares, what holds while workers are silent, and what a fresh process knows.
 
 mod headroom;
+mod neighbours;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,10 +131,14 @@ async fn a_used_up_quota_keeps_the_trigger_active_with_its_busy_replicas() {
     harness.settles(&flood, 3, LimitedBy::LlmLimit).await;
     let until = harness.clock_now() + Duration::from_secs(3_600);
     let blocked = Some(Block { until, why: Why::Quota });
-    harness.script.says("prod", LimitSeen { blocked, ..LimitSeen::default() });
+    let block_seen = Some(harness.clock_now());
+    harness.script.says("prod", LimitSeen { blocked, block_seen, ..LimitSeen::default() });
     harness.settles(&flood, 1, LimitedBy::LlmBlocked).await;
     assert!(harness.is_active(&flood).await.unwrap());
     assert_eq!(limit(&harness, &flood).unwrap().blocked_by.as_deref(), Some("quota"));
+    // Nobody was refused for ten minutes: perhaps somebody has paid.
+    harness.clock.advance(Duration::from_secs(601));
+    harness.settles(&flood, 3, LimitedBy::LlmLimit).await;
 }
 
 #[tokio::test]

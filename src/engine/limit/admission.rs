@@ -81,10 +81,30 @@ impl Manners {
     }
 }
 
+/// Calls of a minute, and the share of them that the provider refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Refusals {
+    calls: u64,
+    pub(super) share: f64,
+}
+
+impl Refusals {
+    pub(super) fn of(minute: &Minute) -> Self {
+        let calls = minute.used.requests.saturating_add(minute.refused);
+        Self { calls, share: minute.refused as f64 / calls.max(1) as f64 }
+    }
+
+    /// Whether there were calls enough to tell.
+    pub(super) const fn is_enough(&self) -> bool {
+        self.calls >= ENOUGH_CALLS
+    }
+}
+
 /// One minute of a limit, all workers together, and what is left to them of each dimension.
 #[derive(Clone, Debug)]
 pub(super) struct Past<'a> {
     pub(super) minute: &'a Minute,
+    pub(super) refusals: Refusals,
     /// The limit less the use by others, by dimension.
     pub(super) available: BTreeMap<Dimension, f64>,
 }
@@ -115,12 +135,10 @@ impl Admission {
     /// A minute without work is a minute without refusals.
     fn after(self, past: Option<&Past<'_>>, manners: Manners) -> Self {
         let Self { k, too_much, refusing } = self;
-        let (used, refused) = past.map_or((0, 0), |past| (past.minute.used.requests, past.minute.refused));
-        let calls = used.saturating_add(refused);
-        let share = refused as f64 / calls.max(1) as f64;
+        let refusals = past.map(|past| past.refusals).unwrap_or_default();
         if let Some(past) = past
-            && calls >= ENOUGH_CALLS
-            && share > manners.too_many()
+            && refusals.is_enough()
+            && refusals.share > manners.too_many()
         {
             let refusing = refusing.saturating_add(1);
             if refusing < manners.lasting() {
@@ -132,7 +150,7 @@ impl Admission {
             let too_much = if cut < k { Some(k) } else { too_much };
             return Self { k: cut, too_much, refusing };
         }
-        if share >= FEW * manners.too_many() {
+        if refusals.share >= FEW * manners.too_many() {
             return Self { refusing: 0, ..self };
         }
         // What was too much, and is far behind, says nothing about what is ahead.
@@ -293,7 +311,7 @@ mod tests {
 
     fn folded(minutes: &[Minute], manners: Manners) -> BTreeMap<u64, f64> {
         let available = BTreeMap::from([(Dimension::RequestsPerMinute, 60.0)]);
-        let past = |minute| Past { minute, available: available.clone() };
+        let past = |minute| Past { minute, refusals: Refusals::of(minute), available: available.clone() };
         let present = minutes.last().map_or(0, |minute| minute.number + 1);
         fold(&minutes.iter().map(|minute| (minute.number, past(minute))).collect(), present, manners)
     }

@@ -26,6 +26,10 @@ const FULL: f64 = 0.95;
 /// Part of a limit below which use by others is noise: providers round what they print.
 const NOISE: f64 = 0.05;
 
+/// How many times more or less than what is known the use of others may be and still stand for it: tasks of one kind
+/// differ by less.
+const FAR: f64 = 4.0;
+
 /// Saturation from which on use per slot says less than it should, because calls wait.
 pub(super) const SATURATED: f64 = 0.8;
 
@@ -53,14 +57,18 @@ pub(super) fn together<'a>(scopes: impl Iterator<Item = &'a [Arc<Minute>]>) -> B
 /// What left the bucket between the first answers of two minutes, less our own use. Below zero where calls that
 /// were counted in this minute had left the bucket in the one before: only a sum over minutes tells. `None` where the bucket was
 /// full, because nobody sees what overflows, and where the provider did not say.
+///
+/// `seen` holds the headers, and `all` the use of all our workers.
 fn by_others(
-    minutes: &BTreeMap<u64, Minute>,
+    seen: &BTreeMap<u64, Minute>,
+    all: &BTreeMap<u64, Minute>,
     number: u64,
     dimension: Dimension,
     limit: f64,
     length: Duration,
 ) -> Option<f64> {
-    let (before, after) = (minutes.get(&number.checked_sub(1)?)?, minutes.get(&number)?);
+    let earlier = number.checked_sub(1)?;
+    let (before, after) = (seen.get(&earlier)?, seen.get(&number)?);
     let (left_before, at_before) = *before.remaining.get(&dimension)?;
     let (left_after, at_after) = *after.remaining.get(&dimension)?;
     let passed = at_after.since(at_before).as_secs_f64() / length.as_secs_f64();
@@ -68,22 +76,24 @@ fn by_others(
         return None;
     }
     let left_the_bucket = left_before as f64 + limit * passed - left_after as f64;
-    Some(left_the_bucket / passed - before.used.of(dimension)? as f64)
+    Some(left_the_bucket / passed - all.get(&earlier)?.used.of(dimension)? as f64)
 }
 
-/// Mean use by others over the last minutes that tell up to `number`; zero where none does.
+/// Mean use by others over the last minutes up to `number` whose headers in `seen` tell it; zero where too few do.
+/// `all` is the use of all our workers.
 pub(super) fn others(
-    minutes: &BTreeMap<u64, Minute>,
+    seen: &BTreeMap<u64, Minute>,
+    all: &BTreeMap<u64, Minute>,
     number: u64,
     dimension: Dimension,
     limit: f64,
     length: Duration,
 ) -> f64 {
-    let told: Vec<f64> = minutes
+    let told: Vec<f64> = seen
         .range(..=number)
         .rev()
         .take(MINUTES_OF_OTHERS)
-        .filter_map(|(number, _)| by_others(minutes, *number, dimension, limit, length))
+        .filter_map(|(number, _)| by_others(seen, all, *number, dimension, limit, length))
         .collect();
     // Calls that go on over the end of a minute need some of them to cancel out.
     if told.len() < ENOUGH_MINUTES_OF_OTHERS {
@@ -116,8 +126,8 @@ impl UsePerSlot {
         let telling = |minute: &&Arc<Minute>| minute.throttled.is_some() || is_free(minute.number);
         for minute in minutes.iter().rev().filter(telling).take(MINUTES) {
             used.add(minute.used);
-            held += minute.busy.saturating_sub(minute.throttled.unwrap_or_default());
-            calling += minute.calling;
+            held = held.saturating_add(minute.busy.saturating_sub(minute.throttled.unwrap_or_default()));
+            calling = calling.saturating_add(minute.calling);
         }
         let slot_minutes = held.as_secs_f64() / length.as_secs_f64();
         if used.requests < ENOUGH_REQUESTS || slot_minutes < ENOUGH_SLOT_MINUTES {
@@ -150,6 +160,37 @@ impl UsePerSlot {
             calling: mean(|uses| uses.calling),
             quality: Quality::Estimated,
         })
+    }
+
+    /// What is typical of several namespaces, of which one may report nonsense: of each number the middle one, or the
+    /// smaller of two in the middle.
+    pub(super) fn typical(means: &[Self]) -> Option<Self> {
+        let middle = means.len().checked_sub(1)? / 2;
+        let typical = |of: fn(&Self) -> f64| {
+            let mut told: Vec<f64> = means.iter().map(of).collect();
+            told.sort_by(f64::total_cmp);
+            told[middle]
+        };
+        Some(Self {
+            requests: typical(|uses| uses.requests),
+            input_tokens: typical(|uses| uses.input_tokens),
+            output_tokens: typical(|uses| uses.output_tokens),
+            calling: typical(|uses| uses.calling),
+            quality: Quality::Estimated,
+        })
+    }
+
+    /// The same, but no more than a few times from what is known of each number.
+    pub(super) fn near(self, known: Self) -> Self {
+        let near = |told: f64, known: f64| {
+            if known > 0.0 { told.clamp(known / FAR, known * FAR) } else { told }
+        };
+        Self {
+            requests: near(self.requests, known.requests),
+            input_tokens: near(self.input_tokens, known.input_tokens),
+            output_tokens: near(self.output_tokens, known.output_tokens),
+            ..self
+        }
     }
 
     /// What the configuration says of a task, over the time that a task takes.
@@ -227,8 +268,8 @@ mod tests {
     fn what_left_the_bucket_without_us_was_taken_by_others() {
         // A bucket of 60 that refills by one a second; we use 40 a minute and somebody else 20.
         let minutes = minutes(&[(1, 30), (2, 30), (3, 30), (4, 30)], 40);
-        assert_eq!(others(&minutes, 4, Dimension::RequestsPerMinute, 60.0, MINUTE), 20.0);
-        assert_eq!(others(&minutes, 3, Dimension::RequestsPerMinute, 60.0, MINUTE), 0.0, "two samples");
+        assert_eq!(of_sixty(&minutes, 4), 20.0);
+        assert_eq!(of_sixty(&minutes, 3), 0.0, "two samples");
     }
 
     #[test]
@@ -238,31 +279,13 @@ mod tests {
         for (number, minute) in &mut minutes {
             minute.used.requests = if number % 2 == 1 { 52 } else { 68 };
         }
-        assert_eq!(others(&minutes, 5, Dimension::RequestsPerMinute, 60.0, MINUTE), 0.0);
+        assert_eq!(of_sixty(&minutes, 5), 0.0);
     }
 
     #[test]
     fn a_full_bucket_tells_nothing_and_noise_is_nobody() {
-        assert_eq!(
-            others(
-                &minutes(&[(1, 60), (2, 60), (3, 58), (4, 58)], 5),
-                3,
-                Dimension::RequestsPerMinute,
-                60.0,
-                MINUTE
-            ),
-            0.0
-        );
-        assert_eq!(
-            others(
-                &minutes(&[(1, 30), (2, 30), (3, 30), (4, 30)], 58),
-                3,
-                Dimension::RequestsPerMinute,
-                60.0,
-                MINUTE
-            ),
-            0.0
-        );
+        assert_eq!(of_sixty(&minutes(&[(1, 60), (2, 60), (3, 58), (4, 58)], 5), 3), 0.0);
+        assert_eq!(of_sixty(&minutes(&[(1, 30), (2, 30), (3, 30), (4, 30)], 58), 4), 0.0);
     }
 
     #[test]
@@ -270,6 +293,11 @@ mod tests {
         let uses = UsePerSlot::measured(&[minute(1, 60, 10, None).into()], MINUTE, |_| true).unwrap();
         let half_an_hour = Some(MINUTE * 30);
         assert_eq!(uses.of(Dimension::RequestsPerDay, half_an_hour, MINUTE), 180.0);
+    }
+
+    /// Use of 60 requests a minute by others.
+    fn of_sixty(minutes: &BTreeMap<u64, Minute>, number: u64) -> f64 {
+        others(minutes, minutes, number, Dimension::RequestsPerMinute, 60.0, MINUTE)
     }
 
     fn minutes(left: &[(u64, u64)], requests: u64) -> BTreeMap<u64, Minute> {

@@ -41,7 +41,8 @@ pub fn merge(
         if own.remaining.is_some() && now.since(own.seen) <= FRESH {
             continue;
         }
-        own.limit = told.limit.or(own.limit).or_else(|| configured(policy.amounts.get(dimension)));
+        own.limit =
+            told.limit.or(own.limit).or_else(|| policy.amounts.get(dimension).copied().map(configured));
         if told.remaining.is_some() {
             (own.remaining, own.reset, own.seen) = (told.remaining, None, at);
         }
@@ -49,15 +50,15 @@ pub fn merge(
     Signal::Seen { value: seen, at, quality: Quality::Measured }
 }
 
-/// Rounded up, because the smaller of what is configured and what was said holds.
-fn configured(amount: Option<&f64>) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "amounts are positive and finite; too large ones stop at the largest number"
-    )]
-    let whole = |amount: &f64| amount.ceil() as u64;
-    amount.map(whole)
+/// A configured amount as a provider would say it. Rounded up, because the smaller of what is configured and what was
+/// said holds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "amounts are positive and finite; too large ones stop at the largest number"
+)]
+pub(super) const fn configured(amount: f64) -> u64 {
+    amount.ceil() as u64
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One LLM rate-limit budget, which several triggers may share.
 
+pub mod belief;
 pub mod gateway;
 pub mod policy;
 pub mod share;
@@ -7,7 +8,9 @@ pub mod share;
 mod admission;
 mod amounts;
 mod consumption;
+mod evidence;
 mod filling;
+mod uses;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -165,6 +168,8 @@ pub struct LimitSeen {
     pub headroom: BTreeMap<Dimension, Headroom>,
     /// Until when it refuses everything.
     pub blocked: Option<Block>,
+    /// When it last refused something because of that; `None` if that is not known.
+    pub block_seen: Option<Timestamp>,
     /// What workers used of the daily budgets since midnight UTC.
     pub used_today: BTreeMap<Dimension, u64>,
     /// Whether requests wait in the model's own server because its memory is full. `None` is not known.

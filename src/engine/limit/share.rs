@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::limit::admission::{self, Manners, Past};
+use crate::engine::limit::admission::Manners;
 use crate::engine::limit::amounts::{amounts, blocked, is_scarce, left_today};
-use crate::engine::limit::consumption::{self, SATURATED, UsePerSlot};
+use crate::engine::limit::consumption::UsePerSlot;
+use crate::engine::limit::evidence::{self, Common, Evidence, times_less};
 use crate::engine::limit::filling::{Bidder, fill, in_replicas};
 use crate::engine::limit::policy::LimitPolicy;
+use crate::engine::limit::uses::uses;
 use crate::engine::limit::{Allowance, Block, Dimension, LimitSeen};
 use crate::engine::minutes::Minute;
 use crate::engine::signals::{Cause, Quality, Signal, Workers};
@@ -158,17 +161,30 @@ pub fn share(
     (bounds.into_iter().map(share).collect(), state)
 }
 
-/// Everything about a limit that does not depend on who asks.
+/// Everything about a limit that does not depend on who asks, and what the reports of each claim's namespace say of it.
 struct View<'a> {
     seen: Option<&'a LimitSeen>,
     length: Duration,
     manners: Manners,
+    /// k by the reports of all workers together, for people.
     k: f64,
+    /// The dimensions by the reports of all workers together; what is divided are the [`rooms`](Self::rooms).
     dimensions: Vec<DimensionState>,
+    /// The most that there is of each dimension by the reports of any namespace.
+    rooms: Vec<f64>,
     scarce: bool,
     minutes: BTreeMap<u64, Minute>,
     /// Use of one slot of each claim.
     uses: Vec<Option<UsePerSlot>>,
+    /// What the reports of each claim's namespace make of the limit.
+    own: Vec<Own>,
+}
+
+/// What the reports of a namespace make of a limit.
+struct Own {
+    k: f64,
+    /// How many times less of each dimension there is than the most.
+    less: Vec<f64>,
 }
 
 impl<'a> View<'a> {
@@ -176,56 +192,46 @@ impl<'a> View<'a> {
         let seen = signals.seen.seen();
         let length = signals.minute;
         let amounts = amounts(policy, seen);
-        let minutes = consumption::together(scopes(claims));
+        let minutes = evidence::of_all(claims);
         let present = claims.iter().filter_map(|claim| Some(claim.workers?.minute)).max().unwrap_or(0);
         let manners = manners(claims);
-        let available = |number: u64| -> BTreeMap<Dimension, f64> {
-            let of_rate = amounts.iter().filter(|(dimension, _)| !dimension.is_daily());
-            of_rate
-                .map(|(dimension, amount)| {
-                    let others = consumption::others(&minutes, number, *dimension, *amount, length);
-                    (*dimension, amount - others)
-                })
-                .collect()
-        };
-        let past: BTreeMap<u64, Past<'_>> = minutes
-            .iter()
-            .filter(|(number, _)| **number < present)
-            .map(|(number, minute)| (*number, Past { minute, available: available(*number) }))
-            .collect();
-        let ks = admission::fold(&past, present, manners);
-        let k = ks.values().next_back().copied().unwrap_or(1.0);
+        let common = Common { amounts: &amounts, all: &minutes, present, length, manners };
+        let together = Evidence::of(&minutes, &common);
+        let namespaces = evidence::of_namespaces(claims, &common);
+        let uses = uses(policy, claims, length, &namespaces);
 
-        let is_free = |number: u64| {
-            // A minute that has not ended always looks half empty.
-            let number = number.min(present.saturating_sub(1));
-            let k = ks.get(&number).copied().unwrap_or(1.0);
-            past.get(&number).is_none_or(|past| {
-                past.available.iter().all(|(dimension, available)| {
-                    past.minute
-                        .used
-                        .of(*dimension)
-                        .is_none_or(|used| (used as f64) < SATURATED * k * available)
-                })
+        let none = Minute::default();
+        let last = minutes.get(&present.saturating_sub(1)).unwrap_or(&none);
+        let dimensions: Vec<DimensionState> = amounts
+            .iter()
+            .filter_map(|(dimension, amount)| {
+                let room = if dimension.is_daily() {
+                    left_today(seen, *dimension, *amount, now)?
+                } else {
+                    together.room(*dimension, *amount)
+                };
+                let others = together.others.get(dimension).copied().unwrap_or(0.0);
+                let used = last.used.of(*dimension).map(|used| used as f64);
+                Some(DimensionState { dimension: *dimension, amount: *amount, others, room, used })
             })
+            .collect();
+        let room = |evidence: &Evidence<'_>, state: &DimensionState| {
+            if state.dimension.is_daily() { state.room } else { evidence.room(state.dimension, state.amount) }
         };
-        let uses = uses(policy, claims, length, is_free);
-        let last = minutes.get(&present.saturating_sub(1));
-        let available = available(present);
-        let dimensions = amounts.iter().filter_map(|(dimension, amount)| {
-            let others = available.get(dimension).map_or(0.0, |available| amount - available);
-            let room = if dimension.is_daily() {
-                left_today(seen, *dimension, *amount, now)?
-            } else {
-                manners.usable() * k * (amount - others)
-            };
-            let none = Minute::default();
-            let used = last.unwrap_or(&none).used.of(*dimension).map(|used| used as f64);
-            Some(DimensionState { dimension: *dimension, amount: *amount, others, room, used })
-        });
-        let dimensions = dimensions.collect();
+        let most = |state| namespaces.values().map(|own| room(own, state)).fold(0.0, f64::max);
+        let rooms: Vec<f64> = dimensions.iter().map(most).collect();
+        let own = |evidence: &Rc<Evidence<'_>>| Own {
+            k: evidence.k,
+            less: dimensions
+                .iter()
+                .zip(&rooms)
+                .map(|(of, most)| times_less(*most, room(evidence, of)))
+                .collect(),
+        };
+        let own = claims.iter().filter_map(|claim| namespaces.get(claim.namespace).map(own)).collect();
+        let k = together.k;
         let scarce = seen.is_some_and(|seen| is_scarce(seen, length, now));
-        Self { seen, length, manners, k, dimensions, scarce, minutes, uses }
+        Self { seen, length, manners, k, dimensions, rooms, scarce, minutes, uses, own }
     }
 
     fn bounds(&self, claims: &[Claim<'_>]) -> Vec<Bound> {
@@ -233,7 +239,7 @@ impl<'a> View<'a> {
         let mut bidding = Vec::new();
         let mut bounds: Vec<Bound> = Vec::new();
         for (at, claim) in claims.iter().enumerate() {
-            let uses = self.uses[at].map(|uses| self.uses_of(uses, claim)).unwrap_or_default();
+            let uses = self.uses[at].map(|uses| self.uses_of(uses, at, claim)).unwrap_or_default();
             bounds.push(Bound::Open(Cause::new(if claim.slots.is_none() {
                 "it is not active"
             } else if self.dimensions.is_empty() {
@@ -253,21 +259,22 @@ impl<'a> View<'a> {
         bounds
     }
 
-    fn uses_of(&self, uses: UsePerSlot, claim: &Claim<'_>) -> Vec<f64> {
+    /// What a slot of the claim at `at` takes of each room: more than it uses, where there is less for its namespace.
+    fn uses_of(&self, uses: UsePerSlot, at: usize, claim: &Claim<'_>) -> Vec<f64> {
         let of = |state: &DimensionState| uses.of(state.dimension, claim.service, self.length);
-        self.dimensions.iter().map(of).collect()
+        self.dimensions.iter().zip(&self.own[at].less).map(|(state, less)| of(state) * less).collect()
     }
 
     fn caps(&self, claims: &[Claim<'_>], bidding: &[(usize, Bidder)]) -> Vec<(usize, Cap)> {
-        let rooms: Vec<f64> = self.dimensions.iter().map(|state| state.room).collect();
+        let rooms = &self.rooms;
         let bidders: Vec<Bidder> = bidding.iter().map(|(_, bidder)| bidder.clone()).collect();
         let per_replica: Vec<NonZeroU32> =
             bidding.iter().map(|(at, _)| claims[*at].tasks_per_replica).collect();
         let greedy: Vec<Bidder> =
             bidders.iter().map(|bidder| Bidder { wanted: 0.0, ..bidder.clone() }).collect();
-        let slots = fill(&rooms, &bidders);
+        let slots = fill(rooms, &bidders);
         let (replicas, fair) =
-            (in_replicas(&slots, &per_replica), in_replicas(&fill(&rooms, &greedy), &per_replica));
+            (in_replicas(&slots, &per_replica), in_replicas(&fill(rooms, &greedy), &per_replica));
         let doubled: Vec<Vec<u32>> = (0..rooms.len())
             .map(|dimension| {
                 let mut rooms = rooms.clone();
@@ -275,21 +282,22 @@ impl<'a> View<'a> {
                 in_replicas(&fill(&rooms, &bidders), &per_replica)
             })
             .collect();
-        let allowances = self.allowances(&rooms, &bidders, &slots);
+        let allowances = self.allowances(bidding, &slots);
         let caps =
             bidding.iter().zip(allowances).enumerate().filter_map(|(at, ((claim, bidder), allowance))| {
-                let tightest = tightest(&rooms, bidder)?;
+                let tightest = tightest(rooms, bidder)?;
                 let state = self.dimensions.get(tightest)?;
+                let own = &self.own[*claim];
                 let cap = Cap {
                     replicas: replicas[at],
                     fair: fair[at],
                     slots: slots[at],
                     dimension: state.dimension,
                     amount: state.amount,
-                    room: state.room,
-                    per_slot: bidder.uses[tightest],
+                    room: rooms[tightest] / own.less[tightest],
+                    per_slot: bidder.uses[tightest] / own.less[tightest],
                     quality: self.uses[*claim].map_or(Quality::Estimated, |uses| uses.quality),
-                    k: self.k,
+                    k: own.k,
                     twice: doubled[tightest][at],
                     scarce: self.scarce,
                     allowance,
@@ -300,20 +308,24 @@ impl<'a> View<'a> {
     }
 
     /// All the room of each dimension, in proportion to what the admitted slots use of it.
-    fn allowances(&self, rooms: &[f64], bidders: &[Bidder], slots: &[f64]) -> Vec<Allowance> {
+    fn allowances(&self, bidding: &[(usize, Bidder)], slots: &[f64]) -> Vec<Allowance> {
         let mut allowances: Vec<Allowance> =
             slots.iter().map(|slots| Allowance { slots: *slots, rates: BTreeMap::new() }).collect();
-        for (at, (state, room)) in self.dimensions.iter().zip(rooms).enumerate() {
+        for (dimension, (state, room)) in self.dimensions.iter().zip(&self.rooms).enumerate() {
             if state.dimension.is_daily() {
                 continue;
             }
-            let uses: Vec<f64> =
-                bidders.iter().zip(slots).map(|(bidder, slots)| bidder.uses[at] * slots).collect();
+            let uses: Vec<f64> = bidding
+                .iter()
+                .zip(slots)
+                .map(|((_, bidder), slots)| bidder.uses[dimension] * slots)
+                .collect();
             let all: f64 = uses.iter().sum();
-            for (allowance, uses) in allowances.iter_mut().zip(uses) {
+            for ((allowance, uses), (claim, _)) in allowances.iter_mut().zip(uses).zip(bidding) {
                 // Who is not known to use it must not be stopped by it.
                 if uses > 0.0 {
-                    allowance.rates.insert(state.dimension, room * uses / all);
+                    let less = self.own[*claim].less[dimension];
+                    allowance.rates.insert(state.dimension, room * uses / all / less);
                 }
             }
         }
@@ -338,13 +350,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// The minutes of each scope, once.
-fn scopes<'a>(claims: &[Claim<'a>]) -> impl Iterator<Item = &'a [Arc<Minute>]> {
-    let by_scope: BTreeMap<&str, &Workers> =
-        claims.iter().filter_map(|claim| Some((claim.scope, claim.workers?))).collect();
-    by_scope.into_values().map(|workers| workers.minutes.as_slice())
-}
-
 /// All live workers must say that they pace themselves. Of workers that are gone nobody knows, and to take a burst's
 /// refusals for a smaller limit would hold up the next one.
 fn manners(claims: &[Claim<'_>]) -> Manners {
@@ -352,29 +357,6 @@ fn manners(claims: &[Claim<'_>]) -> Manners {
         claims.iter().filter_map(|claim| claim.workers).flat_map(|workers| &workers.alive).peekable();
     let paced = alive.peek().is_some() && alive.all(|worker| worker.paces);
     if paced { Manners::Paced } else { Manners::Unpaced }
-}
-
-/// Use of one slot of each claim: measured, else the mean of the others, else configured.
-fn uses(
-    policy: &LimitPolicy,
-    claims: &[Claim<'_>],
-    length: Duration,
-    is_free: impl Fn(u64) -> bool,
-) -> Vec<Option<UsePerSlot>> {
-    let measured: Vec<Option<UsePerSlot>> =
-        claims.iter().map(|claim| UsePerSlot::measured(&claim.workers?.minutes, length, &is_free)).collect();
-    let mean = UsePerSlot::mean(&measured.iter().flatten().copied().collect::<Vec<_>>());
-    let counts_calls = policy.amounts.contains_key(&Dimension::Concurrency);
-    claims
-        .iter()
-        .zip(measured)
-        .map(|(claim, measured)| {
-            measured
-                .or(mean)
-                .or_else(|| UsePerSlot::configured(policy.use_per_task, claim.service, length))
-                .or_else(|| counts_calls.then(UsePerSlot::of_calls_only))
-        })
-        .collect()
 }
 
 /// The weight of each claim: its namespace's, divided among the active triggers there by their own.
@@ -396,5 +378,7 @@ fn tightest(rooms: &[f64], bidder: &Bidder) -> Option<usize> {
     parts.filter(|(_, part)| *part > 0.0).max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
 }
 
+#[cfg(test)]
+mod liars;
 #[cfg(test)]
 mod tests;

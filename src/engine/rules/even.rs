@@ -10,7 +10,9 @@ pub(in crate::engine) fn round_up(policy: &Policy, reading: &Reading, replicas: 
     let slots = policy.tasks_per_replica;
     let most = partitions.div_ceil(slots.get());
     let is_even = |replicas: &u32| partitions.is_multiple_of(replicas.saturating_mul(slots.get()));
-    let to = (replicas.max(1)..most).find(is_even).unwrap_or(most);
+    // A number above the trigger's own bound is cut to it anyway, and a broker may name any number of partitions.
+    let searched = most.min(policy.replicas.max().saturating_add(1));
+    let to = (replicas.max(1)..searched).find(is_even).unwrap_or(most);
     (0 < replicas && replicas < to).then_some(Step { by: LimitedBy::EvenPartitions, from: replicas, to })
 }
 
@@ -19,6 +21,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::engine::decision::LimitedBy::{Ceiling, Demand, EvenPartitions};
+    use crate::engine::policy::ReplicaRange;
     use crate::engine::signals::Reading;
     use crate::engine::testing::*;
 
@@ -40,6 +43,15 @@ mod tests {
         trigger.at(0).sees(waiting(24, 13)).wants(6).limited_by(EvenPartitions);
         // Ten cannot be divided by slots that come in fours: one slot for each is as even as it gets.
         trigger.at(60).sees(waiting(10, 5)).wants(3).limited_by(EvenPartitions);
+    }
+
+    #[test]
+    fn a_broker_that_names_billions_of_partitions_costs_no_search_of_them() {
+        let mut trigger = Trigger::with(|policy| policy.replicas = ReplicaRange::try_new(0, 50).unwrap());
+        // A prime: nothing divides it.
+        let partitions = Some(4_294_967_291);
+        let reading = Reading { ceiling: partitions, even_over: partitions, ..queue(7, 0) };
+        trigger.at(0).sees(reading).wants(50);
     }
 
     proptest! {

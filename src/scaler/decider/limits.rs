@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::server::{HeadroomAt, Limit};
 use crate::config::trigger::TriggerId;
+use crate::engine::limit::belief::{Sharing, believed};
 use crate::engine::limit::share::{Bound, Claim, LimitSignals, LimitState, Share, share};
 use crate::engine::limit::{Allowance, gateway};
 use crate::engine::signals::{Signal, Signals, Workers};
@@ -124,6 +125,7 @@ impl Decider {
             shared.triggers.iter().filter_map(|number| self.claimant(*number, now)).collect();
         let claims: Vec<Claim<'_>> = claimants.iter().map(|claimant| claimant.claim(&limit)).collect();
         let Some(seen) = self.places.get(&shared.workers).map(|place| place.limit()) else { return };
+        let seen = believed(seen, &limit.policy, sharing(&claims), now);
         let gateway = limit.headroom.as_ref().and_then(|at| {
             let place = self.places.get(&shared.gateway?)?;
             Some((place.limit(), sentence(at, place, now)))
@@ -172,6 +174,12 @@ impl Decider {
             shares.insert(published.limit.clone(), published);
         });
     }
+}
+
+/// Whether several namespaces use a limit.
+fn sharing(claims: &[Claim<'_>]) -> Sharing {
+    let namespaces: BTreeSet<&str> = claims.iter().map(|claim| claim.namespace).collect();
+    if namespaces.len() > 1 { Sharing::Shared } else { Sharing::Alone }
 }
 
 /// What the limiters of each scope may use: two triggers on one scope share their workers, and so their amounts.

@@ -15,8 +15,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often a block is tried to be written while others write to the same limit.
 const MOST_ATTEMPTS: usize = 10;
 
-/// End and reason of a block, as they stand in the hash.
-type BlockSaid = (Option<String>, Option<String>);
+/// End and reason of a block, and when somebody was last refused, as they stand in the hash.
+type BlockSaid = (Option<String>, Option<String>, Option<String>);
 
 impl Reporter {
     /// What a response said of the limit. Sampled: at most once a second, unless it says that the limit is
@@ -61,7 +61,8 @@ impl Reporter {
         Ok(self.allowance.clone())
     }
 
-    /// Whether the limit is blocked, for all workers, by Redis's clock.
+    /// Whether the limit is blocked, for all workers, by Redis's clock. A block is none any more five minutes after
+    /// somebody was last refused: one more request finds out whether it is over.
     ///
     /// # Errors
     /// When Redis could not be reached.
@@ -94,7 +95,7 @@ impl Reporter {
         Ok(block_of(&said, now))
     }
 
-    /// Writes the block unless a longer one stands.
+    /// Writes the block unless a longer one stands that somebody found out about lately.
     async fn set_block(&mut self, key: &str, block: Block, now: Timestamp) -> Result<(), RedisError> {
         let kept = self.limit_is_kept(Some(block), now);
         self.change_block(key, |said| {
@@ -103,6 +104,7 @@ impl Reporter {
                 let mut pipeline = pipe();
                 pipeline.cmd("HSET").arg(key).arg(keys::BLOCKED).arg(block.until.as_millis());
                 pipeline.arg(keys::WHY).arg(block.why.label());
+                pipeline.arg(keys::BLOCKED_SEEN).arg(now.as_millis());
                 pipeline.cmd("EXPIRE").arg(key).arg(kept);
                 pipeline
             })
@@ -115,7 +117,7 @@ impl Reporter {
         self.change_block(key, |said| {
             block_of(said, now).is_some_and(|block| block.why == Why::Rate).then(|| {
                 let mut pipeline = pipe();
-                pipeline.cmd("HDEL").arg(key).arg(keys::BLOCKED).arg(keys::WHY);
+                pipeline.cmd("HDEL").arg(key).arg(keys::BLOCKED).arg(keys::WHY).arg(keys::BLOCKED_SEEN);
                 pipeline
             })
         })
@@ -149,9 +151,12 @@ impl Reporter {
 }
 
 fn ask_block(key: &str, pipeline: &mut Pipeline) {
-    pipeline.cmd("HMGET").arg(key).arg(keys::BLOCKED).arg(keys::WHY);
+    pipeline.cmd("HMGET").arg(key).arg(keys::BLOCKED).arg(keys::WHY).arg(keys::BLOCKED_SEEN);
 }
 
-fn block_of((until, why): &BlockSaid, now: Timestamp) -> Option<Block> {
-    limit::block(until.as_deref().and_then(answer::number), why.as_deref(), now)
+/// The block that workers are to keep to.
+fn block_of((until, why, seen): &BlockSaid, now: Timestamp) -> Option<Block> {
+    let number = |said: &Option<String>| said.as_deref().and_then(answer::number);
+    let refused = limit::refused(number(seen), now);
+    limit::block(number(until), why.as_deref(), now).filter(|block| limit::is_kept(*block, refused, now))
 }

@@ -217,7 +217,8 @@ fn nobody_starts_in_a_block_and_there_is_no_burst_after_it() {
     about(reserve(&redis, 50, 0), 5_000);
     about(reserve(&redis, 50, 0), 5_500);
     // A budget that is used up for an hour is nothing to wait for, and nothing to remember when it is paid.
-    redis.command(&["HSET", &key, "blocked_ms", &(until + 3_600_000).to_string(), "why", "quota"]);
+    let (hour, now) = ((until + 3_600_000).to_string(), super::now_ms().to_string());
+    redis.command(&["HSET", &key, "blocked_ms", &hour, "why", "quota", "blocked_seen", &now]);
     assert!(!reserve(&redis, 50, 0).0);
     redis.command(&["DEL", &key]);
     about(reserve(&redis, 50, 0), 6_000);

@@ -231,7 +231,7 @@ proptest! {
     }
 }
 
-fn divided(policy: &LimitPolicy, claims: &[Claim<'_>]) -> (Vec<Share>, LimitState) {
+pub(super) fn divided(policy: &LimitPolicy, claims: &[Claim<'_>]) -> (Vec<Share>, LimitState) {
     with(policy, LimitSeen::default(), claims)
 }
 
@@ -240,14 +240,14 @@ fn with(policy: &LimitPolicy, seen: LimitSeen, claims: &[Claim<'_>]) -> (Vec<Sha
     share(&"prod".into(), policy, &LimitSignals { seen, minute: MINUTE }, claims, NOW)
 }
 
-fn requests(amount: f64) -> LimitPolicy {
+pub(super) fn requests(amount: f64) -> LimitPolicy {
     LimitPolicy {
         amounts: BTreeMap::from([(Dimension::RequestsPerMinute, amount)]),
         ..LimitPolicy::default()
     }
 }
 
-fn claim<'a>(name: &'a str, weight: f64, slots: Option<f64>, workers: &'a Workers) -> Claim<'a> {
+pub(super) fn claim<'a>(name: &'a str, weight: f64, slots: Option<f64>, workers: &'a Workers) -> Claim<'a> {
     Claim {
         slots,
         tasks_per_replica: NonZeroU32::MIN,
@@ -261,7 +261,7 @@ fn claim<'a>(name: &'a str, weight: f64, slots: Option<f64>, workers: &'a Worker
 }
 
 /// Ten minutes of ten busy slots that pace themselves and make so many requests a slot-minute.
-fn pacing(requests: u64) -> Workers {
+pub(super) fn pacing(requests: u64) -> Workers {
     let minute = |number| {
         let used = Used { requests: requests * 10, ..Used::default() };
         let throttled = Some(Duration::ZERO);
@@ -279,7 +279,7 @@ fn pacing(requests: u64) -> Workers {
     Workers { leases: 10, alive, minutes: (90..100).map(minute).collect(), minute: 100 }
 }
 
-fn cap(share: &Share) -> &Cap {
+pub(super) fn cap(share: &Share) -> &Cap {
     match &share.bound {
         Bound::At(cap) => cap,
         Bound::Open(cause) => panic!("no cap: {cause}"),
