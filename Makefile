@@ -1,5 +1,5 @@
 # One plain command each. `make demo` and `make test` do all of their own set-up.
-.PHONY: demo test test-rust test-manifests test-fleet test-keda check bench setup clean
+.PHONY: demo test test-rust test-fuzz fuzz test-manifests test-fleet test-keda check bench setup clean
 
 # Two minutes with real Redis, workers and a stand-in for an LLM provider, beside the same under KEDA's list length.
 # Needs the Rust toolchain, a C compiler and redis-server; without the last a smaller demo, on a queue in memory.
@@ -13,12 +13,22 @@ demo: toolchain
 	fi
 
 # Everything that needs no cluster. Installs what it lacks, starts real servers on free ports, stops them again.
-test: setup test-rust test-manifests test-fleet
+test: setup test-rust test-fuzz test-manifests test-fleet
 
 # The examples are processes in the tests, so their programs come first; the tests mostly wait for them.
 test-rust:
 	cargo build --locked --bins --examples
 	RUST_TEST_THREADS=4 cargo test --locked --all-targets
+
+# Nonsense from everybody who can send some, within a fixed time: about a minute on two cores.
+test-fuzz:
+	cargo test --locked --test fuzz
+
+# The same for an hour a target: `make fuzz FUZZ_SECONDS=60 ONLY=redis`. A failure names the seed to begin with:
+# `make fuzz FUZZ_SEED=1796084433`.
+FUZZ_SECONDS ?= 3600
+fuzz: toolchain
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(if $(FUZZ_SEED),FUZZ_SEED=$(FUZZ_SEED)) cargo test --locked --test fuzz -- --nocapture $(ONLY)
 
 test-manifests:
 	bash tests/manifests/run.sh
@@ -37,7 +47,7 @@ test-keda: toolchain
 check: toolchain
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --test keda --test fleet -- -D warnings
+	cargo clippy --locked --test keda --test fleet --test fuzz -- -D warnings
 
 # Figures, printed: the cost of a decision; 10,000 triggers on one Redis.
 bench: setup
