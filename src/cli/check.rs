@@ -58,7 +58,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What the server's file leaves open: neither wrong nor without consequence.
 fn notes(server: &Server) -> Vec<String> {
     let unknown = server.limits.values().filter(|limit| limit.policy.amounts.is_empty());
-    unknown.map(|limit| format!("llmLimits.{}: {}", limit.name, Limit::NO_AMOUNT)).collect()
+    let unknown = unknown.map(|limit| format!("llmLimits.{}: {}", limit.name, Limit::NO_AMOUNT));
+    let cautions = server.connections.values().filter_map(|connection| {
+        Some(format!("connections.{}: {}", connection.name, connection.endpoint.caution()?))
+    });
+    unknown.chain(cautions).collect()
 }
 
 /// Everything that was found.

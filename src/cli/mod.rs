@@ -13,6 +13,8 @@ use crate::text::PrintableLines;
 
 mod check;
 mod demo;
+#[cfg(feature = "kafka")]
+mod kafka_reader;
 mod keys;
 mod manifests;
 mod plan;
@@ -37,6 +39,9 @@ enum Command {
     Plan(plan::Arguments),
     Check(check::Arguments),
     Keys(keys::Arguments),
+    #[cfg(feature = "kafka")]
+    #[command(name = sources::kafka::COMMAND, hide = true)]
+    KafkaReader(kafka_reader::Arguments),
 }
 
 /// Runs the command that the process was given, and says how it went.
@@ -44,9 +49,17 @@ enum Command {
 /// 0: done; 1: something failed; 2: the configuration or the arguments are wrong.
 pub fn run() -> ExitCode {
     let Arguments { log, command } = Arguments::parse();
-    let quiet = !matches!(command, Command::Serve(_));
     let _last_lines = telemetry::log::last_lines();
-    if let Err(error) = telemetry::log(log.as_deref().unwrap_or(if quiet { "warn" } else { "info" })) {
+    let level = match command {
+        Command::Serve(_) => Some("info"),
+        Command::Demo(_) | Command::Plan(_) | Command::Check(_) | Command::Keys(_) => Some("warn"),
+        // Its lines are its parent's to write.
+        #[cfg(feature = "kafka")]
+        Command::KafkaReader(_) => None,
+    };
+    if let Some(level) = level
+        && let Err(error) = telemetry::log(log.as_deref().unwrap_or(level))
+    {
         complain(&anyhow::Error::new(error).context("--log"));
         return ExitCode::from(WRONG);
     }
@@ -56,6 +69,8 @@ pub fn run() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        #[cfg(feature = "kafka")]
+        Command::KafkaReader(arguments) => Ok(kafka_reader::run(&arguments)),
     };
     match result {
         Ok(code) => code,

@@ -40,6 +40,11 @@ async fn serve(server: Server) -> anyhow::Result<()> {
     for limit in server.limits.values().filter(|limit| limit.policy.amounts.is_empty()) {
         tracing::warn!(limit = %limit.name, "{}", Limit::NO_AMOUNT);
     }
+    for connection in server.connections.values() {
+        if let Some(caution) = connection.endpoint.caution() {
+            tracing::warn!(connection = %connection.name, "{caution}");
+        }
+    }
     let scaler = Scaler::start(server, Arc::new(SystemClock::start())).await?;
     tracing::info!(grpc = %scaler.grpc, admin = %scaler.admin, "Serving.");
     let has_failed = tokio::select! {

@@ -8,7 +8,7 @@ pub mod prometheus;
 
 mod http;
 #[cfg(feature = "kafka")]
-mod kafka;
+pub mod kafka;
 mod redis;
 mod round;
 mod sqs;
@@ -186,6 +186,11 @@ pub struct Price {
 pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Its address, without credentials.
     fn address(&self) -> String;
+
+    /// A weakness that its operator chose and should know of.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Connects. Credentials are read from their files anew each time.
     ///

@@ -6,20 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::consumer::Consumer;
 use tokio::time::Instant;
 
 use super::endpoint::KafkaEndpoint;
 use super::fault::Fault;
 use super::groups::Groups;
-use super::handle::Handle;
 use super::lag::{self, Offsets};
 use super::memory::{Event, Memory};
-use super::offsets::Place;
-use super::opening::Opening;
-use super::queue::{Isolation, Queue};
+use super::opening::opening;
+use super::process::Process;
+use super::queue::Queue;
 use super::starts::Starts;
 use super::topics::Topics;
+use super::wire::{Place, Question};
 use crate::engine::signals::Reading;
 use crate::sources::{Client, Endpoint, Plan, ReadError, Sighting};
 
@@ -33,11 +32,8 @@ const KEPT_UNREAD: Duration = Duration::from_secs(120);
 /// An open connection to a cluster.
 pub(super) struct KafkaClient {
     endpoint: String,
-    opening: Opening,
-    /// Asks for topics, and for ends as those see them who read everything.
-    pub(super) asker: Arc<Handle>,
-    /// Asks for ends as those see them who read finished transactions only. There once it is needed.
-    pub(super) careful: Option<Arc<Handle>>,
+    /// Holds the clients of the library.
+    pub(super) process: Process,
     pub(super) groups: Groups,
     pub(super) topics: Topics,
     pub(super) starts: Starts,
@@ -75,49 +71,22 @@ impl KafkaClient {
     /// Opens a connection, and waits until a broker has let us in.
     ///
     /// # Errors
-    /// When a file cannot be read, no broker can be reached, or none lets us in.
+    /// When a file cannot be read, no process can be started, no broker can be reached, or none lets us in.
     pub(super) async fn connect(endpoint: &KafkaEndpoint) -> Result<Self, Fault> {
         let until = Instant::now() + READ_WITHIN;
-        let opening = Opening::of(endpoint).await?;
-        let asker = Arc::new(opening.open_asker(Isolation::Uncommitted).await?);
-        // Whoever is let in may ask it, and is told of what he may know.
-        let asking = asker.ask(until, |asker, within| asker.fetch_metadata(None, within).map(drop));
-        asking.await.map_err(|failure| failure.fault)?;
+        let opening = opening(endpoint).await?;
+        let mut process = Process::start()?;
+        let within = until.saturating_duration_since(Instant::now());
+        process.ask::<()>(&Question::Open { opening, within }, until).await?;
         Ok(Self {
             endpoint: endpoint.address(),
-            opening,
-            asker,
-            careful: None,
+            process,
             groups: Groups::default(),
             topics: Topics::default(),
             starts: Starts::default(),
             committed_to: HashMap::new(),
             memories: HashMap::new(),
         })
-    }
-
-    /// Who asks for ends as `isolation` has them.
-    ///
-    /// # Errors
-    /// When the library refuses to open another client.
-    pub(super) async fn asker(&mut self, isolation: Isolation) -> Result<Arc<Handle>, Fault> {
-        match (isolation, &self.careful) {
-            (Isolation::Uncommitted, _) => Ok(Arc::clone(&self.asker)),
-            (Isolation::Committed, Some(careful)) => Ok(Arc::clone(careful)),
-            (Isolation::Committed, None) => {
-                let careful = Arc::new(self.opening.open_asker(isolation).await?);
-                self.careful = Some(Arc::clone(&careful));
-                Ok(careful)
-            }
-        }
-    }
-
-    /// The handle of a group.
-    ///
-    /// # Errors
-    /// When there are too many groups.
-    pub(super) async fn group(&mut self, name: &Arc<str>) -> Result<Arc<Handle>, Fault> {
-        self.groups.handle(name, &self.opening).await
     }
 
     fn interpret(&mut self, queue: &Queue, offsets: Vec<(Place, Offsets)>, now: Instant) -> Reading {

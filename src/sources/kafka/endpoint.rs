@@ -92,6 +92,18 @@ impl Endpoint for KafkaEndpoint {
         format!("kafka://{}", self.brokers.0)
     }
 
+    fn caution(&self) -> Option<&'static str> {
+        self.tls.is_none().then_some(match self.login {
+            None => {
+                "brokers are asked in plaintext: anyone on the way can answer for them (hint: `tls: true`)"
+            }
+            Some(_) => {
+                "brokers are asked in plaintext: anyone on the way can answer for them, and see how we log in (hint: \
+                 `tls: true`)"
+            }
+        })
+    }
+
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
         let client = KafkaClient::connect(self).await.map_err(|fault| fault.at(&self.address()))?;
         Ok(Box::new(client))

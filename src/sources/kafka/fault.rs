@@ -1,11 +1,12 @@
 //! What goes wrong between us and a cluster, in words that name the remedy and never a credential.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::{Deserialize, Serialize};
 
 use crate::sources::ReadError;
 
 /// A [`ReadError`] that does not know its endpoint yet.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(super) enum Fault {
     /// No answer in time.
     #[error("no answer in time")]

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use super::memory::{Event, Memory};
-use super::offsets::Place;
 use super::queue::{Queue, Reset, Room};
+use super::wire::Place;
 use crate::engine::signals::{InFlight, Reading};
 
 /// What was read of one partition.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lag::{Lag, Offsets};
-use super::offsets::Place;
+use super::wire::Place;
 use crate::engine::signals::Counters;
 
 /// The memory of one queue.

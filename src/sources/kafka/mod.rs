@@ -1,28 +1,30 @@
 //! Kafka: the lag of a consumer group, read with two requests a broker however many partitions there are.
 //!
-//! Every call of Kafka's client library blocks, so questions are asked on threads that may ([`handle`]). One handle
-//! asks for topics and the ends of partitions, and one for each group what it has committed: the library takes the
-//! group from a client's configuration. What the offsets mean is in [`lag`], without any input or output.
+//! Kafka's client library is in a process of its own, the [`reader`], because an answer of a broker can end it. We keep
+//! what must outlive it: which topics there are, which groups are watched, and what was seen before. [`process`] asks
+//! it, in the words of [`wire`]. What the offsets mean is in [`lag`], without any input or output.
 
 mod client;
 mod endpoint;
 mod fault;
 mod groups;
-mod handle;
-mod heard;
 mod lag;
 mod login;
 mod memory;
-mod offsets;
 mod opening;
+mod process;
 mod queue;
+mod reader;
 mod round;
 mod starts;
-mod token;
 mod topics;
+mod wire;
 
 use std::time::Duration;
 
+pub use self::process::set_program;
+pub(crate) use self::process::{COMMAND, program};
+pub(crate) use self::reader::run as run_reader;
 use crate::sources::{ConnectionKind, Spec, Wake};
 
 /// Records of topics, taken by a consumer group.

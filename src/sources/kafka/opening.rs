@@ -1,20 +1,16 @@
 //! What a client is made of: settings, and the contents of files, which may have been rotated.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 
-use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::endpoint::KafkaEndpoint;
 use super::fault::Fault;
-use super::handle::Handle;
 use super::login::Login;
-use super::queue::Isolation;
-use super::token::Tokens;
+use super::wire::{Opening, Tokens};
 use crate::secret::{Revealed, Secret};
 use crate::sources::tls_files::{Identity, TlsFiles};
 
@@ -38,90 +34,52 @@ const SETTINGS: &[(&str, &str)] = &[
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "1000"),
     ("retry.backoff.max.ms", "300"),
+    // An answer that is longer ends its connection, before anything of it is kept: 4 MiB hold 100,000 partitions with
+    // three copies each. The two others are for records, and must be less.
+    ("receive.message.max.bytes", "4194304"),
+    ("fetch.max.bytes", "1048576"),
+    ("message.max.bytes", "1000000"),
 ];
 
-/// What clients of one connection are opened with: what its files held when it was.
-pub(super) struct Opening {
-    /// May hold a password, and is never printed.
-    config: ClientConfig,
-    tokens: Option<Arc<Tokens>>,
-}
+/// Names and values of the library's settings. They may hold a password, and are never printed.
+type Settings = BTreeMap<String, String>;
 
-impl Opening {
-    /// Reads the files of `endpoint`.
-    ///
-    /// # Errors
-    /// When one cannot be read, or does not hold what it should.
-    pub(super) async fn of(endpoint: &KafkaEndpoint) -> Result<Self, Fault> {
-        let files = endpoint.clone();
-        let config = off_the_runtime(move || settings(&files)).await?;
-        let tokens = endpoint.login.as_ref().map(Tokens::of).transpose()?.flatten();
-        Ok(Self { config, tokens: tokens.map(Arc::new) })
-    }
-
-    /// Opens a client that asks for topics, and for ends as `isolation` has them.
-    ///
-    /// # Errors
-    /// When the library does not take its settings.
-    pub(super) async fn open_asker(&self, isolation: Isolation) -> Result<Handle, Fault> {
-        let mut config = self.config.clone();
-        config.set(
-            "isolation.level",
-            match isolation {
-                Isolation::Uncommitted => "read_uncommitted",
-                Isolation::Committed => "read_committed",
-            },
-        );
-        self.open(config, None).await
-    }
-
-    /// Opens a client that asks for what `group` has committed.
-    ///
-    /// # Errors
-    /// When the library does not take its settings.
-    pub(super) async fn open_group(&self, group: &Arc<str>) -> Result<Handle, Fault> {
-        let mut config = self.config.clone();
-        config.set("group.id", &**group);
-        self.open(config, Some(Arc::clone(group))).await
-    }
-
-    async fn open(&self, config: ClientConfig, group: Option<Arc<str>>) -> Result<Handle, Fault> {
-        let tokens = self.tokens.clone();
-        off_the_runtime(move || Handle::open(&config, tokens, group)).await
-    }
-}
-
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Fault::Lost("the opening was cut off".to_owned()))?
+/// Reads the files of `endpoint`.
+///
+/// # Errors
+/// When one cannot be read, or does not hold what it should.
+pub(super) async fn opening(endpoint: &KafkaEndpoint) -> Result<Opening, Fault> {
+    let files = endpoint.clone();
+    let settings = tokio::task::spawn_blocking(move || settings(&files)).await;
+    Ok(Opening {
+        settings: settings.map_err(|_| Fault::Lost("the opening was cut off".to_owned()))??,
+        tokens: endpoint.login.as_ref().and_then(Tokens::of),
+        is_logged: tracing::enabled!(tracing::Level::DEBUG),
+    })
 }
 
 /// The settings of a client of `endpoint`. Reads every file anew, and blocks meanwhile.
 ///
 /// # Errors
 /// When a file cannot be read, or does not hold what it should.
-fn settings(endpoint: &KafkaEndpoint) -> Result<ClientConfig, Fault> {
+fn settings(endpoint: &KafkaEndpoint) -> Result<Settings, Fault> {
     let KafkaEndpoint { brokers, tls, login } = endpoint;
-    let mut config = ClientConfig::new();
-    SETTINGS.iter().for_each(|(name, value)| {
-        config.set(*name, *value);
-    });
-    config.set_log_level(RDKafkaLogLevel::Info);
-    config.set("bootstrap.servers", &brokers.0);
-    config.set("security.protocol", protocol(tls.is_some(), login.is_some()));
+    let mut config = Settings::new();
+    let mut set = |name: &str, value: &str| drop(config.insert(name.to_owned(), value.to_owned()));
+    SETTINGS.iter().for_each(|(name, value)| set(name, value));
+    set("bootstrap.servers", &brokers.0);
+    set("security.protocol", protocol(tls.is_some(), login.is_some()));
     if let Some(files) = tls {
-        set_files(&mut config, files)?;
+        set_files(&mut set, files)?;
     }
     match login {
         Some(Login::Password { mechanism, username, password }) => {
-            config.set("sasl.mechanism", *mechanism);
-            config.set("sasl.username", username);
-            config.set("sasl.password", reveal(password)?.expose());
+            set("sasl.mechanism", mechanism);
+            set("sasl.username", username);
+            set("sasl.password", reveal(password)?.expose());
         }
         Some(Login::Token(_) | Login::Tokens(_)) => {
-            config.set("sasl.mechanism", "OAUTHBEARER");
+            set("sasl.mechanism", "OAUTHBEARER");
         }
         None => {}
     }
@@ -137,21 +95,21 @@ const fn protocol(is_encrypted: bool, has_login: bool) -> &'static str {
     }
 }
 
-fn set_files(config: &mut ClientConfig, files: &TlsFiles) -> Result<(), Fault> {
+fn set_files(set: &mut impl FnMut(&str, &str), files: &TlsFiles) -> Result<(), Fault> {
     let TlsFiles { ca, identity } = files;
     match ca {
-        Some(path) => config.set("ssl.ca.pem", read_chain(path)?),
+        Some(path) => set("ssl.ca.pem", &read_chain(path)?),
         // Where the library itself was built says nothing of where it runs.
-        None => config.set("ssl.ca.location", "probe"),
-    };
+        None => set("ssl.ca.location", "probe"),
+    }
     if let Some(Identity { certificate, key }) = identity {
-        config.set("ssl.certificate.pem", read_chain(certificate)?);
+        set("ssl.certificate.pem", &read_chain(certificate)?);
         let text = read(key)?;
         // The error is not repeated: it may quote the key.
         if PrivateKeyDer::from_pem_slice(text.as_bytes()).is_err() {
             return Err(Fault::Lost(format!("{} holds no private key in PEM", key.display())));
         }
-        config.set("ssl.key.pem", text);
+        set("ssl.key.pem", &text);
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::fields::{Fields, Names, PositiveSpan};
 use crate::sources::Plan;
 
@@ -51,7 +53,7 @@ pub(super) enum Reset {
 }
 
 /// Which records a consumer gets to see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Isolation {
     /// All.
     Uncommitted,

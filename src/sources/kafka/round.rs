@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::client::KafkaClient;
 use super::fault::Fault;
-use super::groups;
 use super::lag::{self, Offsets};
-use super::offsets::{self, Answers, End, Place};
 use super::queue::{Isolation, Queue, Topics};
+use super::wire::{Answers, End, InOrder, OfGroups, Place, Question, by_topic};
 
 /// What is to be read of one queue.
 struct Target<'a> {
@@ -75,7 +74,7 @@ impl KafkaClient {
                 Topics::Committed => all = true,
             }
         }
-        self.topics.refresh(&self.asker, &named, all, until).await
+        self.topics.refresh(&mut self.process, &named, all, until).await
     }
 
     /// The partitions of a queue. Of one that names no topic, at first and after all topics were read anew, those of
@@ -131,21 +130,22 @@ impl KafkaClient {
         let mut committed = Committed::new();
         let mut asked = Vec::new();
         for (group, places) in wanted {
-            match self.group(group).await {
-                Ok(handle) => {
-                    let places = places.into_iter().cloned().collect();
-                    asked
-                        .push(async move { (group, groups::committed(group, &handle, places, until).await) });
-                }
-                Err(fault) => {
-                    committed.insert(Arc::clone(group), Err(fault));
-                }
+            match self.groups.admit(group) {
+                Ok(()) => asked.push((group, places)),
+                Err(fault) => drop(committed.insert(Arc::clone(group), Err(fault))),
             }
         }
-        for (group, answers) in join_all(asked).await {
+        let groups =
+            asked.iter().map(|(group, places)| (group.to_string(), by_topic(places.iter().copied())));
+        let (groups, closed) = (groups.collect(), self.groups.take_closed());
+        let question = Question::Committed { groups, closed, within: left(until) };
+        let answers: Result<OfGroups, Fault> = self.process.ask(&question, until).await;
+        let answers = answers.unwrap_or_else(|fault| vec![Err(fault); asked.len()]);
+        for ((group, places), answers) in asked.into_iter().zip(answers) {
             if let Err(fault) = &answers {
                 self.groups.close(group, fault);
             }
+            let answers = answers.map(|answers| places.into_iter().cloned().zip(answers).collect());
             committed.insert(Arc::clone(group), answers);
         }
         committed
@@ -185,9 +185,10 @@ impl KafkaClient {
         if places.is_empty() {
             return Ok(Answers::new());
         }
-        let asker = self.asker(isolation).await?;
-        let asked = places.clone();
-        let answers = asker.ask(until, move |asker, within| offsets::ends(asker, &asked, end, within)).await;
+        let question = Question::Ends { isolation, places: by_topic(&places), end, within: left(until) };
+        let answers: Result<InOrder<u64>, Fault> = self.process.ask(&question, until).await;
+        let answers: Result<Answers<u64>, Fault> =
+            answers.map(|answers| places.iter().cloned().zip(answers).collect());
         let topics: BTreeSet<&Arc<str>> = match &answers {
             Ok(answers) => {
                 let failed = answers.iter().filter(|(_, answer)| answer.is_err());
@@ -197,12 +198,7 @@ impl KafkaClient {
         };
         // Other brokers may lead them by now.
         topics.into_iter().for_each(|topic| self.topics.doubt(topic));
-        answers.map_err(|failure| match failure.fault {
-            Fault::Late => {
-                Fault::Unexpected("a broker that leads some of the partitions does not answer".to_owned())
-            }
-            fault @ (Fault::Lost(_) | Fault::NotLetIn(_) | Fault::Denied(_) | Fault::Unexpected(_)) => fault,
-        })
+        answers
     }
 
     /// The partitions whose first record matters and is not known well enough.
@@ -255,6 +251,10 @@ impl KafkaClient {
         });
         offsets.collect()
     }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 fn nothing_committed(group: &str) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::offsets::{Answers, Place};
+use super::wire::{Answers, Place};
 
 /// How long a start counts. A group that is behind it by then is seen to be further behind than it is.
 const COUNTS: Duration = Duration::from_secs(60);

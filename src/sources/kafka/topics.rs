@@ -4,22 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
+use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::handle::{Asker, Handle};
+use super::process::Process;
+use super::wire::{Found, Question};
 
 /// How long partitions are remembered, and so how long a new one is not seen.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// How long it is remembered that something was wrong with a topic.
 const FAULT_REMEMBERED: Duration = Duration::from_secs(5);
-
-/// Most topics that are asked for one by one. Of more, all topics of the cluster are asked for at once.
-const MOST_SINGLE: usize = 10;
 
 /// Topics in which Kafka keeps what it knows itself.
 const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
@@ -45,9 +41,6 @@ pub(super) struct Partition {
     pub(super) has_leader: bool,
 }
 
-/// What one question told of each topic.
-type Found = Vec<(Arc<str>, Result<Arc<[Partition]>, Fault>)>;
-
 impl Topics {
     /// Asks for those of `named` that are not known well enough, and for all there are if `all` are wanted. Says
     /// whether all were asked for.
@@ -56,20 +49,21 @@ impl Topics {
     /// When there is no answer.
     pub(super) async fn refresh(
         &mut self,
-        handle: &Handle,
+        process: &mut Process,
         named: &BTreeSet<Arc<str>>,
         all: bool,
         until: Instant,
     ) -> Result<bool, Fault> {
         let now = Instant::now();
         let due: Vec<Arc<str>> = named.iter().filter(|name| self.is_due(name, now)).cloned().collect();
-        let all = all && self.all_at.is_none_or(|at| at + REMEMBERED <= now) || due.len() > MOST_SINGLE;
+        let all = all && self.all_at.is_none_or(|at| at + REMEMBERED <= now);
         if due.is_empty() && !all {
             return Ok(false);
         }
-        let names = due.clone();
-        let found = handle.ask(until, move |asker, within| fetch(asker, &names, all, within)).await;
-        let found = found.map_err(|failure| failure.fault)?;
+        let names = due.iter().map(ToString::to_string).collect();
+        let within = until.saturating_duration_since(now);
+        let question = Question::Topics { names, everything: all, within };
+        let found: Found = process.ask(&question, until).await?;
         if all {
             self.all_at = Some(now);
             self.known.clear();
@@ -80,7 +74,11 @@ impl Topics {
             let unknown = Err(Fault::of_topic(&name, RDKafkaErrorCode::UnknownTopicOrPartition));
             self.known.insert(name, Topic { seen: now, found: unknown });
         }
-        self.known.extend(found.into_iter().map(|(name, found)| (name, Topic { seen: now, found })));
+        for (name, found) in found {
+            let partition = |(number, has_leader)| Partition { number, has_leader };
+            let found = found.map(|partitions| partitions.into_iter().map(partition).collect());
+            self.known.insert(name.into(), Topic { seen: now, found });
+        }
         Ok(all)
     }
 
@@ -116,34 +114,6 @@ impl Topics {
             topic.seen + remembered <= now
         })
     }
-}
-
-fn fetch(asker: &Asker, names: &[Arc<str>], all: bool, within: Duration) -> Result<Found, KafkaError> {
-    if all {
-        return asker.fetch_metadata(None, within).map(|metadata| found(&metadata));
-    }
-    let until = Instant::now() + within;
-    let mut topics = Vec::new();
-    for name in names {
-        let left = until.saturating_duration_since(Instant::now());
-        topics.extend(found(&asker.fetch_metadata(Some(name), left)?));
-    }
-    Ok(topics)
-}
-
-fn found(metadata: &Metadata) -> Found {
-    let topics = metadata.topics().iter().map(|topic| {
-        let partitions = topic.partitions().iter();
-        let partitions: Arc<[Partition]> = partitions
-            .map(|partition| Partition { number: partition.id(), has_leader: partition.leader() >= 0 })
-            .collect();
-        let found = match topic.error() {
-            Some(code) => Err(Fault::of_topic(topic.name(), code.into())),
-            None => Ok(partitions),
-        };
-        (Arc::from(topic.name()), found)
-    });
-    topics.collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Kafka's consumer groups, on real brokers.
 
+mod client;
 mod cluster;
 mod connection;
 mod group;
+mod lies;
 mod login;
 mod mock;
 mod program;
@@ -18,7 +20,7 @@ use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
 use agent_scaler::sources::{ALL, Client, Endpoint, Plan, ReadError, Sighting, Spec};
 
-use crate::support::kafka::{Kafka, Listener, Watched};
+use crate::support::kafka::{Kafka, Listener, Watched, use_program};
 
 /// How long a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +42,7 @@ fn plan(keys: &[(&str, &str)]) -> Arc<dyn Plan> {
 }
 
 fn endpoint(keys: &[(String, Value)]) -> Arc<dyn Endpoint> {
+    use_program();
     let values: BTreeMap<String, Value> = keys.iter().cloned().collect();
     let mut fields = Fields::new("connections.main", &values);
     let endpoint = (spec().connections[0].parse)(&mut fields);

@@ -2,6 +2,8 @@
 
 mod broker;
 mod clients;
+mod liar;
+mod server;
 mod watched;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::broker::{Broker, Ports};
 pub(crate) use self::clients::{ALLOW, Acl, DESCRIBE, GROUP, TOPIC};
+pub(crate) use self::liar::{Liar, Lie};
+pub(crate) use self::server::{Server, is_alive, megabytes, signal};
 pub(crate) use self::watched::{Manner, Watched};
 use super::servers::write_certificates;
 
@@ -63,6 +67,7 @@ impl Kafka {
     }
 
     fn try_start(brokers: usize, is_shared: bool) -> Self {
+        use_program();
         let installed = installed();
         // Another process may take a free port before a broker does.
         for _ in 0..3 {
@@ -130,6 +135,11 @@ impl Directory {
             Self::Left(path) => path,
         }
     }
+}
+
+/// Has the library start the program itself for its Kafka clients, and not the tests.
+pub(crate) fn use_program() {
+    agent_scaler::sources::kafka::set_program(Path::new(env!("CARGO_BIN_EXE_agent-scaler")));
 }
 
 /// The folder with Kafka in it. Installs it the first time.

@@ -6,6 +6,17 @@ use std::net::TcpListener;
 
 use crate::support::kafka::Manner;
 
+#[test]
+fn a_connection_in_plaintext_is_warned_of() {
+    let servers = text("bootstrapServers", "kafka:9092");
+    let password = [text("mechanism", "PLAIN"), text("username", "a"), secret("password", "b")];
+    let plain = endpoint(std::slice::from_ref(&servers)).caution().unwrap();
+    assert!(plain.ends_with("can answer for them (hint: `tls: true`)"), "{plain}");
+    let login = endpoint(&[&[servers.clone()][..], &password].concat()).caution().unwrap();
+    assert!(login.ends_with("and see how we log in (hint: `tls: true`)"), "{login}");
+    assert_eq!(endpoint(&[servers, text("tls", "true")]).caution(), None);
+}
+
 #[tokio::test]
 async fn a_port_without_a_broker_is_unreachable_and_soon_known() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -9,9 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
-use super::fault::{Fault, shortened};
 use super::heard::{self, Heard};
 use super::token::Tokens;
+use crate::sources::kafka::fault::{Fault, shortened};
 
 /// A client that subscribes to nothing.
 pub(super) type Asker = BaseConsumer<Heard>;

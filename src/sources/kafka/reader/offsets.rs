@@ -1,45 +1,31 @@
 //! Questions about offsets, one request a broker, and their answers.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::fault::Fault;
 use super::handle::Asker;
-
-/// A partition of a topic.
-pub(super) type Place = (Arc<str>, i32);
-
-/// What was answered about each partition.
-pub(super) type Answers<T> = HashMap<Place, Result<T, Fault>>;
-
-/// One end of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The offset of its first record.
-    Start,
-    /// The offset that its next record will have.
-    End,
-}
+use crate::sources::kafka::fault::Fault;
+use crate::sources::kafka::wire::{End, InOrder, Places};
 
 /// The ends of partitions: one request to each broker that leads some of them.
 pub(super) fn ends(
     asker: &Asker,
-    places: &[Place],
+    places: &Places,
     end: End,
     within: Duration,
-) -> Result<Answers<u64>, KafkaError> {
+) -> Result<InOrder<u64>, KafkaError> {
     let wanted = match end {
         End::Start => Offset::Beginning,
         End::End => Offset::End,
     };
-    let mut list = TopicPartitionList::with_capacity(places.len());
-    for (topic, partition) in places {
-        list.add_partition_offset(topic, *partition, wanted)?;
+    let mut list = list(places);
+    for (topic, partition) in each(places) {
+        list.add_partition_offset(topic, partition, wanted)?;
     }
     let list = asker.offsets_for_times(list, within)?;
     Ok(answers(places, &list, |topic, offset| match offset {
@@ -54,12 +40,12 @@ pub(super) fn ends(
 /// What the group of `asker` has committed: one request to the broker that keeps it. `None` where it never has.
 pub(super) fn committed(
     asker: &Asker,
-    places: &[Place],
+    places: &Places,
     within: Duration,
-) -> Result<Answers<Option<u64>>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(places.len());
-    for (topic, partition) in places {
-        list.add_partition(topic, *partition);
+) -> Result<InOrder<Option<u64>>, KafkaError> {
+    let mut list = list(places);
+    for (topic, partition) in each(places) {
+        list.add_partition(topic, partition);
     }
     let list = asker.committed_offsets(list, within)?;
     Ok(answers(places, &list, |topic, offset| match offset {
@@ -74,22 +60,33 @@ fn unanswered(topic: &str) -> Fault {
 }
 
 fn answers<T>(
-    places: &[Place],
+    places: &Places,
     list: &TopicPartitionList,
     read: impl Fn(&str, Offset) -> Result<T, Fault>,
-) -> Answers<T> {
+) -> InOrder<T> {
     // The library keeps the order; by name all the same, because nothing promises it.
-    let named: HashMap<&str, &Arc<str>> = places.iter().map(|(topic, _)| (&**topic, topic)).collect();
-    let mut answers = HashMap::with_capacity(places.len());
-    for element in list.elements() {
-        let Some(topic) = named.get(element.topic()) else { continue };
-        let answer = match element.error() {
+    let elements = list.elements();
+    let answered: HashMap<(&str, i32), &TopicPartitionListElem<'_>> =
+        elements.iter().map(|element| ((element.topic(), element.partition()), element)).collect();
+    let answers = each(places).map(|(topic, partition)| {
+        let Some(element) = answered.get(&(topic, partition)) else {
+            let message = format!("partition {partition} of topic `{topic}`: no answer about it");
+            return Err(Fault::Unexpected(message));
+        };
+        match element.error() {
             Ok(()) => read(topic, element.offset()),
             Err(error) => {
                 Err(Fault::of_topic(topic, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)))
             }
-        };
-        answers.insert((Arc::clone(topic), element.partition()), answer);
-    }
-    answers
+        }
+    });
+    answers.collect()
+}
+
+fn list(places: &Places) -> TopicPartitionList {
+    TopicPartitionList::with_capacity(each(places).count())
+}
+
+fn each(places: &Places) -> impl Iterator<Item = (&str, i32)> {
+    places.iter().flat_map(|(topic, partitions)| partitions.iter().map(|partition| (&**topic, *partition)))
 }

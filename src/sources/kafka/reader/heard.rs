@@ -9,8 +9,8 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::watch;
 
-use super::fault::{Fault, shortened};
 use super::token::Tokens;
+use crate::sources::kafka::fault::{Fault, shortened};
 
 /// How the library begins to say that we gave it no token: why, we have said already.
 const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
@@ -140,6 +140,8 @@ fn plainly(reason: &str) -> String {
     let (_, said) = reason.split_once("://").unwrap_or(("", reason));
     let said = said.split(" (after ").next().unwrap_or_default();
     let said = said.split(": (errno").next().unwrap_or_default();
+    // How long an answer may be is our choice, and nobody else's.
+    let said = said.split(": increase receive.message.max.bytes").next().unwrap_or_default();
     shortened(&said.replace("/bootstrap: ", ": "))
 }
 

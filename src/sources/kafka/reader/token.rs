@@ -8,10 +8,10 @@ use rdkafka::client::OAuthToken;
 use serde::Deserialize;
 use tokio::runtime;
 
-use super::fault::{Fault, shortened};
-use super::login::{Login, TokenEndpoint};
-use super::opening::reveal;
 use crate::secret::Secret;
+use crate::sources::kafka::fault::{Fault, shortened};
+use crate::sources::kafka::login::{Login, TokenEndpoint};
+use crate::sources::kafka::opening::reveal;
 
 /// How long a token is used that does not say when it ends.
 const UNSAID_LIFE: Duration = Duration::from_secs(300);
