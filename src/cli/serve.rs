@@ -3,13 +3,19 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use super::{install_crypto, load_server};
 use crate::clock::SystemClock;
 use crate::config::server::{Limit, Server, local_names};
 use crate::scaler::Scaler;
+
+/// How long the server may take to stop: longer than it gives its calls, and within the ten seconds that a pod has.
+const LONGEST_STOP: Duration = Duration::from_secs(9);
 
 /// Serves KEDA's external-scaler protocol.
 #[derive(Debug, clap::Args)]
@@ -28,15 +34,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut server = Server { allow_inline_connections, ..load_server(&config)? };
     server.admin_hosts.extend(local_names());
     install_crypto();
-    let runtime = tokio::runtime::Runtime::new()?;
-    let served = runtime.block_on(serve(server));
-    // A lookup that hangs, or a page that is still read, keeps nobody waiting.
-    runtime.shutdown_background();
-    served.map(|()| ExitCode::SUCCESS)
-}
-
-async fn serve(server: Server) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     for limit in server.limits.values().filter(|limit| limit.policy.amounts.is_empty()) {
         tracing::warn!(limit = %limit.name, "{}", Limit::NO_AMOUNT);
     }
@@ -45,7 +42,20 @@ async fn serve(server: Server) -> anyhow::Result<()> {
             tracing::warn!(connection = %connection.name, "{caution}");
         }
     }
-    let scaler = Scaler::start(server, Arc::new(SystemClock::start())).await?;
+    // Signals have a thread of their own, this one: the others may all be busy, and the process must end all the same.
+    let signals = runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = Runtime::new()?;
+    let served = signals.block_on(serve(server, work.handle()));
+    // What still runs is not waited for: the process ends with this thread.
+    work.shutdown_background();
+    served?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(server: Server, work: &Handle) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let clock = Arc::new(SystemClock::start());
+    let scaler = work.spawn(Scaler::start(server, clock)).await??;
     tracing::info!(grpc = %scaler.grpc, admin = %scaler.admin, "Serving.");
     let has_failed = tokio::select! {
         _ = terminate.recv() => false,
@@ -53,7 +63,37 @@ async fn serve(server: Server) -> anyhow::Result<()> {
         () = scaler.failed() => true,
     };
     tracing::info!("Shutting down.");
-    scaler.stop().await;
+    stop(scaler.stop(), work).await;
     anyhow::ensure!(!has_failed, "the server has failed; the log says why");
     Ok(())
+}
+
+/// Waits until the server has stopped, but not for ever.
+async fn stop(stopping: impl Future<Output = ()> + Send + 'static, work: &Handle) {
+    if timeout(LONGEST_STOP, work.spawn(stopping)).await.is_err() {
+        tracing::error!("The server does not stop; the process ends without it.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_process_ends_although_no_thread_of_the_server_ever_rests() {
+        let signals = runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let work = runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (burning, burns) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        work.spawn(async move {
+            burning.send(()).unwrap();
+            ends.recv().unwrap_err();
+        });
+        burns.recv().unwrap();
+        signals.block_on(stop(std::future::pending(), work.handle()));
+        work.shutdown_background();
+        drop(end);
+    }
 }
