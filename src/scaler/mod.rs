@@ -13,26 +13,25 @@ mod listener;
 mod reader;
 mod refusals;
 mod service;
+mod serving;
 mod supervise;
 mod tls;
 mod watchlist;
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{self, Runtime};
 use tokio::time::sleep;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::service::Routes;
 
 use crate::clock::Clock;
 use crate::config::server::Server;
-use crate::telemetry::Chain;
 use crate::telemetry::admin::{self, Pages};
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::pages::Readers;
@@ -41,6 +40,9 @@ use crate::telemetry::report::Report;
 use observer::{Observer, Voice};
 use refusals::Refusals;
 use service::Service;
+use serving::connections::Connections;
+use serving::descriptors::{Places, Reserve};
+use serving::grpc::Grpc;
 use tls::{BadCertificates, Certificates};
 
 /// KEDA's protocol, generated from `proto/externalscaler.proto`.
@@ -59,20 +61,17 @@ pub mod proto {
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/externalscaler.bin"));
 }
 
-/// Largest request. KEDA's metadata is some hundred bytes; what is larger is a mistake or an attack.
-const LARGEST_REQUEST: usize = 64 * 1024;
+/// Connections that the listener's queue holds while the accept loop is busy.
+const BACKLOG: u32 = 1024;
 
-/// Window for one small frame: half of it counts, and a frame is charged with 256 bytes at most.
-const SMALL_FRAME: u32 = 512;
+/// File descriptors that the probes have for themselves when all others are in use.
+const PROBES: usize = 8;
 
-/// Largest window of HTTP/2 (RFC 9113, 6.9.1).
-const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+/// Threads of the admin port: while one builds a page, the other answers probes.
+const ADMIN_THREADS: usize = 2;
 
-/// How often a silent connection is asked whether it is still there, because KEDA never asks.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-
-/// How long calls may go on after a shutdown has begun.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long calls may go on after a shutdown has begun: the process must be gone after ten seconds.
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// How long what was said last has to reach the other side.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -88,9 +87,12 @@ pub struct Scaler {
     pub admin: SocketAddr,
     observer: Observer,
     shutdown: CancellationToken,
+    /// The end of every connection, whatever its peer does.
+    end: CancellationToken,
     tasks: TaskTracker,
     /// KEDA's calls and streams that are under way.
     calls: TaskTracker,
+    admin_threads: AdminThreads,
 }
 
 /// A server cannot start.
@@ -110,6 +112,9 @@ pub enum StartError {
     /// The reflection service cannot be built.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The threads of the admin port cannot be started.
+    #[error("the threads of the admin port cannot be started")]
+    Threads(#[source] std::io::Error),
 }
 
 impl Scaler {
@@ -117,14 +122,20 @@ impl Scaler {
     ///
     /// # Errors
     /// When a port or a certificate cannot be used.
+    #[expect(clippy::unused_async, reason = "it spawns tasks, so it must be called on a runtime")]
     pub async fn start(server: Server, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let server = Arc::new(server);
         let certificates = server.tls.clone().map(Certificates::load).transpose()?;
-        let listener = listen(server.listen).await?;
-        let admin_listener = listen(server.admin).await?;
+        let admin_threads = AdminThreads::start().map_err(StartError::Threads)?;
+        let listener = listen(server.listen)?;
+        let admin_listener = {
+            let _on_its_threads = admin_threads.handle().enter();
+            listen(server.admin)?
+        };
         let (grpc, admin) = (address(&listener, server.listen), address(&admin_listener, server.admin));
 
-        let (tasks, calls, shutdown) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let (tasks, calls) = (TaskTracker::new(), TaskTracker::new());
+        let (shutdown, end) = (CancellationToken::new(), CancellationToken::new());
         let registry = || Registry::with_prefix(metrics::PREFIX);
         let (mut registry, mut named) = (registry(), registry());
         let metrics = Metrics::register(&mut registry);
@@ -141,24 +152,30 @@ impl Scaler {
         let service = Service {
             server: Arc::clone(&server),
             board: Arc::clone(observer.board()),
-            clock,
+            clock: Arc::clone(&clock),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
             calls: calls.clone(),
             refusals: Refusals::default(),
         };
-        let router = router(&server, service, &shutdown)?;
-        tasks.spawn(serve_admin(admin_listener, pages, shutdown.clone()));
-        match certificates {
-            None => tasks.spawn(serve_plain(router, listener, shutdown.clone())),
-            Some(certificates) => {
-                let accepted = tls::accept(listener, &certificates, shutdown.clone());
-                tasks.spawn(certificates.follow(metrics, shutdown.clone()));
-                tasks.spawn(serve_tls(router, accepted, shutdown.clone()))
-            }
-        };
+        let in_use = certificates.as_ref().map(Certificates::in_use);
+        if let Some(certificates) = certificates {
+            tasks.spawn(certificates.follow(clock, metrics.clone(), shutdown.clone()));
+        }
+        let streams = streams(&server);
+        let ends = (shutdown.clone(), end.clone());
+        let routes = routes(service, &shutdown)?;
+        let served = Grpc::new(routes, streams, in_use, server.max_connection_age, ends);
+        let places = Places::of_process();
+        // All streams of all triggers fit through one connection; more than that many are nobody's on any number.
+        let most_calls = usize::try_from(streams).unwrap_or(usize::MAX);
+        let connections = Connections::new("grpc", (places.grpc, most_calls), metrics.clone());
+        tasks.spawn(serve_grpc(listener, connections, Arc::new(served), tasks.clone(), shutdown.clone()));
+        let connections = Connections::new("admin", (places.admin, usize::MAX), metrics);
+        let admin_port = serve_admin(admin_listener, connections, pages, tasks.clone(), shutdown.clone());
+        tasks.spawn_on(admin_port, admin_threads.handle());
         tasks.close();
-        Ok(Self { grpc, admin, observer, shutdown, tasks, calls })
+        Ok(Self { grpc, admin, observer, shutdown, end, tasks, calls, admin_threads })
     }
 
     /// The last evaluation of every trigger.
@@ -171,9 +188,9 @@ impl Scaler {
         self.shutdown.cancelled().await;
     }
 
-    /// Ends: no new calls, streams end with OK, running calls have ten seconds.
+    /// Ends: no new calls, streams end with OK, running calls have eight seconds.
     pub async fn stop(self) {
-        let Self { shutdown, tasks, calls, .. } = self;
+        let Self { shutdown, end, tasks, calls, admin_threads: _until_the_end, .. } = self;
         shutdown.cancel();
         calls.close();
         let ours = async {
@@ -186,11 +203,43 @@ impl Scaler {
             () = ours => {}
             () = sleep(DRAIN) => tracing::warn!("Some calls did not end in time; they are dropped."),
         }
+        end.cancel();
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+/// The threads of the admin port. Probes must answer, and say that the decider has stopped, also when the threads
+/// that serve KEDA are all busy.
+struct AdminThreads(Option<Runtime>);
+
+impl AdminThreads {
+    fn start() -> std::io::Result<Self> {
+        let mut threads = runtime::Builder::new_multi_thread();
+        threads.worker_threads(ADMIN_THREADS).thread_name("admin").enable_all();
+        Ok(Self(Some(threads.build()?)))
+    }
+
+    fn handle(&self) -> &runtime::Handle {
+        #[expect(clippy::expect_used, reason = "it is taken only by `drop`")]
+        self.0.as_ref().expect("the threads run until they are dropped").handle()
+    }
+}
+
+impl Drop for AdminThreads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| StartError::Listen { address, source })
 }
 
 /// The address in use: the port that was asked for may have been 0.
@@ -220,7 +269,12 @@ fn pages(
     })
 }
 
-fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Result<Router, StartError> {
+/// Most streams of a connection. One carries all of KEDA's: two streams a trigger, and room for calls.
+fn streams(server: &Server) -> u32 {
+    server.max_triggers.saturating_mul(2).saturating_add(1_000)
+}
+
+fn routes(service: Service, shutdown: &CancellationToken) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -236,45 +290,38 @@ fn router(server: &Server, service: Service, shutdown: &CancellationToken) -> Re
         health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     });
     let scaler = proto::external_scaler_server::ExternalScalerServer::new(service)
-        .max_decoding_message_size(LARGEST_REQUEST);
-    // One connection carries all of KEDA's streams and calls: two streams a trigger, and room for calls.
-    let streams = server.max_triggers.saturating_mul(2).saturating_add(1_000);
-    Ok(tonic::transport::Server::builder()
-        .max_concurrent_streams(streams)
-        // The HTTP/2 library takes many small frames without an end for an attack. Its patience grows with the
-        // window, and must last for one such frame on every stream that is allowed.
-        .initial_connection_window_size(streams.saturating_mul(SMALL_FRAME).min(LARGEST_WINDOW))
-        .max_connection_age(server.max_connection_age)
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .tcp_nodelay(true)
-        .add_service(scaler)
+        .max_decoding_message_size(serving::LARGEST_REQUEST);
+    Ok(Routes::new(scaler)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }
 
-async fn serve_plain(router: Router, listener: TcpListener, shutdown: CancellationToken) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let end = shutdown.clone().cancelled_owned();
-    ended("gRPC", router.serve_with_incoming_shutdown(incoming, end).await, &shutdown);
+async fn serve_grpc(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    grpc: Arc<Grpc>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
+    // A port that ends before it was told to takes the whole server with it: half of one would look healthy.
+    let _with_it = shutdown.clone().drop_guard();
+    let serve = |socket, place| drop(tasks.spawn(Arc::clone(&grpc).serve(socket, place)));
+    serving::accept::accept(listener, connections, Reserve::of(0), shutdown, serve).await;
 }
 
-async fn serve_tls(router: Router, accepted: tls::Handshaken, shutdown: CancellationToken) {
-    let end = shutdown.clone().cancelled_owned();
-    let incoming = ReceiverStream::new(accepted);
-    ended("gRPC", router.serve_with_incoming_shutdown(incoming, end).await, &shutdown);
-}
-
-async fn serve_admin(listener: TcpListener, pages: Arc<Pages>, shutdown: CancellationToken) {
-    let end = shutdown.clone().cancelled_owned();
-    let result = axum::serve(listener, admin::routes(pages)).with_graceful_shutdown(end).await;
-    ended("admin", result, &shutdown);
-}
-
-/// A port that ends before it was told to takes the whole server with it: half of one would look healthy.
-fn ended(port: &str, result: Result<(), impl Error + 'static>, shutdown: &CancellationToken) {
-    if let Err(error) = &result {
-        tracing::error!(port, error = %Chain(error), "A port has failed.");
-    }
-    shutdown.cancel();
+async fn serve_admin(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    pages: Arc<Pages>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
+    let _with_it = shutdown.clone().drop_guard();
+    let router = admin::routes(pages);
+    let end = shutdown.clone();
+    let serve = |socket, place| {
+        drop(tasks.spawn(serving::admin::serve(router.clone(), socket, place, end.clone())));
+    };
+    serving::accept::accept(listener, connections, Reserve::of(PROBES), shutdown, serve).await;
 }

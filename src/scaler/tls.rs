@@ -1,7 +1,8 @@
-//! Connections that are accepted: TCP, or TLS with certificates that reload from disk while serving.
+//! Certificates that reload from disk while serving, and a warning before they expire.
+
+mod expiry;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +11,19 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{interval, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::sync::watch;
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::server::TlsFiles;
 use crate::telemetry::Chain;
 use crate::telemetry::metrics::Metrics;
 
+use expiry::Expiry;
+
 /// How often the files are looked at. Kubernetes itself takes up to a minute to bring a Secret to a pod.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
-
-/// Longest handshake: one that hangs holds a socket and nothing else.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Handshakes at a time; further connections wait in the listener's queue.
-const HANDSHAKES: usize = 256;
-
-/// Handshakes that are done and wait for the server to take them.
-const ACCEPTED_AHEAD: usize = 64;
 
 /// Certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +62,7 @@ pub(super) struct Certificates {
     files: TlsFiles,
     contents: Contents,
     config: watch::Sender<Arc<ServerConfig>>,
+    expiry: Expiry,
 }
 
 impl Certificates {
@@ -80,11 +73,22 @@ impl Certificates {
     pub(super) fn load(files: TlsFiles) -> Result<Self, BadCertificates> {
         let contents = Contents::read(&files)?;
         let config = watch::Sender::new(Arc::new(contents.config(&files)?));
-        Ok(Self { files, contents, config })
+        let expiry = Expiry::of(&contents.certificate, contents.client_ca.as_deref());
+        Ok(Self { files, contents, config, expiry })
+    }
+
+    /// What new connections are served with.
+    pub(super) fn in_use(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.config.subscribe()
     }
 
     /// Follows the files until shutdown. What cannot be used is reported, and the former goes on.
-    pub(super) async fn follow(mut self, metrics: Metrics, shutdown: CancellationToken) {
+    pub(super) async fn follow(
+        mut self,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) {
         let mut look = interval(RELOAD_EVERY);
         let mut complaint: Option<String> = None;
         loop {
@@ -112,6 +116,7 @@ impl Certificates {
                     }
                 }
             }
+            self.expiry.tell(&metrics, clock.now());
         }
     }
 
@@ -121,6 +126,7 @@ impl Certificates {
             return Ok(false);
         }
         let config = contents.config(&self.files)?;
+        self.expiry = Expiry::of(&contents.certificate, contents.client_ca.as_deref());
         self.contents = contents;
         self.config.send_replace(Arc::new(config));
         Ok(true)
@@ -169,56 +175,4 @@ fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>,
         .ok()
         .filter(|found| !found.is_empty())
         .ok_or_else(|| BadCertificates::NotPem { path: path.to_owned(), expected: "certificate" })
-}
-
-/// Connections whose handshake is done.
-pub(super) type Handshaken = mpsc::Receiver<io::Result<TlsStream<TcpStream>>>;
-
-/// Accepts TLS connections on `listener`, each handshake in a task of its own.
-pub(super) fn accept(
-    listener: TcpListener,
-    certificates: &Certificates,
-    shutdown: CancellationToken,
-) -> Handshaken {
-    let config = certificates.config.subscribe();
-    let (sender, receiver) = mpsc::channel(ACCEPTED_AHEAD);
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
-    tokio::spawn(async move {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let (stream, peer) = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    // Out of file descriptors, or the peer has gone: neither gets better by haste.
-                    Err(error) => {
-                        tracing::warn!(%error, "A connection could not be accepted.");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                },
-            };
-            let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
-            let handshake = shake_hands(acceptor, stream, peer, sender.clone());
-            tokio::spawn(async move {
-                handshake.await;
-                drop(place);
-            });
-        }
-    });
-    receiver
-}
-
-async fn shake_hands(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    peer: SocketAddr,
-    sender: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
-) {
-    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        // A server that takes no more connections is shutting down.
-        Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "A TLS handshake failed."),
-        Err(_) => tracing::debug!(%peer, "A TLS handshake took too long."),
-    }
 }

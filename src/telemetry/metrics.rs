@@ -12,10 +12,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::log;
+use crate::timestamp::Timestamp;
 
 /// Begins the name of every metric.
 pub const PREFIX: &str = "agent_scaler";
@@ -35,6 +37,50 @@ pub struct Metrics {
     pub decision_panics: Counter,
     /// Certificates that changed on disk and could not be used.
     pub certificate_errors: Counter,
+    certificate_expiry: Family<Certificate, Gauge>,
+    closed: Family<ClosedOn, Counter>,
+}
+
+/// Why the server closed a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Another connection needed its place.
+    Connections,
+    /// Another connection needed its file descriptor.
+    Descriptors,
+    /// Its unfinished calls held the most memory when there was no more.
+    Memory,
+    /// Its peer did not say in time what it wants.
+    Silent,
+    /// Its peer did not take an answer in time.
+    Untaken,
+    /// It was asked to be opened anew long ago.
+    Age,
+}
+
+impl Closed {
+    /// The label in metrics and in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Descriptors => "descriptors",
+            Self::Memory => "memory",
+            Self::Silent => "silent",
+            Self::Untaken => "untaken",
+            Self::Age => "age",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Certificate {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedOn {
+    port: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,8 +120,12 @@ impl Metrics {
             read_latencies: Family::new_with_constructor(latencies),
             decision_panics: Counter::default(),
             certificate_errors: Counter::default(),
+            certificate_expiry: Family::default(),
+            closed: Family::default(),
         };
-        let Self { requests, latencies, decision_panics, certificate_errors, .. } = metrics.clone();
+        let Self {
+            requests, latencies, decision_panics, certificate_errors, certificate_expiry, closed, ..
+        } = metrics.clone();
         registry.register("requests", "RPCs answered, by method and status code", requests);
         registry.register("request_duration_seconds", "Time to answer an RPC; streams: to open", latencies);
         registry.register("decision_panics", "Decisions that panicked, which is a bug", decision_panics);
@@ -83,6 +133,16 @@ impl Metrics {
             "certificate_errors",
             "Changed certificates that were not usable",
             certificate_errors,
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate in use expires",
+            certificate_expiry,
+        );
+        registry.register(
+            "connections_closed",
+            "Connections that the server closed, by port and reason",
+            closed,
         );
         registry.register_collector(Box::new(LogMetrics));
         metrics
@@ -94,6 +154,17 @@ impl Metrics {
         registry.register("connection_reads", "Batches read", reads);
         registry.register("connection_read_errors", "Queues that could not be read", read_errors);
         registry.register("connection_read_duration_seconds", "Time to read a batch", read_latencies);
+    }
+
+    /// Says when a certificate expires.
+    pub fn certificate_expires(&self, certificate: &'static str, at: Timestamp) {
+        let seconds = i64::try_from(at.as_millis() / 1000).unwrap_or(i64::MAX);
+        self.certificate_expiry.get_or_create(&Certificate { certificate }).set(seconds);
+    }
+
+    /// Counts a connection that the server closed.
+    pub fn closed(&self, port: &'static str, why: Closed) {
+        self.closed.get_or_create(&ClosedOn { port, reason: why.label() }).inc();
     }
 
     /// Counts one RPC.

@@ -20,6 +20,7 @@ mod limited_by;
 mod limits;
 mod llm_stub;
 mod metadata;
+mod peers;
 mod plan;
 mod protocol;
 mod providers;

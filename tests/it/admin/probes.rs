@@ -1,8 +1,12 @@
 //! The kubelet's probes.
 
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
+
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime;
 use tokio::time::timeout;
 
 use super::{get, read};
@@ -40,6 +44,29 @@ async fn a_server_that_is_stopping_is_not_ready() {
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nshutting down"), "{answer}");
     timeout(PATIENCE, stopping).await.unwrap().unwrap();
+}
+
+/// A computation that never waits takes a thread for itself.
+#[test]
+fn probes_answer_while_every_thread_that_serves_keda_is_busy() {
+    let busy = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let harness = busy.block_on(Harness::start());
+    let ((began, begins), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+    busy.spawn(async move {
+        began.send(()).unwrap();
+        ends.recv().unwrap_err();
+    });
+    begins.recv().unwrap();
+    for path in ["/livez", "/readyz"] {
+        let mut kubelet = std::net::TcpStream::connect(harness.scaler.admin).unwrap();
+        kubelet.set_read_timeout(Some(PATIENCE)).unwrap();
+        kubelet.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        kubelet.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{path}: {answer}");
+    }
+    drop(end);
+    busy.block_on(harness.scaler.stop());
 }
 
 #[tokio::test]

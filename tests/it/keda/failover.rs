@@ -22,8 +22,9 @@ async fn a_master_of_a_cluster_that_dies_lowers_nothing_and_its_queues_come_back
     );
     let harness = Harness::with(&file).await;
     let keda = Keda::dial(&[harness.scaler.grpc]).await;
-    let on =
-        |queue: &str| trigger(&queue.replace(":", "-"), &[("source", "redis"), ("connection", "main"), ("listName", queue)]);
+    let on = |queue: &str| {
+        trigger(&queue.replace(":", "-"), &[("source", "redis"), ("connection", "main"), ("listName", queue)])
+    };
     for queue in [&mine, &other] {
         cluster.command(&["RPUSH", queue, "a", "b"]);
     }

@@ -7,6 +7,7 @@ pub(crate) mod harness;
 pub(crate) mod kafka;
 pub(crate) mod keda_client;
 pub(crate) mod moto;
+pub(crate) mod program;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod redis_cluster;
