@@ -15,6 +15,7 @@ mod refusals;
 mod service;
 mod serving;
 mod supervise;
+mod threads;
 mod tls;
 mod watchlist;
 
@@ -24,7 +25,6 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::{self, Runtime};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +43,7 @@ use service::Service;
 use serving::connections::Connections;
 use serving::descriptors::{Places, Reserve};
 use serving::grpc::Grpc;
+use threads::Threads;
 use tls::{BadCertificates, Certificates};
 
 /// KEDA's protocol, generated from `proto/externalscaler.proto`.
@@ -67,9 +68,6 @@ const BACKLOG: u32 = 1024;
 /// File descriptors that the probes have for themselves when all others are in use.
 const PROBES: usize = 8;
 
-/// Threads of the admin port: while one builds a page, the other answers probes.
-const ADMIN_THREADS: usize = 2;
-
 /// How long calls may go on after a shutdown has begun: the process must be gone after ten seconds.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -92,7 +90,8 @@ pub struct Scaler {
     tasks: TaskTracker,
     /// KEDA's calls and streams that are under way.
     calls: TaskTracker,
-    admin_threads: AdminThreads,
+    /// Threads that end with the server.
+    threads: [Threads; 2],
 }
 
 /// A server cannot start.
@@ -112,8 +111,8 @@ pub enum StartError {
     /// The reflection service cannot be built.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The threads of the admin port cannot be started.
-    #[error("the threads of the admin port cannot be started")]
+    /// The server's threads cannot be started.
+    #[error("the threads of the server cannot be started")]
     Threads(#[source] std::io::Error),
 }
 
@@ -126,7 +125,7 @@ impl Scaler {
     pub async fn start(server: Server, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let server = Arc::new(server);
         let certificates = server.tls.clone().map(Certificates::load).transpose()?;
-        let admin_threads = AdminThreads::start().map_err(StartError::Threads)?;
+        let admin_threads = Threads::admin().map_err(StartError::Threads)?;
         let listener = listen(server.listen)?;
         let admin_listener = {
             let _on_its_threads = admin_threads.handle().enter();
@@ -140,6 +139,8 @@ impl Scaler {
         let (mut registry, mut named) = (registry(), registry());
         let metrics = Metrics::register(&mut registry);
         metrics.register_named(&mut named);
+        let work_threads = Threads::work().map_err(StartError::Threads)?;
+        let on_work_threads = work_threads.handle().enter();
         let observer = Observer::start(
             &server,
             Voice::TellsWorkers,
@@ -148,6 +149,7 @@ impl Scaler {
             &tasks,
             shutdown.clone(),
         );
+        drop(on_work_threads);
         let pages = pages(&server, &observer, (registry, named), &shutdown);
         let service = Service {
             server: Arc::clone(&server),
@@ -175,7 +177,16 @@ impl Scaler {
         let admin_port = serve_admin(admin_listener, connections, pages, tasks.clone(), shutdown.clone());
         tasks.spawn_on(admin_port, admin_threads.handle());
         tasks.close();
-        Ok(Self { grpc, admin, observer, shutdown, end, tasks, calls, admin_threads })
+        Ok(Self {
+            grpc,
+            admin,
+            observer,
+            shutdown,
+            end,
+            tasks,
+            calls,
+            threads: [admin_threads, work_threads],
+        })
     }
 
     /// The last evaluation of every trigger.
@@ -190,7 +201,7 @@ impl Scaler {
 
     /// Ends: no new calls, streams end with OK, running calls have eight seconds.
     pub async fn stop(self) {
-        let Self { shutdown, end, tasks, calls, admin_threads: _until_the_end, .. } = self;
+        let Self { shutdown, end, tasks, calls, threads: _until_the_end, .. } = self;
         shutdown.cancel();
         calls.close();
         let ours = async {
@@ -204,31 +215,6 @@ impl Scaler {
             () = sleep(DRAIN) => tracing::warn!("Some calls did not end in time; they are dropped."),
         }
         end.cancel();
-    }
-}
-
-/// The threads of the admin port. Probes must answer, and say that the decider has stopped, also when the threads
-/// that serve KEDA are all busy.
-struct AdminThreads(Option<Runtime>);
-
-impl AdminThreads {
-    fn start() -> std::io::Result<Self> {
-        let mut threads = runtime::Builder::new_multi_thread();
-        threads.worker_threads(ADMIN_THREADS).thread_name("admin").enable_all();
-        Ok(Self(Some(threads.build()?)))
-    }
-
-    fn handle(&self) -> &runtime::Handle {
-        #[expect(clippy::expect_used, reason = "it is taken only by `drop`")]
-        self.0.as_ref().expect("the threads run until they are dropped").handle()
-    }
-}
-
-impl Drop for AdminThreads {
-    fn drop(&mut self) {
-        if let Some(threads) = self.0.take() {
-            threads.shutdown_background();
-        }
     }
 }
 
