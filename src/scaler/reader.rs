@@ -2,6 +2,8 @@
 //!
 //! Deadline, pace, back-off and metrics are here, once for all sources.
 
+mod shares;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
@@ -18,9 +20,11 @@ use crate::clock::Clock;
 use crate::config::server::Connection;
 use crate::scaler::fair_queue::FairQueue;
 use crate::scaler::watchlist::{Item, PlaceId, Watchlist};
-use crate::sources::{Client, Plan, Published, ReadError, Sighting};
+use crate::sources::{Client, Plan, ReadError, Sighting};
 use crate::telemetry::metrics::Metrics;
 use crate::timestamp::Timestamp;
+
+pub(super) use shares::Shares;
 
 /// Part of the time that reads between ticks may take, as a divisor: at most a fifth, however slow a batch is.
 const QUICK_SHARE: u32 = 5;
@@ -34,9 +38,6 @@ const BATCH_COST: usize = 4_000;
 
 /// Least cost of a plan, so that a batch has at most 1,000 of them.
 const LEAST_COST: usize = 4;
-
-/// What workers may use, by the scope of their limit.
-pub(super) type Shares = BTreeMap<String, Published>;
 
 /// What one batch saw.
 #[derive(Debug)]
@@ -324,30 +325,6 @@ impl Reader {
         let results = client.read(plans).await;
         state.client = Some(client);
         results
-    }
-
-    /// Tells workers what they may use. What cannot be written is written with the next tick: workers keep the
-    /// last that they saw.
-    async fn publish_shares(&self, deadline: Instant, state: &mut State) {
-        let shares: Vec<Published> = self.shares.borrow().values().cloned().collect();
-        let Some(mut client) = state.client.take_if(|_| !shares.is_empty()) else { return };
-        let (error, is_of_use) = match self.within(deadline, client.publish(&shares)).await {
-            Ok(Ok(())) => (None, true),
-            Ok(Err(error)) => {
-                let is_of_use = client.mends_itself() || !error.loses_connection();
-                (Some(error), is_of_use)
-            }
-            Err(error) => (Some(error), false),
-        };
-        if is_of_use {
-            state.client = Some(client);
-        }
-        let failing = error.as_ref().map(ReadError::label);
-        if let Some(error) = error.filter(|_| failing != state.not_published) {
-            let connection = &self.connection.name;
-            tracing::warn!(%connection, %error, "Shares could not be published.");
-        }
-        state.not_published = failing;
     }
 
     /// An outage repeats itself with every batch: what is worth a line is its beginning, its end, another reason.

@@ -127,6 +127,7 @@ impl Connection {
     /// Sends groups of commands in one round trip, and takes their answers, all of which may cost `most`, until `by`.
     pub(super) async fn exchange(&mut self, groups: &[Pipeline], most: usize, by: Instant) -> Exchange {
         self.allow(most.min(MOST_ANSWERS));
+        self.meter.send_together(groups.iter().map(|group| group.get_packed_pipeline().len()).sum());
         let mut questions: FuturesOrdered<_> = groups
             .iter()
             .map(|group| {

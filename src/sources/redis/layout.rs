@@ -103,8 +103,8 @@ impl Layout {
     pub(super) fn allowance(&self, commands: usize) -> usize {
         /// A number, an id, or an error.
         const SHORT: usize = 512;
-        /// A dozen groups of a stream.
-        const GROUPS: usize = 16 << 10;
+        /// Ten groups of a stream. A thousand streams fit into one round trip.
+        const GROUPS: usize = 6 << 10;
         /// The busy threads of a thousand processes.
         const PROCESSES: usize = 128 << 10;
         /// A hundred workers.

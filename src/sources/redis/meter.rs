@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use redis::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -20,6 +21,8 @@ pub(super) struct Meter {
     /// How much may be credited yet.
     credit: AtomicUsize,
     is_exceeded: AtomicBool,
+    /// Bytes of the present questions that have not come yet: what has come waits for them.
+    unsent: AtomicUsize,
 }
 
 impl Meter {
@@ -27,6 +30,13 @@ impl Meter {
     pub(super) fn allow(&self, most: usize) {
         self.left.store(most, Ordering::Relaxed);
         self.credit.store(0, Ordering::Relaxed);
+        self.unsent.store(0, Ordering::Relaxed);
+    }
+
+    /// Holds what is written until it is so many bytes: the codec would send questions in pieces of 8 KiB, and the
+    /// server answer the first of them before it has seen the last.
+    pub(super) fn send_together(&self, bytes: usize) {
+        self.unsent.store(bytes, Ordering::Relaxed);
     }
 
     /// Lets what is [taken in](Self::take_in) be sent on top, up to `most`: so a message is bounded in its length, and
@@ -95,12 +105,14 @@ pub(super) fn cost(answer: &Value) -> usize {
 pub(super) struct Metered<S> {
     stream: S,
     meter: Arc<Meter>,
+    /// What was written and not sent yet.
+    held: BytesMut,
 }
 
 impl<S> Metered<S> {
     /// Counts what comes out of `stream`.
-    pub(super) const fn new(stream: S, meter: Arc<Meter>) -> Self {
-        Self { stream, meter }
+    pub(super) fn new(stream: S, meter: Arc<Meter>) -> Self {
+        Self { stream, meter, held: BytesMut::new() }
     }
 }
 
@@ -129,16 +141,40 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Metered<S> {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.held))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let unsent = self.meter.unsent.load(Ordering::Relaxed);
+        if unsent > 0 {
+            self.held.extend_from_slice(bytes);
+            self.meter.unsent.store(unsent.saturating_sub(bytes.len()), Ordering::Relaxed);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(self.poll_send(context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.meter.unsent.load(Ordering::Relaxed) > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_send(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -17,8 +17,9 @@ use super::weight::LIGHT;
 use super::wire::{Missing, Question};
 use crate::sources::{Plan, ReadError, Sighting};
 
-/// Most commands of one round trip: Redis works one off at a time, and keeps all answers until they are sent.
-const MOST_COMMANDS: usize = 1_000;
+/// Most commands of one round trip: a thousand queues of the usual kinds. Redis works one off at a time, and keeps all
+/// answers until they are sent.
+const MOST_COMMANDS: usize = 4_000;
 
 /// Most bytes that the commands of one round trip take.
 const MOST_BYTES: usize = 1 << 20;
