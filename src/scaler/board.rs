@@ -183,7 +183,13 @@ impl Board {
         let full = Full { max_triggers: self.max_triggers };
         // A decider that is so far behind gets no more.
         let permit = self.changes.try_reserve().map_err(|_| full)?;
-        let dropped = occupancy.make_room(&trigger.id, purpose, self.max_triggers).map_err(|()| full)?;
+        let (places, mut dropped) = (occupancy::places_of(&trigger), Vec::new());
+        let has_room = occupancy.make_room(&trigger.id, places, purpose, self.max_triggers, &mut dropped);
+        // Without the messages the decider finds the marks at its next tick.
+        dropped.iter().for_each(|dropped| drop(self.changes.try_send(Change::Dropped(dropped.number))));
+        if !has_room {
+            return Err(full);
+        }
         let watched = Arc::new(Watched {
             queue: trigger.plan.queue().into(),
             trigger,
@@ -199,10 +205,6 @@ impl Board {
         occupancy.insert(Arc::clone(&watched));
         permit.send(Change::Watched(Arc::clone(&watched)));
         drop(occupancy);
-        if let Some(dropped) = dropped {
-            // Without the message the decider finds the mark at its next tick.
-            drop(self.changes.try_send(Change::Dropped(dropped.number)));
-        }
         Ok(watched)
     }
 

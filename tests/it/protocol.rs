@@ -259,6 +259,20 @@ async fn a_namespace_that_fills_the_board_yields_to_others_and_not_to_itself() {
 }
 
 #[tokio::test]
+async fn a_trigger_of_many_queues_takes_as_many_places_as_its_names_need() {
+    let harness = Harness::with(
+        "maxTriggers: 10\nconnections: { main: { type: redis, url: \"redis://127.0.0.1:1\" } }",
+    )
+    .await;
+    let lists = (0..256).map(|number| format!("acme:{number:0>200}")).collect::<Vec<_>>().join(",");
+    let keys = [("source", "redis"), ("connection", "main"), ("listName", &lists[..16_000])];
+    let status = harness.is_active(&trigger("many", &keys)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "79 long names take more than 10 places: {status}");
+    harness.script.shows("one", queue(1, 0));
+    assert_eq!(harness.value(&scripted("one", &[])).await.unwrap(), 1.0);
+}
+
+#[tokio::test]
 async fn specs_alone_keep_no_place_from_a_trigger_whose_number_is_asked_for() {
     let harness = Harness::with("maxTriggers: 20").await;
     for number in 0..30 {

@@ -5,23 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Purpose, Watched};
-use crate::config::trigger::TriggerId;
+use crate::config::trigger::{Trigger, TriggerId};
 
 /// Most triggers of one ScaledObject. Each edit makes another trigger, and the one that was requested least recently
 /// yields: no object has so many at a time.
 pub(super) const MOST_OF_AN_OBJECT: usize = 64;
+
+/// What a trigger may keep in memory for one place of `maxTriggers`. Usual ones keep a quarter of it; one that names
+/// hundreds of queues takes as many places as its names need.
+const BYTES_OF_A_PLACE: usize = 4096;
+
+/// Places of the board that a trigger takes, at least one.
+pub(super) fn places_of(trigger: &Trigger) -> usize {
+    trigger.bytes().div_ceil(BYTES_OF_A_PLACE).max(1)
+}
 
 /// The triggers in use, by namespace and name of their ScaledObjects.
 #[derive(Debug, Default)]
 pub(super) struct Occupancy {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     count: usize,
+    places: usize,
 }
 
 #[derive(Debug, Default)]
 struct Namespace {
     objects: BTreeMap<Arc<str>, Vec<Arc<Watched>>>,
-    count: usize,
+    places: usize,
 }
 
 impl Occupancy {
@@ -47,8 +57,10 @@ impl Occupancy {
         let namespace = self.namespaces.entry(Arc::clone(namespace)).or_default();
         // Nearly all objects have one trigger.
         let of_object = namespace.objects.entry(Arc::clone(name)).or_insert_with(|| Vec::with_capacity(1));
+        let places = places_of(&watched.trigger);
         of_object.push(watched);
-        namespace.count += 1;
+        namespace.places += places;
+        self.places += places;
         self.count += 1;
     }
 
@@ -59,53 +71,59 @@ impl Occupancy {
         let TriggerId { namespace: namespace_name, name, fingerprint: _ } = &watched.trigger.id;
         let Some(namespace) = self.namespaces.get_mut(namespace_name) else { return };
         let Some(of_object) = namespace.objects.get_mut(name) else { return };
-        let before = of_object.len();
-        of_object.retain(|other| !Arc::ptr_eq(other, watched));
-        let removed = before - of_object.len();
+        let Some(at) = of_object.iter().position(|other| Arc::ptr_eq(other, watched)) else { return };
+        of_object.remove(at);
         if of_object.is_empty() {
             namespace.objects.remove(name);
         }
-        namespace.count -= removed;
-        self.count -= removed;
-        if namespace.count == 0 {
+        let places = places_of(&watched.trigger);
+        namespace.places -= places;
+        self.places -= places;
+        self.count -= 1;
+        if namespace.objects.is_empty() {
             self.namespaces.remove(namespace_name);
         }
     }
 
-    /// Makes room for one more trigger, and says which one had to yield:
+    /// Makes room for one more trigger of `places`, and adds to `dropped` those that had to yield:
     ///
     /// 1. of a ScaledObject that has its most, the one that was requested least recently;
-    /// 2. on a full board, of the namespace that has the most, provided that it has more than the newcomer's;
-    /// 3. else one of the newcomer's own namespace of which only the spec was ever asked for, if the newcomer's
+    /// 2. on a full board, of the namespace that has the most, as long as it has more than the newcomer's would;
+    /// 3. else those of the newcomer's own namespace of which only the spec was ever asked for, if the newcomer's
     ///    number is asked for.
     ///
-    /// # Errors
-    /// When none yields: the board is full, and the newcomer's namespace has its part of it.
+    /// Says whether there is room: otherwise the board is full, and the newcomer's namespace has its part of it.
     pub(super) fn make_room(
         &mut self,
         newcomer: &TriggerId,
+        places: usize,
         purpose: Purpose,
         max_triggers: usize,
-    ) -> Result<Option<Arc<Watched>>, ()> {
+        dropped: &mut Vec<Arc<Watched>>,
+    ) -> bool {
         let of_object = self.of(&newcomer.namespace, &newcomer.name);
-        let yielding = if of_object.len() >= MOST_OF_AN_OBJECT {
-            first_to_yield(of_object.iter())
-        } else if self.count < max_triggers {
-            return Ok(None);
-        } else {
-            self.yielding_namespace(newcomer, purpose)
-        };
-        let yielding = Arc::clone(yielding.ok_or(())?);
-        self.remove(&yielding);
-        Ok(Some(yielding))
+        if of_object.len() >= MOST_OF_AN_OBJECT
+            && let Some(yielding) = first_to_yield(of_object.iter()).map(Arc::clone)
+        {
+            self.remove(&yielding);
+            dropped.push(yielding);
+        }
+        while self.places + places > max_triggers {
+            let Some(yielding) = self.next_to_yield(newcomer, places, purpose).map(Arc::clone) else {
+                return false;
+            };
+            self.remove(&yielding);
+            dropped.push(yielding);
+        }
+        true
     }
 
-    fn yielding_namespace(&self, newcomer: &TriggerId, purpose: Purpose) -> Option<&Arc<Watched>> {
+    fn next_to_yield(&self, newcomer: &TriggerId, places: usize, purpose: Purpose) -> Option<&Arc<Watched>> {
         let own = self.namespaces.get(&newcomer.namespace);
-        let own_count = own.map_or(0, |namespace| namespace.count);
-        let largest = self.namespaces.values().max_by_key(|namespace| namespace.count)?;
-        // One more of the newcomer's and one less of theirs must not turn the two around.
-        if largest.count > own_count + 1 {
+        let own_places = own.map_or(0, |namespace| namespace.places);
+        let largest = self.namespaces.values().max_by_key(|namespace| namespace.places)?;
+        // The newcomer's places must not turn the two around.
+        if largest.places > own_places + places {
             return first_to_yield(largest.triggers());
         }
         let unwanted = |watched: &&Arc<Watched>| !watched.is_wanted.load(Ordering::Relaxed);
