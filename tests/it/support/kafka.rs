@@ -3,7 +3,6 @@
 mod broker;
 mod clients;
 mod liar;
-mod server;
 mod watched;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +15,6 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::broker::{Broker, Ports};
 pub(crate) use self::clients::{ALLOW, Acl, DESCRIBE, GROUP, TOPIC};
 pub(crate) use self::liar::{Liar, Lie};
-pub(crate) use self::server::{Server, is_alive, megabytes, signal};
 pub(crate) use self::watched::{Manner, Watched};
 use super::servers::write_certificates;
 

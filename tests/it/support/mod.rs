@@ -5,6 +5,8 @@ pub(crate) mod examples;
 pub(crate) mod harness;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka_server;
 pub(crate) mod keda_client;
 pub(crate) mod moto;
 pub(crate) mod program;

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::support::harness::{eventually, trigger};
-use crate::support::kafka::{Server, is_alive, signal};
+use crate::support::kafka_server::{Server, is_alive, signal};
 use crate::support::servers::Redis;
 
 /// A server with one Kafka connection for a topic with so many tasks, and what it was last seen to hold.

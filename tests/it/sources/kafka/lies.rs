@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use agent_scaler::scaler::proto::ScaledObjectRef;
 
 use crate::support::harness::{eventually, trigger};
-use crate::support::kafka::{Liar, Lie, Server, is_alive, megabytes};
+use crate::support::kafka::{Liar, Lie};
+use crate::support::kafka_server::{Server, is_alive, megabytes};
 use crate::support::servers::Redis;
 
 /// Most resident memory of the server, in MB: what it takes at rest in a build without optimisation, and some.
