@@ -22,7 +22,7 @@ const MOST_MEMORY: u64 = 1 << 30;
 const BATCH: u32 = 64;
 
 /// The longest text that is ever said of an input.
-pub(crate) const LONGEST_TEXT: usize = 64 * 1_024;
+pub(crate) const LONGEST_TEXT: usize = 32 * 1_024;
 
 /// Tries inputs of `strategy` until the time is over. `check` panics or fails where one is handled badly.
 pub(crate) fn fuzz<S: Strategy>(
@@ -58,6 +58,17 @@ pub(crate) fn fuzz<S: Strategy>(
         inputs += BATCH;
     }
     eprintln!("{target}: {inputs} inputs, FUZZ_SEED={first} and after");
+}
+
+/// Fails unless `text` is [short](is_short) and holds nothing that a terminal obeys.
+pub(crate) fn is_plain(text: &str) -> Result<(), TestCaseError> {
+    if let Some(control) = text.chars().find(|character| character.is_control() && *character != '\n') {
+        return Err(TestCaseError::fail(format!(
+            "a control character, {control:?}: {}",
+            text.escape_debug()
+        )));
+    }
+    is_short(text)
 }
 
 /// Fails unless `text` is of a length that a log, an event and a status can carry.

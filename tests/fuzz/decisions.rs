@@ -21,7 +21,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::budget::{fuzz, is_short};
+use crate::budget::{fuzz, is_plain};
 use crate::protocol::NOW;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -61,9 +61,9 @@ pub(crate) fn decide_beside(reported: Arc<Workers>, seen: LimitSeen) -> Result<(
     }
     for share in &shares {
         let until = share.blocked.map(|block| block.until.to_string());
-        is_short(&format!("{share:?} {until:?}"))?;
+        is_plain(&format!("{share:?} {until:?}"))?;
     }
-    is_short(&format!("{state:?}"))?;
+    is_plain(&format!("{state:?}"))?;
     decides(&trigger_policy(), &[(0, Reading { ready: Some(9), ..Reading::default() })], &Some(reported))
 }
 
@@ -124,7 +124,7 @@ fn decides(
         }
         let (decision, next) = decide(policy, &signals, wanted, None, &memory, now);
         memory = next;
-        is_short(&decision.to_string())?;
+        is_plain(&decision.to_string())?;
         let size = match decision.answer {
             Answer::Fresh(size) | Answer::Held(size) => size.replicas,
             Answer::Unknown(_) => 0,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use redis::{Pipeline, Value};
 use serde_json::json;
 
-use crate::budget::{fuzz, is_short};
+use crate::budget::{fuzz, is_plain};
 use crate::decisions::decide_beside;
 use crate::text::{changed, changes, number, text};
 
@@ -98,10 +98,10 @@ fn whatever_workers_write_is_read_and_decides_their_own_lot_only() {
         answers.extend(minutes.into_iter().cycle().take(31).map(hash));
         let read = scope.read(&asked, &answers, &mut memory, NOW);
         let seen = LimitScope::new("prod").read(&[hash(limit)], NOW).unwrap();
-        is_short(&format!("{seen:?}"))?;
+        is_plain(&format!("{seen:?}"))?;
         match read {
             Ok(reported) => decide_beside(Arc::new(reported), seen),
-            Err(error) => is_short(&format!("{error:?}")),
+            Err(error) => is_plain(&format!("{error:?}")),
         }
     });
 }

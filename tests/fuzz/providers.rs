@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
-use crate::budget::{fuzz, is_short};
+use crate::budget::{fuzz, is_plain};
 use crate::text::{changed, changes, cut, cuts, text};
 
 const HEADERS: &[&str] = &[
@@ -66,7 +66,7 @@ fn whatever_a_provider_answers_makes_sense_or_none() {
             let response = Response { status, headers: &header, body: &body, at: Timestamp::from_millis(at) };
             for provider in Provider::ALL {
                 let said = provider.said(&response);
-                is_short(&format!(
+                is_plain(&format!(
                     "{said:?} {:?} {:?}",
                     provider.retry_after(&response),
                     provider.usage(&body)
@@ -75,7 +75,7 @@ fn whatever_a_provider_answers_makes_sense_or_none() {
                     return Err(TestCaseError::fail("more dimensions than there are"));
                 }
                 if let Some(block) = said.seen.blocked {
-                    is_short(&block.until.to_string())?;
+                    is_plain(&block.until.to_string())?;
                 }
             }
             Ok(())

@@ -5,7 +5,7 @@ use agent_scaler::sources::ALL;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::budget::{fuzz, is_short};
+use crate::budget::{fuzz, is_plain};
 use crate::text::{cut, cuts, text};
 
 const FILE: &str = include_str!("../../examples/agent-scaler.yaml");
@@ -31,7 +31,7 @@ fn whatever_the_file_says_is_a_server_or_a_short_refusal() {
         let bytes = cut(lines.join("\n").into_bytes(), &cuts);
         match Server::parse(&String::from_utf8_lossy(&bytes), ALL) {
             Ok(_) => Ok(()),
-            Err(error) => is_short(&error.to_string()),
+            Err(error) => is_plain(&error.to_string()),
         }
     });
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-use crate::budget::{fuzz, is_short};
+use crate::budget::{fuzz, is_plain};
 use crate::liar::Liar;
 use crate::text::{Change, Cut, changed, changes, cut, cuts, text};
 
@@ -104,8 +104,8 @@ fn answers(target: &'static str, document: Value, metadata: &[(&str, &str)]) {
 
 fn is_sound(result: &Result<Sighting, agent_scaler::sources::ReadError>) -> Result<(), TestCaseError> {
     match result {
-        Ok(seen) => is_short(&format!("{seen:?}")),
-        Err(error) => is_short(&error.to_string()),
+        Ok(seen) => is_plain(&format!("{seen:?}")),
+        Err(error) => is_plain(&error.to_string()),
     }
 }
 
