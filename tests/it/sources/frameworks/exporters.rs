@@ -22,9 +22,9 @@ async fn dramatiqs_own_metrics_tell_what_runs_and_how_long_it_takes() {
     let mut client = client_at(&prometheus.url()).await;
     let plan = queries(&[("queryPreset", "dramatiq"), ("queryQueue", "research")]);
 
-    // A rate needs two scrapes, so what was done before the first does not count: tasks for six seconds, and then three
-    // that run on.
-    dramatiq.ask("send_lasting 80 0.3").await;
+    // A rate needs two scrapes, so what was done before the first does not count. Prometheus may take five seconds to
+    // begin: tasks for fifteen, and then three that run on.
+    dramatiq.ask("send_lasting 200 0.3").await;
     let served = until(async || {
         let seen = queried(&mut client, &plan).await;
         let tail = seen.services.as_ref().and_then(|tail| tail.as_ref().ok());
