@@ -184,7 +184,8 @@ impl Board {
         // A decider that is so far behind gets no more.
         let permit = self.changes.try_reserve().map_err(|_| full)?;
         let (places, mut dropped) = (occupancy::places_of(&trigger), Vec::new());
-        let has_room = occupancy.make_room(&trigger.id, places, purpose, self.max_triggers, &mut dropped);
+        let has_room =
+            occupancy.make_room((&trigger.id, places, purpose), self.max_triggers, now, &mut dropped);
         // Without the messages the decider finds the marks at its next tick.
         dropped.iter().for_each(|dropped| drop(self.changes.try_send(Change::Dropped(dropped.number))));
         if !has_room {
@@ -264,9 +265,17 @@ impl Watched {
 
     /// Whether it is watched no more, or should not be, because no call has asked for it for 15 minutes.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        let asked = Timestamp::from_millis(self.asked_ms.load(Ordering::Relaxed));
-        let is_unasked = !self.has_streams() && now.since(asked) > DROPPED_AFTER;
-        is_unasked || self.is_dropped.load(Ordering::Relaxed)
+        self.is_unrequested(DROPPED_AFTER, now) || self.is_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether no stream is open on it, and no call has asked for it for longer than `time`.
+    fn is_unrequested(&self, time: Duration, now: Timestamp) -> bool {
+        !self.has_streams() && now.since(self.asked()) > time
+    }
+
+    /// When a call last asked for it.
+    fn asked(&self) -> Timestamp {
+        Timestamp::from_millis(self.asked_ms.load(Ordering::Relaxed))
     }
 
     /// The last evaluation; `None` before the first.

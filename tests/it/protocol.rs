@@ -259,6 +259,27 @@ async fn a_namespace_that_fills_the_board_yields_to_others_and_not_to_itself() {
 }
 
 #[tokio::test]
+async fn namespaces_that_are_made_up_keep_others_out_for_two_minutes_at_most() {
+    let harness = Harness::with("maxTriggers: 20").await;
+    let of = |namespace: &str| {
+        harness.script.shows(namespace, queue(1, 0));
+        ScaledObjectRef { namespace: namespace.to_owned(), ..scripted(namespace, &[]) }
+    };
+    for number in 0..20 {
+        harness.value(&of(&format!("made-up-{number}"))).await.unwrap();
+    }
+    let streamed = harness.client().stream_is_active(of("made-up-0")).await.unwrap().into_inner();
+    let status = harness.value(&of("acme")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "each namespace has as many as acme would");
+    harness.clock.advance(Duration::from_secs(121));
+    assert_eq!(harness.value(&of("acme")).await.unwrap(), 1.0);
+    let names =
+        || harness.scaler.reports().iter().map(|report| report.namespace.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(), ["acme", "made-up-0"], "one that a stream waits on stays");
+    drop(streamed);
+}
+
+#[tokio::test]
 async fn a_trigger_of_many_queues_takes_as_many_places_as_its_names_need() {
     let harness = Harness::with(
         "maxTriggers: 10\nconnections: { main: { type: redis, url: \"redis://127.0.0.1:1\" } }",

@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Purpose, Watched};
 use crate::config::trigger::{Trigger, TriggerId};
+use crate::timestamp::Timestamp;
 
 /// Most triggers of one ScaledObject. Each edit makes another trigger, and the one that was requested least recently
 /// yields: no object has so many at a time.
 pub(super) const MOST_OF_AN_OBJECT: usize = 64;
+
+/// On a full board, a trigger that was not requested for so long and has no stream yields to any newcomer: KEDA polls
+/// every 30 s, and one that polls more slowly is read anew within milliseconds.
+const YIELDS_AFTER: Duration = Duration::from_secs(2 * 60);
+
+/// Shortest time between two searches for such triggers, which look at all of them.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What a trigger may keep in memory for one place of `maxTriggers`. Usual ones keep a quarter of it; one that names
 /// hundreds of queues takes as many places as its names need.
@@ -26,6 +35,8 @@ pub(super) struct Occupancy {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     count: usize,
     places: usize,
+    /// No trigger is [unrequested for long](YIELDS_AFTER) before.
+    search_at: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -90,15 +101,15 @@ impl Occupancy {
     /// 1. of a ScaledObject that has its most, the one that was requested least recently;
     /// 2. on a full board, of the namespace that has the most, as long as it has more than the newcomer's would;
     /// 3. else those of the newcomer's own namespace of which only the spec was ever asked for, if the newcomer's
-    ///    number is asked for.
+    ///    number is asked for;
+    /// 4. else all that were not requested for two minutes.
     ///
     /// Says whether there is room: otherwise the board is full, and the newcomer's namespace has its part of it.
     pub(super) fn make_room(
         &mut self,
-        newcomer: &TriggerId,
-        places: usize,
-        purpose: Purpose,
+        (newcomer, places, purpose): (&TriggerId, usize, Purpose),
         max_triggers: usize,
+        now: Timestamp,
         dropped: &mut Vec<Arc<Watched>>,
     ) -> bool {
         let of_object = self.of(&newcomer.namespace, &newcomer.name);
@@ -109,13 +120,29 @@ impl Occupancy {
             dropped.push(yielding);
         }
         while self.places + places > max_triggers {
-            let Some(yielding) = self.next_to_yield(newcomer, places, purpose).map(Arc::clone) else {
-                return false;
+            let yielding = match self.next_to_yield(newcomer, places, purpose) {
+                Some(yielding) => vec![Arc::clone(yielding)],
+                None => self.unrequested(now),
             };
-            self.remove(&yielding);
-            dropped.push(yielding);
+            if yielding.is_empty() {
+                return false;
+            }
+            yielding.iter().for_each(|yielding| self.remove(yielding));
+            dropped.extend(yielding);
         }
         true
+    }
+
+    /// Triggers that were not requested for long. Looks for them only when there may be any.
+    fn unrequested(&mut self, now: Timestamp) -> Vec<Arc<Watched>> {
+        if now < self.search_at {
+            return Vec::new();
+        }
+        let (unrequested, others): (Vec<_>, Vec<_>) =
+            self.all().into_iter().partition(|watched| watched.is_unrequested(YIELDS_AFTER, now));
+        let earliest = others.iter().map(|watched| watched.asked() + YIELDS_AFTER).min();
+        self.search_at = (now + SEARCH_EVERY).max(earliest.unwrap_or_default());
+        unrequested
     }
 
     fn next_to_yield(&self, newcomer: &TriggerId, places: usize, purpose: Purpose) -> Option<&Arc<Watched>> {
