@@ -26,6 +26,12 @@ use occupancy::Occupancy;
 /// KEDA asks every 30 s by default, and even a `pollingInterval` of ten minutes is within it.
 const DROPPED_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// Most open streams of a kind on one trigger. KEDA has one, and a few that it has lost and we have not noticed yet.
+const MOST_STREAMS: u32 = 32;
+
+/// Most open streams of specs for triggers that are refused, all together.
+const MOST_REFUSED: u32 = 1_000;
+
 /// Every trigger in use. RPC handlers read it, the decider writes it.
 #[derive(Debug)]
 pub struct Board {
@@ -35,6 +41,8 @@ pub struct Board {
     max_triggers: usize,
     next_number: AtomicU64,
     hasher: RandomState,
+    /// Open streams of specs for triggers that are refused.
+    refused: Arc<AtomicU32>,
 }
 
 /// What the decider is told.
@@ -65,6 +73,8 @@ pub struct Watched {
     is_dropped: AtomicBool,
     /// Streams that are open on it.
     streams: AtomicU32,
+    /// Streams of its spec that are open.
+    specs: AtomicU32,
     evaluations: Latest<Evaluation>,
 }
 
@@ -103,6 +113,37 @@ impl Drop for OpenStream {
     }
 }
 
+/// An open stream of a spec, whose trigger is watched or refused.
+pub(super) enum SpecStream {
+    /// Watched.
+    Watched(Arc<Watched>),
+    /// Refused: counted with all others of its kind.
+    Refused(Arc<AtomicU32>),
+}
+
+impl SpecStream {
+    fn count(&self) -> &AtomicU32 {
+        match self {
+            Self::Watched(watched) => &watched.specs,
+            Self::Refused(count) => count,
+        }
+    }
+}
+
+impl Drop for SpecStream {
+    fn drop(&mut self) {
+        self.count().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Too many streams are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{most} streams of this kind are open on this trigger already")]
+pub struct TooManyStreams {
+    /// The limit.
+    pub most: u32,
+}
+
 /// A hash of what a call says of a trigger, with a key of this process: the same call gives the same trigger without
 /// being parsed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +178,7 @@ impl Board {
             max_triggers,
             next_number: AtomicU64::new(0),
             hasher: RandomState::new(),
+            refused: Arc::default(),
         };
         (board, receiver)
     }
@@ -201,6 +243,7 @@ impl Board {
             is_wanted: AtomicBool::new(purpose == Purpose::Answer),
             is_dropped: AtomicBool::new(false),
             streams: AtomicU32::new(0),
+            specs: AtomicU32::new(0),
             evaluations: Latest::default(),
         });
         occupancy.insert(Arc::clone(&watched));
@@ -210,13 +253,34 @@ impl Board {
     }
 
     /// Opens a stream on a trigger, whose first task is looked for more often from now on.
-    pub(super) fn open_stream(&self, watched: Arc<Watched>) -> OpenStream {
-        watched.streams.fetch_add(1, Ordering::Relaxed);
+    ///
+    /// # Errors
+    /// When the trigger has its most.
+    pub(super) fn open_stream(&self, watched: Arc<Watched>) -> Result<OpenStream, TooManyStreams> {
+        let before = watched.streams.fetch_add(1, Ordering::Relaxed);
+        // Dropped, it is counted no more.
+        let stream = OpenStream { watched, version: 0 };
+        if before >= MOST_STREAMS {
+            return Err(TooManyStreams { most: MOST_STREAMS });
+        }
         // Without the message the decider finds out at its next tick.
         if self.changes.capacity() > self.max_triggers {
-            drop(self.changes.try_send(Change::Watched(Arc::clone(&watched))));
+            drop(self.changes.try_send(Change::Watched(Arc::clone(&stream.watched))));
         }
-        OpenStream { watched, version: 0 }
+        Ok(stream)
+    }
+
+    /// Opens a stream of the spec of a trigger, `None` if it is refused: its spec is told all the same.
+    ///
+    /// # Errors
+    /// When the trigger, or all that are refused, have their most.
+    pub(super) fn open_spec(&self, watched: Option<Arc<Watched>>) -> Result<SpecStream, TooManyStreams> {
+        let (stream, most) = match watched {
+            Some(watched) => (SpecStream::Watched(watched), MOST_STREAMS),
+            None => (SpecStream::Refused(Arc::clone(&self.refused)), MOST_REFUSED),
+        };
+        let before = stream.count().fetch_add(1, Ordering::Relaxed);
+        if before >= most { Err(TooManyStreams { most }) } else { Ok(stream) }
     }
 
     /// Drops a trigger.

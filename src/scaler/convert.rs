@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 
 use crate::config::trigger::{self, Refusal};
 use crate::engine::decision::{Answer, Unknown};
-use crate::scaler::board::Full;
+use crate::scaler::board::{Full, TooManyStreams};
 use crate::scaler::proto::{
     GetMetricSpecResponse, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
 };
@@ -94,6 +94,11 @@ pub(super) fn refusal(refusal: &Refusal) -> Status {
 /// There is no room for another trigger.
 pub(super) fn full(full: Full) -> Status {
     status(Code::ResourceExhausted, full.to_string())
+}
+
+/// There is no room for another stream.
+pub(super) fn too_many_streams(error: TooManyStreams) -> Status {
+    status(Code::ResourceExhausted, error.to_string())
 }
 
 fn status(code: Code, text: String) -> Status {

@@ -68,7 +68,7 @@ impl ExternalScaler for Service {
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         self.counted("StreamIsActive", async {
             let watched = self.watch(&request.into_inner(), Purpose::Answer)?;
-            Ok(self.activations(watched))
+            self.activations(watched)
         })
         .await
     }
@@ -78,7 +78,7 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         self.counted("GetMetricSpec", async {
-            self.begin(&request.into_inner())?;
+            drop(self.begin(&request.into_inner())?);
             Ok(convert::metric_spec())
         })
         .await
@@ -106,12 +106,13 @@ impl ExternalScaler for Service {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         self.counted("StreamMetricSpec", async {
-            self.begin(&request.into_inner())?;
+            let watched = self.begin(&request.into_inner())?;
+            let open = self.board.open_spec(watched).map_err(convert::too_many_streams)?;
             // The spec never changes: it is sent once, and the stream stays open.
-            let end = self.end_of_stream();
+            let end = (self.end_of_stream(), open);
             let specs = stream::unfold((end, true), |(end, first)| async move {
                 if !first {
-                    end.reached().await;
+                    end.0.reached().await;
                     return None;
                 }
                 Some((Ok(convert::metric_spec()), (end, false)))
@@ -127,12 +128,11 @@ impl Service {
     ///
     /// The next call says what is wrong with it. KEDA only logs an error of `GetMetricSpec`, and asks for nothing
     /// else then; an error of `GetMetrics` becomes an event of the ScaledObject, where its author looks.
-    fn begin(&self, object: &ScaledObjectRef) -> Result<(), Status> {
+    fn begin(&self, object: &ScaledObjectRef) -> Result<Option<Arc<Watched>>, Status> {
         if self.shutdown.is_cancelled() {
             return Err(convert::shutting_down());
         }
-        drop(self.watch(object, Purpose::Spec));
-        Ok(())
+        Ok(self.watch(object, Purpose::Spec).ok())
     }
 
     /// The trigger of a call. Only a call that says something new is parsed.
@@ -190,20 +190,20 @@ impl Service {
     }
 
     /// The state once it is known, then every change from inactive to active. Failed reads are no change.
-    fn activations(&self, watched: Arc<Watched>) -> Answers<IsActiveResponse> {
+    fn activations(&self, watched: Arc<Watched>) -> Result<Answers<IsActiveResponse>, Status> {
         let state = Activations {
             fresh_for: watched.trigger.policy.fresh_for,
-            stream: self.board.open_stream(watched),
+            stream: self.board.open_stream(watched).map_err(convert::too_many_streams)?,
             clock: Arc::clone(&self.clock),
             told: None,
         };
-        Box::pin(stream::unfold((state, self.end_of_stream()), |(mut state, end)| async move {
+        Ok(Box::pin(stream::unfold((state, self.end_of_stream()), |(mut state, end)| async move {
             let active = tokio::select! {
                 () = end.reached() => return None,
                 active = state.next() => active?,
             };
             Some((Ok(IsActiveResponse { result: active }), (state, end)))
-        }))
+        })))
     }
 
     fn end_of_stream(&self) -> EndOfStream {

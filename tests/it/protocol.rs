@@ -280,6 +280,31 @@ async fn namespaces_that_are_made_up_keep_others_out_for_two_minutes_at_most() {
 }
 
 #[tokio::test]
+async fn a_trigger_has_a_few_streams_of_each_kind_and_those_that_end_make_room() {
+    let harness = Harness::start().await;
+    harness.script.shows("a", queue(1, 0));
+    harness.script.shows("b", queue(1, 0));
+    let (a, b) = (scripted("a", &[]), scripted("b", &[]));
+    let (mut active, mut specs) = (Vec::new(), Vec::new());
+    for _ in 0..32 {
+        active.push(harness.client().stream_is_active(a.clone()).await.unwrap());
+        specs.push(harness.client().stream_metric_spec(a.clone()).await.unwrap());
+    }
+    let status = harness.client().stream_is_active(a.clone()).await.unwrap_err();
+    assert_eq!(status.message(), "32 streams of this kind are open on this trigger already");
+    let status = harness.client().stream_metric_spec(a.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    harness.client().stream_is_active(b.clone()).await.unwrap();
+    harness.client().stream_metric_spec(b).await.unwrap();
+    drop((active, specs));
+    eventually("room for both", async || {
+        harness.client().stream_is_active(a.clone()).await.ok()?;
+        harness.client().stream_metric_spec(a.clone()).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_trigger_of_many_queues_takes_as_many_places_as_its_names_need() {
     let harness = Harness::with(
         "maxTriggers: 10\nconnections: { main: { type: redis, url: \"redis://127.0.0.1:1\" } }",
