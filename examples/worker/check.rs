@@ -274,7 +274,16 @@ fn home(provider: Provider) -> Option<String> {
         Provider::OpenAi => "https://api.openai.com",
         Provider::Groq => "https://api.groq.com/openai",
         Provider::Mistral => "https://api.mistral.ai",
-        Provider::AzureOpenAi => return None,
+        Provider::Gemini => "https://generativelanguage.googleapis.com/v1beta/openai",
+        Provider::OpenRouter => "https://openrouter.ai/api",
+        Provider::Together => "https://api.together.xyz",
+        Provider::Fireworks => "https://api.fireworks.ai/inference",
+        Provider::DeepSeek => "https://api.deepseek.com",
+        Provider::Moonshot => "https://api.moonshot.ai",
+        Provider::Xai => "https://api.x.ai",
+        Provider::Cohere => "https://api.cohere.ai/compatibility",
+        Provider::Cerebras => "https://api.cerebras.ai",
+        Provider::AzureOpenAi | Provider::Vertex | Provider::Bedrock | Provider::Gateway => return None,
     };
     Some(home.to_owned())
 }

@@ -76,7 +76,7 @@ impl Model {
                 request.header("x-api-key", key.expose()).header("anthropic-version", "2023-06-01")
             }
             Provider::AzureOpenAi => request.header("api-key", key.expose()),
-            Provider::OpenAi | Provider::Groq | Provider::Mistral => request.bearer_auth(key.expose()),
+            _ => request.bearer_auth(key.expose()),
         };
         // Names who asks in the logs of a gateway; providers pass over it.
         let request = request.header("x-agent", &self.worker).timeout(*timeout).json(&body);

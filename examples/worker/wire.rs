@@ -10,9 +10,7 @@ use crate::tools::TOOLS;
 pub(crate) const fn path(provider: Provider) -> &'static str {
     match provider {
         Provider::Anthropic => "/v1/messages",
-        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
-            "/v1/chat/completions"
-        }
+        _ => "/v1/chat/completions",
     }
 }
 
@@ -41,7 +39,7 @@ pub(crate) fn request(
             }
             body
         }
-        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
+        _ => {
             // Mistral knows only the older name.
             let most = if provider == Provider::Mistral { "max_tokens" } else { "max_completion_tokens" };
             let mut body = json!({
@@ -142,7 +140,7 @@ pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
             let is_cut = body.get("stop_reason").is_some_and(|reason| reason == "max_tokens");
             Some(Answer { text, calls, is_cut })
         }
-        Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
+        _ => {
             let choice = body.get("choices")?.get(0)?;
             let message = choice.get("message")?;
             let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -45,11 +45,53 @@ pub enum Provider {
     Groq,
     /// Mistral's own API.
     Mistral,
+    /// Google's Gemini API, by its OpenAI-compatible endpoint.
+    Gemini,
+    /// Google Vertex AI, by its OpenAI-compatible endpoint.
+    Vertex,
+    /// Amazon Bedrock, by its OpenAI-compatible endpoint.
+    Bedrock,
+    /// OpenRouter.
+    OpenRouter,
+    /// Together AI.
+    Together,
+    /// Fireworks AI.
+    Fireworks,
+    /// DeepSeek's own API.
+    DeepSeek,
+    /// Moonshot AI (Kimi).
+    Moonshot,
+    /// xAI (Grok).
+    Xai,
+    /// Cohere, by its OpenAI-compatible endpoint.
+    Cohere,
+    /// Cerebras.
+    Cerebras,
+    /// A gateway that speaks OpenAI's API in front of others: LiteLLM, Kong, Cloudflare, API Management.
+    Gateway,
 }
 
 impl Provider {
     /// Every value.
-    pub const ALL: [Self; 5] = [Self::Anthropic, Self::OpenAi, Self::AzureOpenAi, Self::Groq, Self::Mistral];
+    pub const ALL: [Self; 17] = [
+        Self::Anthropic,
+        Self::OpenAi,
+        Self::AzureOpenAi,
+        Self::Groq,
+        Self::Mistral,
+        Self::Gemini,
+        Self::Vertex,
+        Self::Bedrock,
+        Self::OpenRouter,
+        Self::Together,
+        Self::Fireworks,
+        Self::DeepSeek,
+        Self::Moonshot,
+        Self::Xai,
+        Self::Cohere,
+        Self::Cerebras,
+        Self::Gateway,
+    ];
 
     /// The word by which settings name it.
     pub const fn label(self) -> &'static str {
@@ -59,6 +101,18 @@ impl Provider {
             Self::AzureOpenAi => "azure-openai",
             Self::Groq => "groq",
             Self::Mistral => "mistral",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::Bedrock => "bedrock",
+            Self::OpenRouter => "openrouter",
+            Self::Together => "together",
+            Self::Fireworks => "fireworks",
+            Self::DeepSeek => "deepseek",
+            Self::Moonshot => "moonshot",
+            Self::Xai => "xai",
+            Self::Cohere => "cohere",
+            Self::Cerebras => "cerebras",
+            Self::Gateway => "gateway",
         }
     }
 
@@ -67,7 +121,20 @@ impl Provider {
     pub const fn refills_continuously(self) -> bool {
         match self {
             Self::Anthropic | Self::OpenAi | Self::Groq => true,
-            Self::AzureOpenAi | Self::Mistral => false,
+            Self::AzureOpenAi
+            | Self::Mistral
+            | Self::Gemini
+            | Self::Vertex
+            | Self::Bedrock
+            | Self::OpenRouter
+            | Self::Together
+            | Self::Fireworks
+            | Self::DeepSeek
+            | Self::Moonshot
+            | Self::Xai
+            | Self::Cohere
+            | Self::Cerebras
+            | Self::Gateway => false,
         }
     }
 
@@ -80,7 +147,13 @@ impl Provider {
         let refusal = refusal::of(self, response, &headroom);
         let blocked = refusal.and_then(|refusal| self.block(refusal, response, &headroom));
         let block_seen = blocked.map(|_| response.at);
-        Said { seen: LimitSeen { headroom, blocked, block_seen, ..LimitSeen::default() }, refusal }
+        let others_go_on = matches!(refusal, None | Some(Refusal::Other | Refusal::Overload));
+        Said {
+            seen: LimitSeen { headroom, blocked, block_seen, ..LimitSeen::default() },
+            refusal,
+            wait: self.retry_after(response),
+            others_go_on,
+        }
     }
 
     /// How long the provider asks to wait; `None` if it does not say, or only that it need not be long.
@@ -88,7 +161,7 @@ impl Provider {
         let asked = times::retry_after(response);
         match self {
             Self::AzureOpenAi => asked.max(azure_openai::renewal(response)),
-            Self::Anthropic | Self::OpenAi | Self::Groq | Self::Mistral => asked,
+            _ => asked,
         }
     }
 
@@ -101,7 +174,7 @@ impl Provider {
         match self {
             Self::Anthropic => anthropic::usage(&reported),
             Self::Groq => groq::usage(&reported),
-            Self::OpenAi | Self::AzureOpenAi | Self::Mistral => openai::usage(&reported),
+            _ => openai::usage(&reported),
         }
     }
 
@@ -112,6 +185,7 @@ impl Provider {
             Self::AzureOpenAi => azure_openai::headroom(response),
             Self::Groq => groq::headroom(response),
             Self::Mistral => mistral::headroom(response),
+            _ => openai::headroom(response),
         }
     }
 
@@ -157,10 +231,15 @@ impl FromStr for Provider {
 
 /// A name that is no provider's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no provider is named `{name}`: use anthropic, openai, azure-openai, groq or mistral")]
+#[error("no provider is named `{name}`: use {}", labels())]
 pub struct UnknownProvider {
     /// What was given.
     pub name: String,
+}
+
+/// The label of each provider, for people.
+fn labels() -> String {
+    Provider::ALL.map(Provider::label).join(", ")
 }
 
 /// One response of a provider.
@@ -198,6 +277,11 @@ pub struct Said {
     pub seen: LimitSeen,
     /// Why it is no success; `None` if it is one.
     pub refusal: Option<Refusal>,
+    /// How long the provider asks this request to wait; `None` if it does not say.
+    pub wait: Option<Duration>,
+    /// Whether other requests under the same limit may be sent at once: the refusal is about this request alone,
+    /// or about a budget that the others do not use.
+    pub others_go_on: bool,
 }
 
 /// Why a response is no success.

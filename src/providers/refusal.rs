@@ -72,7 +72,7 @@ pub(super) fn of(
         Provider::Anthropic => anthropic::refusal(response.status, &body),
         Provider::Groq => groq::refusal(response.status),
         Provider::Mistral => mistral::refusal(response, &body),
-        Provider::OpenAi | Provider::AzureOpenAi => None,
+        _ => None,
     };
     let spend_limit = body.words.iter().any(|word| word.ends_with("_spend_limit_exceeded"));
     Some(match response.status {

@@ -68,7 +68,8 @@ fn names_are_read_and_written_alike() {
     }
     assert_eq!(
         "OpenAI".parse::<Provider>().unwrap_err().to_string(),
-        "no provider is named `OpenAI`: use anthropic, openai, azure-openai, groq or mistral"
+        "no provider is named `OpenAI`: use anthropic, openai, azure-openai, groq, mistral, gemini, vertex, bedrock, \
+         openrouter, together, fireworks, deepseek, moonshot, xai, cohere, cerebras, gateway"
     );
 }
 

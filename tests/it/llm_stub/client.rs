@@ -99,9 +99,7 @@ impl Client {
             Provider::Anthropic => {
                 self.post("/v1/messages?v", &messages(prompt, results, stream)).await.unwrap()
             }
-            Provider::OpenAi | Provider::AzureOpenAi | Provider::Groq | Provider::Mistral => {
-                self.post("/v1/chat/completions", &chat(prompt, results, stream)).await.unwrap()
-            }
+            _ => self.post("/v1/chat/completions", &chat(prompt, results, stream)).await.unwrap(),
         }
     }
 
