@@ -1,7 +1,13 @@
-//! The three headers of one dimension: a limit, what is left, and when it is whole again.
+//! What headers say of limits: how much, what is left, and when it is whole again.
 
-use super::{Response, times};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::window::Window;
+use super::{Provider, Response, times};
+use crate::engine::limit::Dimension;
 use crate::engine::limit::Headroom;
+use crate::timestamp::Timestamp;
 
 /// How far, in parts, an inferred window may miss a minute or a day.
 const TOLERANCE: f64 = 0.1;
@@ -9,23 +15,115 @@ const TOLERANCE: f64 = 0.1;
 /// Resets are rounded to whole milliseconds.
 const ROUNDING: f64 = 0.001;
 
-/// A span over which a provider counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Window {
-    Minute,
-    Day,
+const DAY: Duration = Window::Day.length();
+
+/// Anthropic's names. `tokens` is a workspace's limit on the sum where it has one, else the sum of the other two,
+/// which then never binds first. The headers of priority and fast tiers and of subscriptions are other budgets.
+const ANTHROPIC: [(&str, Dimension); 4] = [
+    ("requests", Dimension::RequestsPerMinute),
+    ("input-tokens", Dimension::InputTokensPerMinute),
+    ("output-tokens", Dimension::OutputTokensPerMinute),
+    ("tokens", Dimension::TokensPerMinute),
+];
+
+/// Words of OpenAI's family, `x-ratelimit-limit-WORD`, with their dimensions by the minute and by the day. The last
+/// two are Fireworks'.
+const WORDS: [(&str, Dimension, Dimension); 6] = [
+    ("requests", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("tokens", Dimension::TokensPerMinute, Dimension::TokensPerDay),
+    ("input-tokens", Dimension::InputTokensPerMinute, Dimension::InputTokensPerDay),
+    ("output-tokens", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
+    ("tokens-prompt", Dimension::InputTokensPerMinute, Dimension::InputTokensPerDay),
+    ("tokens-generated", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
+];
+
+/// Words of headers that name their window, `x-ratelimit-limit-WORD-minute`. Mistral says `req`, and Kong, which
+/// counts requests alone, nothing.
+const WINDOWED: [(&str, Dimension, Dimension); 6] = [
+    ("requests-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("req-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("tokens-", Dimension::TokensPerMinute, Dimension::TokensPerDay),
+    ("input-tokens-", Dimension::InputTokensPerMinute, Dimension::InputTokensPerDay),
+    ("output-tokens-", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
+];
+
+/// Everything that the headers of a response say of the limits it counts against.
+///
+/// Names differ by family and never mean two things, so all are looked for: a gateway hands on what its provider
+/// sends. `provider` decides only where one name has two meanings.
+pub(super) fn of(provider: Provider, response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
+    let mut seen = by_inferred_window(provider, response);
+    seen.extend(by_named_window(response));
+    for (word, dimension) in ANTHROPIC {
+        let name = |part: &str| format!("anthropic-ratelimit-{word}-{part}");
+        let headroom = read(response, &name("limit"), &name("remaining"), Some(&name("reset")));
+        seen.extend(headroom.map(|headroom| (dimension, headroom)));
+    }
+    // Cohere's trial keys; of the month it names the limit and not the rest.
+    let trial = |part: &str| format!("x-trial-endpoint-call-{part}");
+    let trial = read(response, &trial("limit"), &trial("remaining"), None);
+    seen.extend(trial.map(|headroom| (Dimension::RequestsPerMinute, headroom)));
+    seen
 }
 
-/// Reads the three headers; `None` if they tell neither the limit nor what is left of it.
+/// OpenAI's family. The same name is used for limits by the minute and by the day: the reset shows which.
+fn by_inferred_window(provider: Provider, response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
+    let mut seen = BTreeMap::new();
+    for (word, minute, day) in WORDS {
+        let Some(headroom) = three(response, word).filter(|_| is_of_a_minute(provider, response, word))
+        else {
+            continue;
+        };
+        let by_default =
+            if provider == Provider::Groq && word == "requests" { Window::Day } else { Window::Minute };
+        let inferred = evenly_refilled(&headroom).unwrap_or(by_default);
+        seen.insert(if inferred == Window::Day { day } else { minute }, headroom);
+    }
+    // A project's own limit binds where it is the smaller one.
+    if let Some(project) = three(response, "project-tokens") {
+        let of_day = evenly_refilled(&project) == Some(Window::Day);
+        let dimension = if of_day { Dimension::TokensPerDay } else { Dimension::TokensPerMinute };
+        let account = seen.get(&dimension).filter(|account| account.limit <= project.limit);
+        seen.insert(dimension, account.copied().unwrap_or(project));
+    }
+    seen
+}
+
+/// Azure's requests are unknown unless it says that they renew every minute.
+///
+/// It enforces them in slices of ten seconds too, and then `remaining` is the rest of a slice: 19 of a limit of 120 a
+/// minute. Whether `limit` is a slice's or a minute's is not said, so scaling could be six times too much, and the
+/// rest of one slice says nothing of the next. Tokens renew every minute.
+fn is_of_a_minute(provider: Provider, response: &Response<'_>, word: &str) -> bool {
+    if provider != Provider::AzureOpenAi {
+        return true;
+    }
+    match response.header(&format!("x-ratelimit-renewalperiod-{word}")) {
+        Some(seconds) => seconds == "60",
+        None => word != "requests",
+    }
+}
+
+fn by_named_window(response: &Response<'_>) -> impl Iterator<Item = (Dimension, Headroom)> {
+    WINDOWED.into_iter().flat_map(move |(word, minute, day)| {
+        [(minute, Window::Minute), (day, Window::Day)].into_iter().filter_map(move |(dimension, window)| {
+            Some((dimension, three(response, &format!("{word}{}", window.word()))?))
+        })
+    })
+}
+
+/// The three headers of one word.
+fn three(response: &Response<'_>, word: &str) -> Option<Headroom> {
+    let name = |part: &str| format!("x-ratelimit-{part}-{word}");
+    read(response, &name("limit"), &name("remaining"), Some(&name("reset")))
+}
+
+/// Reads three headers; `None` if they tell neither the limit nor what is left of it.
 ///
 /// A limit that is there and makes no sense spoils the dimension: providers that send `-1` or `0` for a limit
 /// send nonsense in the other two as well.
-pub(super) fn read(
-    response: &Response<'_>,
-    limit: &str,
-    remaining: &str,
-    reset: Option<&str>,
-) -> Option<Headroom> {
+fn read(response: &Response<'_>, limit: &str, remaining: &str, reset: Option<&str>) -> Option<Headroom> {
     let limit = match response.header(limit) {
         Some(text) => Some(count(text).filter(|limit| *limit > 0)?),
         None => None,
@@ -48,7 +146,7 @@ pub(super) fn read(
 }
 
 /// A whole number that is not negative.
-pub(super) fn count(text: &str) -> Option<u64> {
+fn count(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
@@ -57,7 +155,7 @@ pub(super) fn count(text: &str) -> Option<u64> {
 /// With such a budget `reset = missing / limit · window`, where `limit − remaining` is `missing` rounded up to
 /// a whole number. `None` where nothing is missing, and where the window is neither a minute nor a day: then
 /// the headers do not follow the rule.
-pub(super) fn window(headroom: &Headroom) -> Option<Window> {
+fn evenly_refilled(headroom: &Headroom) -> Option<Window> {
     let Headroom { limit, remaining, reset, seen } = *headroom;
     let limit = limit?;
     let missing = limit.checked_sub(remaining?).filter(|missing| *missing > 0)?;
@@ -67,12 +165,55 @@ pub(super) fn window(headroom: &Headroom) -> Option<Window> {
     let shortest = (reset - ROUNDING) * limit / missing;
     // With one missing it may be next to nothing that is, and the window of any length.
     let longest = (reset + ROUNDING) * limit / (missing - 1.0);
-    let may_be = |seconds: f64| {
+    let may_be = |window: Window| {
+        let seconds = window.length().as_secs_f64();
         reset > 0.0 && shortest <= seconds * (1.0 + TOLERANCE) && longest >= seconds * (1.0 - TOLERANCE)
     };
-    match (may_be(60.0), may_be(86_400.0)) {
-        (true, _) => Some(Window::Minute),
-        (_, true) => Some(Window::Day),
-        (false, false) => None,
+    [Window::Minute, Window::Day].into_iter().find(|window| may_be(*window))
+}
+
+/// The budget of a day of which nothing is left.
+pub(super) fn day_used_up(headroom: &BTreeMap<Dimension, Headroom>) -> Option<Headroom> {
+    let used_up =
+        |(dimension, seen): &(&Dimension, &Headroom)| dimension.is_daily() && seen.remaining == Some(0);
+    headroom.iter().find(used_up).map(|(_, seen)| *seen)
+}
+
+/// The time until something of a day that is used up is back: one part of a day that refills evenly, where the reset
+/// is the time until all of it is.
+pub(super) fn first_of_day(headroom: &BTreeMap<Dimension, Headroom>) -> Option<Duration> {
+    let day = day_used_up(headroom)?;
+    let whole = day.reset?.since(day.seen);
+    match day.limit.and_then(|limit| u32::try_from(limit).ok()) {
+        Some(limit) if evenly_refilled(&day) == Some(Window::Day) => Some(DAY / limit.max(1)),
+        _ => Some(whole),
     }
+}
+
+/// The time until each bucket of a minute that is used up is whole again.
+pub(super) fn renewal(response: &Response<'_>, headroom: &BTreeMap<Dimension, Headroom>) -> Option<Duration> {
+    let until = |reset: Option<Timestamp>| Some(reset?.since(response.at)).filter(|wait| !wait.is_zero());
+    let is_empty = |seen: &Headroom| seen.remaining == Some(0);
+    let known = headroom.iter().filter(|(dimension, seen)| !dimension.is_daily() && is_empty(seen));
+    // Azure's requests, which are no headroom, may be what is used up all the same.
+    let requests = three(response, "requests").filter(is_empty);
+    known.map(|(_, seen)| *seen).chain(requests).filter_map(|seen| until(seen.reset)).max()
+}
+
+/// The longest window of which the headers' names tell that nothing is left.
+pub(super) fn windows_used_up(response: &Response<'_>) -> Option<Window> {
+    Window::ALL.into_iter().rev().find(|window| {
+        WINDOWED.iter().any(|(word, ..)| {
+            let of = |part: &str| response.header(&format!("x-ratelimit-{part}-{word}{}", window.word()));
+            of("remaining") == Some("0") && of("limit") != Some("0")
+        })
+    })
+}
+
+/// Whether the plan has none of what was asked for. Mistral says so by a limit of zero; elsewhere zeros are nonsense.
+pub(super) fn plan_has_none(provider: Provider, response: &Response<'_>) -> bool {
+    provider == Provider::Mistral
+        && ["req-minute", "tokens-minute"]
+            .iter()
+            .any(|word| response.header(&format!("x-ratelimit-limit-{word}")) == Some("0"))
 }

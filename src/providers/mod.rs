@@ -1,28 +1,29 @@
 //! LLM providers: what an answer says of the limits it counts against, why it is none, and what it used.
 //!
-//! One file a provider. Nothing here waits or sends: a worker hands over what it received.
+//! Nothing here waits or sends: a worker hands over what it received. Providers word the same thing in many ways, and
+//! gateways pass on the words of others. So an answer is read in steps that know shapes and not providers: `headroom`
+//! reads the headers of all families, `fault` finds codes and sentences in any body, `refusal` judges them by status,
+//! codes, windows and numbers, and `wait` finds the end and bounds it. A provider decides only where one sign has two
+//! meanings.
 
-mod anthropic;
-mod azure_openai;
-mod groq;
+mod calendar;
+mod fault;
 mod headroom;
-mod mistral;
-mod openai;
 mod refusal;
+mod spoken;
 mod times;
 mod usage;
+mod wait;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::engine::limit::Block;
-use crate::engine::limit::Dimension;
-use crate::engine::limit::Headroom;
 use crate::engine::limit::LimitSeen;
 use crate::engine::limit::Why;
 use crate::engine::minutes::Used;
@@ -143,26 +144,25 @@ impl Provider {
     /// A dimension of which neither the limit nor the rest is known is absent; so is a block whose end nobody
     /// can tell, as after a 429 without `retry-after`: how long to wait then is the worker's own affair.
     pub fn said(self, response: &Response<'_>) -> Said {
-        let headroom = self.headroom(response);
-        let refusal = refusal::of(self, response, &headroom);
-        let blocked = refusal.and_then(|refusal| self.block(refusal, response, &headroom));
+        let headroom = headroom::of(self, response);
+        let Some(fault) = fault::Fault::read(response) else {
+            return Said { seen: LimitSeen { headroom, ..LimitSeen::default() }, ..Said::default() };
+        };
+        let verdict = refusal::judge(self, response, &fault, &headroom);
+        let wait = wait::of(self, response, &fault, verdict, &headroom);
+        let refusal = verdict.refusal;
+        let lasts = match refusal {
+            Refusal::Other => None,
+            Refusal::Rate | Refusal::Overload => wait,
+            Refusal::Spend | Refusal::Quota => Some(wait.unwrap_or(BUDGET_PAUSE)),
+        };
+        // A provider without room that does not say for how long may have some for the next request.
+        let others_go_on = verdict.is_alone || refusal == Refusal::Overload && wait.is_none();
+        let until = lasts.filter(|_| !others_go_on).map(|lasts| response.at + lasts);
+        let blocked = until.zip(refusal.why()).map(|(until, why)| Block { until, why });
         let block_seen = blocked.map(|_| response.at);
-        let others_go_on = matches!(refusal, None | Some(Refusal::Other | Refusal::Overload));
-        Said {
-            seen: LimitSeen { headroom, blocked, block_seen, ..LimitSeen::default() },
-            refusal,
-            wait: self.retry_after(response),
-            others_go_on,
-        }
-    }
-
-    /// How long the provider asks to wait; `None` if it does not say, or only that it need not be long.
-    pub fn retry_after(self, response: &Response<'_>) -> Option<Duration> {
-        let asked = times::retry_after(response);
-        match self {
-            Self::AzureOpenAi => asked.max(azure_openai::renewal(response)),
-            _ => asked,
-        }
+        let seen = LimitSeen { headroom, blocked, block_seen, ..LimitSeen::default() };
+        Said { seen, refusal: Some(refusal), wait, others_go_on }
     }
 
     /// What a success used of its limits: one request, and the tokens that count against the limit.
@@ -170,47 +170,7 @@ impl Provider {
     /// `body` is the whole answer, or all events of a stream. `None` if it does not name both kinds of tokens,
     /// as a stream of OpenAI's that was not asked to (`stream_options.include_usage`).
     pub fn usage(self, body: &str) -> Option<Used> {
-        let reported = usage::Reported::read(body)?;
-        match self {
-            Self::Anthropic => anthropic::usage(&reported),
-            Self::Groq => groq::usage(&reported),
-            _ => openai::usage(&reported),
-        }
-    }
-
-    fn headroom(self, response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
-        match self {
-            Self::Anthropic => anthropic::headroom(response),
-            Self::OpenAi => openai::headroom(response),
-            Self::AzureOpenAi => azure_openai::headroom(response),
-            Self::Groq => groq::headroom(response),
-            Self::Mistral => mistral::headroom(response),
-            _ => openai::headroom(response),
-        }
-    }
-
-    fn block(
-        self,
-        refusal: Refusal,
-        response: &Response<'_>,
-        headroom: &BTreeMap<Dimension, Headroom>,
-    ) -> Option<Block> {
-        let asked = || Some(response.at + self.retry_after(response)?);
-        let why = refusal.why()?;
-        let until = match refusal {
-            Refusal::Rate | Refusal::Overload => asked()?,
-            // A day that is used up ends when the provider says; beside a budget in money, `retry-after` is
-            // a habit of the provider's software and means nothing.
-            Refusal::Spend | Refusal::Quota => refusal::regained(response)
-                .or_else(|| {
-                    let day = refusal::day_used_up(headroom)?;
-                    asked().or(day.reset)
-                })
-                .filter(|until| *until > response.at)
-                .unwrap_or(response.at + BUDGET_PAUSE),
-            Refusal::Other => return None,
-        };
-        Some(Block { until, why })
+        usage::Reported::read(body)?.used(self)
     }
 }
 
@@ -249,7 +209,7 @@ pub struct Response<'a> {
     pub status: u16,
     /// The value of a header, by its name in lower case.
     pub headers: &'a dyn Fn(&str) -> Option<&'a str>,
-    /// The body. That of a success is not looked at, so it may be left out.
+    /// The body, or all events of a stream. A success may hold an error too.
     pub body: &'a str,
     /// When it came.
     pub at: Timestamp,
@@ -270,18 +230,26 @@ impl fmt::Debug for Response<'_> {
 }
 
 /// What one response says of the limits it counts against.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Said {
     /// Limits, what is left of them, and until when everything is refused. Daily use is not said by any
     /// provider: `used_today` is empty.
     pub seen: LimitSeen,
     /// Why it is no success; `None` if it is one.
     pub refusal: Option<Refusal>,
-    /// How long the provider asks this request to wait; `None` if it does not say.
+    /// How long this request is to wait, as far as that is believed: a rate passes within minutes, a budget within
+    /// its window. `None` if nobody says, or if waiting does not help.
     pub wait: Option<Duration>,
     /// Whether other requests under the same limit may be sent at once: the refusal is about this request alone,
-    /// or about a budget that the others do not use.
+    /// about a budget that the others do not use, or about a server's room, of which the next may have some.
     pub others_go_on: bool,
+}
+
+impl Default for Said {
+    /// A success that speaks of no limit.
+    fn default() -> Self {
+        Self { seen: LimitSeen::default(), refusal: None, wait: None, others_go_on: true }
+    }
 }
 
 /// Why a response is no success.

@@ -1,105 +1,297 @@
-//! Why a response is no success, from its status and the words of its body.
+//! Why a response is no success: from its status, codes, windows and numbers, and last from its words.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde_json::Value;
-
-use super::{Provider, Refusal, Response, anthropic, groq, mistral, times};
+use super::fault::{Fault, Violation};
+use super::window::Window;
+use super::{Provider, Refusal, Response, headroom, wait};
 use crate::engine::limit::Dimension;
 use crate::engine::limit::Headroom;
-use crate::timestamp::Timestamp;
 
-/// Codes of a budget in money that is used up.
-const SPENT: [&str; 4] = [
-    "enforced_spend_limit_reached",
-    "credit_balance_exhausted",
-    "billing_hard_limit_reached",
-    "billing_error",
+/// The longest wait that a rate may ask for. Buckets of a minute are full again after one minute, and a few more pass
+/// where several are overdrawn. Anything longer is a budget, or a slip.
+pub(super) const LONGEST_RATE: Duration = Duration::from_secs(5 * 60);
+
+/// Codes of a request that is too large, under whatever status.
+const TOO_LARGE_CODES: &[&str] =
+    &["context_length", "too_large", "too_long", "tokens_limit_reached", "above_max"];
+
+/// Phrases of the same. They are about one request, never about many.
+const TOO_LARGE: &[&str] = &[
+    "too large",
+    "too long",
+    "context length",
+    "context window",
+    "long context",
+    "reduce your message",
+    "reduce your prompt",
+    "reduce the length",
+    "must be reduced",
 ];
 
-/// Codes of another budget that is used up.
-const USED_UP: [&str; 2] = ["insufficient_quota", "organization_usage_limit_exceeded"];
+/// Codes of money that is used up.
+const MONEY_CODES: &[&str] = &[
+    "insufficient_quota",
+    "exceeded_current_quota",
+    "billing",
+    "spend_limit",
+    "spending",
+    "budget",
+    "balance",
+    "credits",
+    "credit_balance",
+    "insufficient_funds",
+    "payment_required",
+    "arrear",
+    "overdue",
+];
 
-/// The error in a body: the words it is known by, and its text for people.
-pub(super) struct ErrorBody {
-    words: Vec<String>,
-    message: String,
+/// Words for money, and words for the lack of something. One clause has to hold both.
+const MONEY: &[&str] = &[
+    "balance",
+    "credit",
+    "funds",
+    "spending",
+    "spend limit",
+    "spend cap",
+    "budget",
+    "billing",
+    "invoice",
+    "prepayment",
+    "prepaid",
+    "api usage",
+    "key limit",
+];
+const LACKING: &[&str] = &[
+    "insufficient",
+    "not enough",
+    "deplet",
+    "exhaust",
+    "exceed",
+    "reach",
+    "crossed",
+    "used all",
+    "used up",
+    "too low",
+    "suspended",
+    "to pay ",
+    "unpaid",
+    "overdue",
+    "past due",
+    "ran out",
+    "run out",
+    "out of",
+    "has no ",
+    "have any",
+    "purchased",
+    "requires more",
+    "to be enabled",
+    "not enabled",
+    "disabled",
+    "not active",
+    "inactive",
+];
+
+/// Codes and phrases of a provider, or of somebody behind it, that has no room for anybody.
+const OVERLOAD_CODES: &[&str] = &[
+    "overload",
+    "capacity",
+    "slow_down",
+    "queue_exceeded",
+    "unavailable",
+    "notready",
+    "upstream",
+    "server_busy",
+];
+const OVERLOAD: &[&str] = &[
+    "overloaded",
+    "capacity",
+    "high demand",
+    "high traffic",
+    "high load",
+    "heavy load",
+    "busy",
+    "upstream",
+    "provider returned error",
+    "shared pool",
+    "no deployments available",
+    "no healthy",
+    "pending requests exceeded",
+    "temporarily unavailable",
+    "at the moment",
+    "currently loading",
+];
+
+/// Codes of a limit that is reached, under whatever status.
+const LIMIT_CODES: &[&str] = &[
+    "rate_limit",
+    "ratelimit",
+    "throttl",
+    "too_many_requests",
+    "toomanyrequests",
+    "resource_exhausted",
+    "resource-exhausted",
+    "quotaexceeded",
+    "quota_exceeded",
+    "usage_limit",
+];
+
+/// Headers of Anthropic's fast mode, which has budgets of its own.
+const FAST: [&str; 3] =
+    ["anthropic-fast-requests", "anthropic-fast-input-tokens", "anthropic-fast-output-tokens"];
+
+/// What a refusal is, before anything is said of its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Verdict {
+    pub(super) refusal: Refusal,
+    /// Whether other requests under the limit may be sent at once, whatever the wait of this one.
+    pub(super) is_alone: bool,
+    /// The window of the limit that is reached.
+    pub(super) window: Option<Window>,
+    /// Whether waiting is known not to help: the plan has none of it.
+    pub(super) is_endless: bool,
 }
 
-impl ErrorBody {
-    /// Reads `{"error": {…}}`, or the same without the outer part. What is no JSON has no words.
-    fn read(body: &str) -> Self {
-        let value: Value = serde_json::from_str(body).unwrap_or_default();
-        let error = value.get("error").filter(|error| error.is_object()).unwrap_or(&value);
-        let word = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
-        let words = [
-            word(error.get("type")),
-            word(error.get("code")),
-            word(error.get("details").and_then(|details| details.get("error_code"))),
-        ];
-        Self {
-            words: words.into_iter().flatten().collect(),
-            message: word(error.get("message")).unwrap_or_default(),
-        }
+impl Verdict {
+    const fn of(refusal: Refusal) -> Self {
+        Self { refusal, is_alone: matches!(refusal, Refusal::Other), window: None, is_endless: false }
     }
 
-    /// Whether it is known by `word`.
-    pub(super) fn is(&self, word: &str) -> bool {
-        self.words.iter().any(|own| own == word)
+    const fn alone(refusal: Refusal) -> Self {
+        Self { is_alone: true, ..Self::of(refusal) }
     }
 
-    /// Whether its text holds `phrase`.
-    pub(super) fn says(&self, phrase: &str) -> bool {
-        self.message.contains(phrase)
-    }
-
-    fn is_any(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.is(word))
+    /// A limit that counts over `window`: a budget if that is longer than a request can wait.
+    const fn counted(window: Option<Window>) -> Self {
+        let refusal = match window {
+            None | Some(Window::Second | Window::Minute) => Refusal::Rate,
+            Some(Window::Hour | Window::Day | Window::Week | Window::Month) => Refusal::Quota,
+        };
+        Self { window, ..Self::of(refusal) }
     }
 }
 
-/// Why `response` is no success; `None` if it is one.
-pub(super) fn of(
+/// What is wrong, from the surest sign to the least sure.
+pub(super) fn judge(
     provider: Provider,
     response: &Response<'_>,
+    fault: &Fault,
     headroom: &BTreeMap<Dimension, Headroom>,
-) -> Option<Refusal> {
-    if (200..300).contains(&response.status) {
-        return None;
+) -> Verdict {
+    if let Some(verdict) = about_this_request(response, fault) {
+        return verdict;
     }
-    let body = ErrorBody::read(response.body);
-    let own = match provider {
-        Provider::Anthropic => anthropic::refusal(response.status, &body),
-        Provider::Groq => groq::refusal(response.status),
-        Provider::Mistral => mistral::refusal(response, &body),
-        _ => None,
+    if is_money(fault) {
+        return Verdict::of(Refusal::Spend);
+    }
+    let is_servers = matches!(fault.status, 498 | 503 | 529);
+    if is_servers || fault.has_code(OVERLOAD_CODES) && fault.status != 400 {
+        return overload(fault);
+    }
+    if !is_limit(fault) {
+        return Verdict::of(Refusal::Other);
+    }
+    limit(provider, response, fault, headroom)
+}
+
+/// A refusal that other requests need not mind.
+fn about_this_request(response: &Response<'_>, fault: &Fault) -> Option<Verdict> {
+    // A limit of zero is the plan's and not this request's.
+    let limit = fault.number("limit").filter(|limit| *limit > 0);
+    let asks_too_much = limit.zip(fault.number("requested")).is_some_and(|(limit, asked)| asked > limit);
+    if asks_too_much || fault.status == 413 || fault.has_code(TOO_LARGE_CODES) {
+        return Some(Verdict::of(Refusal::Other));
+    }
+    if fault.says(TOO_LARGE) {
+        // Long requests may have a rate of their own.
+        let has_rate = fault.status == 429 && fault.says(&["long context"]) && fault.window().is_some();
+        return Some(if has_rate { Verdict::alone(Refusal::Rate) } else { Verdict::of(Refusal::Other) });
+    }
+    let fast = |part: &str, value: &str| {
+        FAST.iter().any(|name| response.header(&format!("{name}-{part}")) == Some(value))
     };
-    let spend_limit = body.words.iter().any(|word| word.ends_with("_spend_limit_exceeded"));
-    Some(match response.status {
-        _ if own.is_some() => own?,
-        402 => Refusal::Spend,
-        _ if spend_limit || body.is_any(&SPENT) => Refusal::Spend,
-        _ if body.is_any(&USED_UP) => Refusal::Quota,
-        429 if day_used_up(headroom).is_some() => Refusal::Quota,
-        429 => Refusal::Rate,
-        503 | 529 => Refusal::Overload,
-        _ => Refusal::Other,
-    })
+    if fault.status == 429 && fast("limit", "0") {
+        return Some(Verdict::of(Refusal::Other));
+    }
+    if fault.status == 429 && fast("remaining", "0") {
+        return Some(Verdict::alone(Refusal::Rate));
+    }
+    // The queue of batches is a limit of its own.
+    let is_batch = fault.status == 429 && fault.says(&["enqueued", "batch queue", "in_progress batches"]);
+    is_batch.then(|| Verdict::alone(Refusal::Rate))
 }
 
-/// The budget of a day of which nothing is left.
-pub(super) fn day_used_up(headroom: &BTreeMap<Dimension, Headroom>) -> Option<Headroom> {
-    let used_up =
-        |(dimension, seen): &(&Dimension, &Headroom)| dimension.is_daily() && seen.remaining == Some(0);
-    headroom.iter().find(used_up).map(|(_, seen)| *seen)
+fn is_money(fault: &Fault) -> bool {
+    // Alibaba's word for tokens a minute is OpenAI's for money.
+    let is_allocated = fault.says(&["allocated quota"]) || fault.has_code(&["allocationquota"]);
+    match fault.status {
+        402 => true,
+        _ if is_allocated => false,
+        500.. => fault.has_code(MONEY_CODES),
+        _ => fault.has_code(MONEY_CODES) || fault.says_both(MONEY, LACKING),
+    }
 }
 
-/// When there will be a new budget, as Anthropic writes it for people:
-/// `You will regain access on 2026-09-01 at 00:00 UTC.`
-pub(super) fn regained(response: &Response<'_>) -> Option<Timestamp> {
-    let body = ErrorBody::read(response.body);
-    let (_, rest) = body.message.split_once("regain access on ")?;
-    let (day, rest) = rest.split_once(" at ")?;
-    let (time, _) = rest.split_once(" UTC")?;
-    times::moment(&format!("{day}T{time}:00Z"), response.at)
+/// The provider has no room. A time that it names is for everybody, unless it refuses large requests alone, or it is
+/// somebody else behind a gateway that has no room.
+fn overload(fault: &Fault) -> Verdict {
+    let is_others = fault.has_code(&["no_capacity", "upstream"])
+        || fault.says(&["usage size", "upstream", "provider returned error"]);
+    Verdict { is_alone: is_others, ..Verdict::of(Refusal::Overload) }
+}
+
+/// Whether a limit is reached at all.
+fn is_limit(fault: &Fault) -> bool {
+    let reached = |what: &[&str]| fault.says_both(what, LACKING);
+    match fault.status {
+        429 => true,
+        400 | 401 => fault.has_code(LIMIT_CODES) || reached(&["quota"]),
+        403 | 412 => {
+            fault.has_code(LIMIT_CODES) || reached(&["quota", "limit", "free allocation", "free tier"])
+        }
+        // Nothing but the error's own words, as it came with a success.
+        0 => fault.has_code(LIMIT_CODES) || reached(&["quota", "rate limit", "free allocation"]),
+        _ => fault.has_code(LIMIT_CODES),
+    }
+}
+
+/// A limit that is reached: for how long?
+fn limit(
+    provider: Provider,
+    response: &Response<'_>,
+    fault: &Fault,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Verdict {
+    let is_zero = fault.number("limit") == Some(0)
+        || fault.violations.iter().any(Violation::is_of_zero)
+        || headroom::plan_has_none(provider, response);
+    if is_zero {
+        return Verdict { is_endless: true, ..Verdict::of(Refusal::Quota) };
+    }
+    let day = headroom::day_used_up(headroom).map(|_| Window::Day);
+    let window = fault.window().max(headroom::windows_used_up(response)).max(day);
+    if window.is_some() {
+        return Verdict::counted(window);
+    }
+    if wait::subscription(response).is_some() {
+        return Verdict::of(Refusal::Quota);
+    }
+    // Google's own pool is full where no quota is named.
+    let is_pool = fault.has_code(&["resource_exhausted"]) && !fault.text().to_lowercase().contains("quota");
+    if is_pool || fault.says(OVERLOAD) {
+        return overload(fault);
+    }
+    let asked = wait::asked(response, fault);
+    // A code is sure; the word `quota` stands in the sentences of rates too, which then name a short wait.
+    let is_coded = fault.has_code(&["servicequota", "usage_limit"]);
+    let is_worded = fault.says_both(&["quota", "free allocation", "free tier", "usage limit"], LACKING)
+        && !fault.says(&["allocated quota"]);
+    let is_short = fault.status == 429 && asked.is_some_and(|asked| asked <= LONGEST_RATE);
+    if is_coded || is_worded && !is_short {
+        return Verdict::of(Refusal::Quota);
+    }
+    // Azure counts by the minute, and often names a day: of its limits no other is known.
+    let is_long = asked.is_some_and(|asked| asked > LONGEST_RATE) && provider != Provider::AzureOpenAi;
+    Verdict::of(if is_long { Refusal::Quota } else { Refusal::Rate })
 }

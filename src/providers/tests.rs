@@ -1,8 +1,13 @@
 //! What recorded answers say, provider by provider.
 
 mod nonsense;
+mod recorded;
+mod variants;
+
+use std::collections::BTreeMap;
 
 use super::*;
+use crate::engine::limit::{Dimension, Headroom};
 
 /// 2026-08-20T12:00:00Z.
 const AT: Timestamp = Timestamp::from_millis(1_787_227_200_000);
@@ -223,7 +228,9 @@ fn a_rate_blocks_for_as_long_as_the_provider_says() {
         (Provider::Groq, vec![("retry-after", "7.66")], Some(7)),
         (Provider::Mistral, vec![], None),
         (Provider::AzureOpenAi, vec![("retry-after", "1"), ("retry-after-ms", "0")], Some(1)),
-        (Provider::AzureOpenAi, vec![("retry-after", "86400")], Some(86_400)),
+        // No limit by the minute lasts a day.
+        (Provider::AzureOpenAi, vec![("retry-after", "86400")], Some(60)),
+        (Provider::AzureOpenAi, vec![("retry-after", "240")], Some(240)),
         (Provider::AzureOpenAi, vec![("x-rate-limit-reset-tokens", "55")], Some(55)),
         (
             Provider::AzureOpenAi,
@@ -289,7 +296,7 @@ fn spent_money_blocks_until_there_is_new_or_for_ten_minutes() {
 #[test]
 fn codes_of_openai_s_family_tell_money_and_quota_from_a_rate() {
     for (code, refusal) in [
-        ("insufficient_quota", Refusal::Quota),
+        ("insufficient_quota", Refusal::Spend),
         ("organization_usage_limit_exceeded", Refusal::Quota),
         ("credit_balance_exhausted", Refusal::Spend),
         ("organization_spend_limit_exceeded", Refusal::Spend),
@@ -319,7 +326,9 @@ fn a_day_that_is_used_up_blocks_until_something_of_it_is_back() {
     };
     for (headers, until) in [
         ([&day("24h0m0s")[..], &[("retry-after", "86.4")]].concat(), 86),
-        (day("24h0m0s").to_vec(), 86_400),
+        // It refills evenly, and the reset is the time until all of it is back.
+        (day("24h0m0s").to_vec(), 86),
+        (day("9h0m0s").to_vec(), 32_400),
         (day("later").to_vec(), 600),
     ] {
         assert_eq!(refused(Provider::Groq, 429, &headers, ""), (Refusal::Quota, Some(until)), "{headers:?}");

@@ -8,7 +8,9 @@ use crate::timestamp::Timestamp;
 /// Longest time that is believed. Budgets are a month's at most, so anything longer is a slip.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Numbers above this are milliseconds since the Unix epoch: as seconds it would be three thousand years.
+/// Numbers above these are seconds and milliseconds since the Unix epoch: as durations, or as seconds, they would be
+/// thirty and three thousand years.
+const UNIX_SECONDS: f64 = 1e9;
 const UNIX_MILLIS: f64 = 1e11;
 
 /// The time that a response asks to wait; `None` if it asks for none.
@@ -23,11 +25,15 @@ pub(super) fn retry_after(response: &Response<'_>) -> Option<Duration> {
     })
 }
 
-/// A time that is written as such (RFC 3339, HTTP date, Unix milliseconds), or as a duration from `at` on
+/// A time that is written as such (RFC 3339, HTTP date, Unix seconds or milliseconds), or as a duration from `at` on
 /// (seconds with or without a fraction, Go duration). `None` if it is neither, negative or beyond belief.
 pub(super) fn moment(text: &str, at: Timestamp) -> Option<Timestamp> {
     if let Some(number) = number(text) {
-        return if number > UNIX_MILLIS { unix_millis(number, at) } else { Some(at + believed(number)?) };
+        return match number {
+            UNIX_MILLIS.. => unix_millis(number, at),
+            UNIX_SECONDS.. => unix_millis(number * 1_000.0, at),
+            _ => Some(at + believed(number)?),
+        };
     }
     if let Some(duration) = go_duration(text) {
         return Some(at + duration);
@@ -77,7 +83,8 @@ fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
-fn believed(seconds: f64) -> Option<Duration> {
+/// A duration that is neither negative nor beyond belief.
+pub(super) fn believed(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST)
 }
 
@@ -110,6 +117,7 @@ mod tests {
             ("2024-06-01T12:01:00+00:00", 60_000),
             ("Sat, 01 Jun 2024 12:02:00 GMT", 120_000),
             ("1717243205000", 5_000),
+            ("1717243205", 5_000),
         ] {
             assert_eq!(moment(text, AT), Some(AT + Duration::from_millis(millis)), "{text}");
         }

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::Provider;
+use crate::engine::minutes::Used;
+
 /// The object `usage` of an answer; of a stream, what its events say together.
 pub(super) struct Reported(Map<String, Value>);
 
@@ -21,23 +24,47 @@ impl Reported {
         (!reported.is_empty()).then_some(Self(reported))
     }
 
+    /// What of it counts against the limit; `None` unless both kinds of tokens are named.
+    pub(super) fn used(&self, provider: Provider) -> Option<Used> {
+        let any = |names: &[&str]| names.iter().find_map(|name| self.tokens(name));
+        let input = any(&["prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount"])?;
+        let output = any(&["completion_tokens", "output_tokens", "outputTokens", "candidatesTokenCount"])?;
+        // Gemini counts what it thought apart from what it said.
+        let thought = self.tokens("thoughtsTokenCount").unwrap_or(0);
+        // Elsewhere tokens from the cache cost less and count all the same.
+        let input_tokens = if provider == Provider::Anthropic {
+            // What was read from the cache does not count against the limit; what was written to it does.
+            input.saturating_add(self.tokens("cache_creation_input_tokens").unwrap_or(0))
+        } else if provider == Provider::Groq {
+            input.saturating_sub(self.detail("prompt_tokens_details", "cached_tokens").unwrap_or(0))
+        } else {
+            input
+        };
+        Some(Used { requests: 1, input_tokens, output_tokens: output.saturating_add(thought) })
+    }
+
     /// A number of tokens; `None` if it is absent or nonsense.
-    pub(super) fn tokens(&self, name: &str) -> Option<u64> {
+    fn tokens(&self, name: &str) -> Option<u64> {
         self.0.get(name)?.as_u64()
     }
 
     /// A number of tokens of one of the objects that detail another.
-    pub(super) fn detail(&self, object: &str, name: &str) -> Option<u64> {
+    fn detail(&self, object: &str, name: &str) -> Option<u64> {
         self.0.get(object)?.get(name)?.as_u64()
     }
 }
 
 /// `usage` of an answer or an event: at its top, in the message that a stream of Anthropic's begins with, in
-/// the response that one of OpenAI's newer API ends with, or in Groq's own part.
+/// the response that one of OpenAI's newer API ends with, or in Groq's own part. Gemini's own API calls it
+/// `usageMetadata`.
 fn of(value: &Value) -> impl Iterator<Item = (String, Value)> {
     let nested =
         ["message", "response", "x_groq"].into_iter().filter_map(|name| value.get(name)?.get("usage"));
-    let found = nested.chain(value.get("usage")).filter_map(Value::as_object).flatten();
+    let found = nested
+        .chain(value.get("usage"))
+        .chain(value.get("usageMetadata"))
+        .filter_map(Value::as_object)
+        .flatten();
     found.filter(|(_, tokens)| !tokens.is_null()).map(|(name, tokens)| (name.clone(), tokens.clone()))
 }
 

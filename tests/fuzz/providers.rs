@@ -66,11 +66,7 @@ fn whatever_a_provider_answers_makes_sense_or_none() {
             let response = Response { status, headers: &header, body: &body, at: Timestamp::from_millis(at) };
             for provider in Provider::ALL {
                 let said = provider.said(&response);
-                is_plain(&format!(
-                    "{said:?} {:?} {:?}",
-                    provider.retry_after(&response),
-                    provider.usage(&body)
-                ))?;
+                is_plain(&format!("{said:?} {:?}", provider.usage(&body)))?;
                 if said.seen.headroom.len() > Dimension::ALL.len() {
                     return Err(TestCaseError::fail("more dimensions than there are"));
                 }

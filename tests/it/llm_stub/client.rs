@@ -134,7 +134,7 @@ impl Heard {
     }
 
     pub(crate) fn retry_after(&self, provider: Provider) -> Option<Duration> {
-        self.read(|response| provider.retry_after(response))
+        self.said(provider).wait
     }
 
     pub(crate) fn used(&self, provider: Provider) -> Used {

@@ -1,0 +1,363 @@
+//! An error as a provider words it, whatever the shape of its body.
+//!
+//! `error` is an object, a text, a list or absent; codes and sentences stand under a dozen names. So the whole error
+//! is walked, and every leaf is kept by the kind of its name.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::Response;
+use super::window::Window;
+
+/// Names of what software knows an error by.
+const CODES: [&str; 10] = [
+    "type",
+    "code",
+    "status",
+    "reason",
+    "param",
+    "error_code",
+    "errorcode",
+    "error_type",
+    "limit_source",
+    "__type",
+];
+
+/// Names of what people are told.
+const TEXTS: [&str; 9] =
+    ["message", "detail", "details", "title", "error", "raw", "msg", "description", "error_description"];
+
+/// Names of durations, and of points in time, to wait for.
+const WAITS: [&str; 8] = [
+    "retrydelay",
+    "retry_after",
+    "retry_after_seconds",
+    "retryafter",
+    "estimated_time",
+    "resets_in_seconds",
+    "resets_at",
+    "reset_at",
+];
+
+/// Headers that hold a code.
+const CODE_HEADERS: [&str; 4] = ["x-amzn-errortype", "x-ms-error-code", "x-ratelimit-type", "policy-id"];
+
+/// How deep an error is walked, how many leaves are kept, and how many characters of each.
+const DEEPEST: usize = 8;
+const MOST: usize = 64;
+const LONGEST: usize = 2_000;
+
+/// Words of a clause that says what else could be bought. It names limits that others have.
+const OFFERS: [&str; 15] = [
+    "upgrade",
+    "unlock",
+    "purchase",
+    "a payment",
+    "increase your",
+    "quota increase",
+    "request an increase",
+    "need more",
+    "raise your",
+    "subscribe",
+    "to get higher",
+    "higher rate limit",
+    "contact",
+    "more information",
+    "visit",
+];
+
+/// An error.
+#[derive(Default)]
+pub(super) struct Fault {
+    /// The HTTP status; of an error inside a success, the one in the body, 0 if there is none.
+    pub(super) status: u16,
+    /// Google's violated quotas.
+    pub(super) violations: Vec<Violation>,
+    /// Headers that stand inside the body, by their names in lower case.
+    headers: BTreeMap<String, String>,
+    /// Durations that the body names by a key of their own.
+    pub(super) waits: Vec<String>,
+    /// In lower case.
+    codes: Vec<String>,
+    text: String,
+    /// The text in lower case and in pieces, without addresses and offers.
+    clauses: Vec<String>,
+}
+
+/// One quota of Google's that is violated.
+pub(super) struct Violation {
+    /// Its names, which hold dimension and window.
+    name: String,
+    /// How much it admits. Nothing is written for zero.
+    value: Option<String>,
+    /// Whether it is named as a quota at all, and so would have a value.
+    has_id: bool,
+}
+
+impl Violation {
+    pub(super) fn window(&self) -> Option<Window> {
+        Window::named_in(&self.name)
+    }
+
+    /// Whether the plan has none of it.
+    pub(super) fn is_of_zero(&self) -> bool {
+        self.has_id && self.value.as_deref().is_none_or(|value| value.trim() == "0")
+    }
+}
+
+impl Fault {
+    /// The error of a response; `None` if it is a success.
+    pub(super) fn read(response: &Response<'_>) -> Option<Self> {
+        let mut fault = Self::default();
+        if (200..300).contains(&response.status) {
+            let error = error_in_success(response.body)?;
+            fault.status = inner_status(&error);
+            fault.walk(&error, 0);
+        } else {
+            fault.status = response.status;
+            match serde_json::from_str::<Value>(response.body) {
+                Ok(body) => fault.walk(&body, 0),
+                Err(_) => match events(response.body).next() {
+                    Some(event) => fault.walk(&event, 0),
+                    None => fault.tell(response.body),
+                },
+            }
+        }
+        let codes = CODE_HEADERS.iter().filter_map(|name| response.header(name));
+        fault.codes.extend(codes.map(str::to_lowercase));
+        if let Some(message) = response.header("x-error-message") {
+            fault.tell(message);
+        }
+        fault.clauses = clauses(&fault.text);
+        Some(fault)
+    }
+
+    /// Everything that people are told.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether one of the codes contains one of these words.
+    pub(super) fn has_code(&self, words: &[&str]) -> bool {
+        self.codes.iter().any(|code| words.iter().any(|word| code.contains(word)))
+    }
+
+    /// Whether the text, offers left out, contains one of these phrases.
+    pub(super) fn says(&self, phrases: &[&str]) -> bool {
+        self.clauses.iter().any(|clause| phrases.iter().any(|phrase| clause.contains(phrase)))
+    }
+
+    /// Whether one clause contains one of the first phrases and one of the second.
+    pub(super) fn says_both(&self, first: &[&str], second: &[&str]) -> bool {
+        let holds = |clause: &str, phrases: &[&str]| phrases.iter().any(|phrase| clause.contains(phrase));
+        self.clauses.iter().any(|clause| holds(clause, first) && holds(clause, second))
+    }
+
+    /// The longest window that codes, quotas or the text name.
+    pub(super) fn window(&self) -> Option<Window> {
+        let named = self.codes.iter().chain(&self.clauses).filter_map(|text| Window::named_in(text));
+        named.chain(self.violations.iter().filter_map(Violation::window)).max()
+    }
+
+    /// The number right behind a word: `Limit 6000`, `Requested ~12903`, `Limit: 2,000,000`.
+    pub(super) fn number(&self, word: &str) -> Option<u64> {
+        let text = self.text.to_lowercase();
+        let behind = text.match_indices(word).map(|(index, found)| &text[index + found.len()..]);
+        behind.filter_map(leading_count).next()
+    }
+
+    /// A header inside the body.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    fn walk(&mut self, value: &Value, depth: usize) {
+        match value {
+            Value::Object(fields) if depth < DEEPEST => {
+                fields.iter().for_each(|(name, value)| self.field(name, value, depth));
+            }
+            Value::Array(values) if depth < DEEPEST => {
+                values.iter().take(MOST).for_each(|value| self.walk(value, depth + 1));
+            }
+            // A list of sentences, or a body that is one.
+            Value::String(text) => self.tell(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {}
+        }
+    }
+
+    fn field(&mut self, name: &str, value: &Value, depth: usize) {
+        let name = name.to_lowercase();
+        match value {
+            Value::Array(violations) if name == "violations" => {
+                let violations = violations.iter().take(MOST).filter_map(Value::as_object);
+                self.violations.extend(violations.map(violation));
+            }
+            Value::Object(headers) if name == "headers" => {
+                let texts =
+                    headers.iter().filter_map(|(name, value)| Some((name.to_lowercase(), scalar(value)?)));
+                self.headers.extend(texts.take(MOST));
+            }
+            Value::Object(_) | Value::Array(_) => self.walk(value, depth + 1),
+            Value::String(_) | Value::Number(_) => {
+                let Some(text) = scalar(value) else { return };
+                if CODES.contains(&name.as_str()) && self.codes.len() < MOST {
+                    self.codes.push(text.to_lowercase());
+                } else if WAITS.contains(&name.as_str()) && self.waits.len() < MOST {
+                    self.waits.push(text);
+                } else if TEXTS.contains(&name.as_str()) {
+                    // A gateway may hand on a whole body as text.
+                    match serde_json::from_str::<Value>(&text).ok().filter(Value::is_object) {
+                        Some(inner) => self.walk(&inner, depth + 1),
+                        None => self.tell(&text),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn tell(&mut self, text: &str) {
+        if !text.is_empty() && self.text.len() < MOST * LONGEST {
+            self.text.extend(text.chars().take(LONGEST));
+            self.text.push('\n');
+        }
+    }
+}
+
+/// The error inside an answer whose status says success, or inside the events of a stream.
+fn error_in_success(body: &str) -> Option<Value> {
+    // Most answers hold none, and are not worth reading twice.
+    if !body.contains("\"error") {
+        return None;
+    }
+    let of = |answer: &Value| {
+        let answer = answer.get(0).unwrap_or(answer);
+        let is_failed = answer.get("success") == Some(&Value::Bool(false));
+        let choices = answer.get("choices").and_then(Value::as_array);
+        let of_choices = choices.into_iter().flatten().filter_map(|choice| choice.get("error"));
+        let nested = answer.get("response").and_then(|response| response.get("error"));
+        let errors = answer.get("errors").filter(|_| is_failed);
+        let mut found = answer.get("error").into_iter().chain(of_choices).chain(nested).chain(errors);
+        found.find(|error| is_told(error)).cloned()
+    };
+    match serde_json::from_str::<Value>(body) {
+        Ok(answer) => of(&answer),
+        Err(_) => events(body).find_map(|event| of(&event)),
+    }
+}
+
+/// Whether an error says anything: many answers have an empty one beside their result.
+fn is_told(error: &Value) -> bool {
+    match error {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(values) => !values.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The events of a stream that are JSON.
+fn events(body: &str) -> impl Iterator<Item = Value> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data:"));
+    data.filter_map(|data| serde_json::from_str(data.trim()).ok())
+}
+
+/// The status that an error inside a success names.
+fn inner_status(error: &Value) -> u16 {
+    let error = error.get(0).unwrap_or(error);
+    let named = ["code", "status", "status_code"].into_iter().filter_map(|name| scalar(error.get(name)?));
+    named.filter_map(|text| text.parse().ok()).find(|status| (400..600).contains(status)).unwrap_or(0)
+}
+
+fn violation(fields: &Map<String, Value>) -> Violation {
+    let text = |name: &str| fields.get(name).and_then(scalar);
+    let names = ["quotaId", "quotaMetric", "subject", "description"].into_iter().filter_map(text);
+    Violation {
+        name: names.collect::<Vec<_>>().join(" "),
+        value: text("quotaValue"),
+        has_id: fields.contains_key("quotaId"),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.chars().take(LONGEST).collect()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A text in lower case and in pieces, without addresses and offers.
+fn clauses(text: &str) -> Vec<String> {
+    let words = text.split_whitespace().filter(|word| !word.contains("://"));
+    let text = words.collect::<Vec<_>>().join(" ").to_lowercase().replace('’', "'");
+    let pieces = text.split(['.', '!', '?', ';', ',', '*']).map(str::trim).filter(|piece| !piece.is_empty());
+    pieces.filter(|piece| !OFFERS.iter().any(|offer| piece.contains(offer))).map(str::to_owned).collect()
+}
+
+/// A whole number with which a text begins, after `:`, `=` or `~`. Thousands may be parted by commas.
+fn leading_count(text: &str) -> Option<u64> {
+    let text = text.trim_start_matches([' ', ':', '=', '~', '`']);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(text.len());
+    // A fraction is no count, and a comma at the end is the sentence's.
+    if text[end..].starts_with('.') && text[end + 1..].starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    text[..end].trim_end_matches(',').replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    fn read(status: u16, body: &str) -> Option<Fault> {
+        Fault::read(&Response { status, headers: &|_| None, body, at: Timestamp::default() })
+    }
+
+    #[test]
+    fn codes_and_sentences_are_found_in_every_shape() {
+        for body in [
+            r#"{"error":{"message":"No room.","code":"full"}}"#,
+            r#"[{"error":{"message":"No room.","status":"FULL"}}]"#,
+            r#"{"code":"full","error":"No room."}"#,
+            r#"{"detail":"No room.","error_type":"full"}"#,
+            r#"{"success":false,"errors":[{"message":"No room.","code":"full"}]}"#,
+            r#"{"error":{"message":"Provider returned error","metadata":{"raw":"{\"message\":\"No room.\",\"type\":\"full\"}"}}}"#,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"full\",\"message\":\"No room.\"}}\n\n",
+        ] {
+            let fault = read(429, body).unwrap();
+            assert!(fault.has_code(&["full"]) && fault.says(&["no room"]), "{body}");
+        }
+        assert!(read(429, "upstream connect error").unwrap().says(&["upstream"]));
+        assert!(read(500, "").unwrap().text().is_empty());
+    }
+
+    #[test]
+    fn an_error_inside_a_success_is_one() {
+        for (body, status) in [
+            (r#"{"error":{"code":429,"message":"x"}}"#, Some(429)),
+            (r#"{"choices":[{"finish_reason":"error","error":{"code":502,"message":"x"}}]}"#, Some(502)),
+            (r#"{"status":"failed","error":{"code":"server_error","message":"x"}}"#, Some(0)),
+            ("data: {\"choices\":[]}\n\ndata: {\"error\":{\"code\":\"503\"}}\n\n", Some(503)),
+            (r#"{"success":false,"result":null,"errors":[{"code":4006,"message":"x"}]}"#, Some(0)),
+            (r#"{"choices":[{"message":{"content":"an \"error\": {}"}}],"error":null}"#, None),
+            (r#"{"output":[],"error":{}}"#, None),
+            (r#"{"object":"batch","status":"failed","errors":{"data":[{"code":"x"}]}}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(read(200, body).map(|fault| fault.status), status, "{body}");
+        }
+    }
+
+    #[test]
+    fn offers_and_addresses_say_nothing() {
+        let told = |text: &str| read(429, &serde_json::json!({"error": text}).to_string()).unwrap();
+        let fault =
+            told("Limit: 2,000,000 tokens per min. Upgrade to 10 per day at https://x/per-month, or wait.");
+        assert_eq!((fault.window(), fault.number("limit")), (Some(Window::Minute), Some(2_000_000)));
+        assert_eq!(told("Rate limit reached: Limit 0.5, Requested ~12903").number("requested"), Some(12_903));
+        assert_eq!(told("Limit 0.5").number("limit"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! How long a refusal lasts: where the provider says so, and how far it is believed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::fault::Fault;
+use super::refusal::{LONGEST_RATE, Verdict};
+use super::window::Window;
+use super::{Provider, Refusal, Response, calendar, headroom, spoken, times};
+use crate::engine::limit::Dimension;
+use crate::engine::limit::Headroom;
+use crate::timestamp::Timestamp;
+
+/// What a rate waits for if it asks for longer than makes sense: until each bucket of a minute is full again.
+const UNBELIEVED_RATE: Duration = Duration::from_secs(60);
+
+/// Headers of seconds, or of a point in time, that are about the refusal itself, from the most to the least exact.
+const RESETS: [&str; 4] =
+    ["x-ratelimit-timeremaining", "x-rate-limit-reset-tokens", "ratelimit-reset", "x-ratelimit-reset"];
+
+/// How far a time in a text and a rounded one in a header may be apart and still mean the same.
+const ROUNDING: Duration = Duration::from_secs(1);
+
+/// How long to wait; `None` if nobody says.
+pub(super) fn of(
+    provider: Provider,
+    response: &Response<'_>,
+    fault: &Fault,
+    verdict: Verdict,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Option<Duration> {
+    let wait = match verdict.refusal {
+        Refusal::Other => None,
+        // `retry-after` beside a budget in money is a habit of the provider's software and means nothing.
+        Refusal::Spend => spoken::instant(fault.text(), response.at).map(|until| until.since(response.at)),
+        Refusal::Quota if verdict.is_endless => None,
+        Refusal::Quota => of_budget(response, fault, verdict.window, headroom),
+        Refusal::Overload => asked(response, fault).map(bounded),
+        Refusal::Rate => of_rate(provider, response, fault, headroom).map(bounded),
+    };
+    // Less than a millisecond is none, and 0 s stands for requests at a time.
+    wait.filter(|wait| *wait >= Duration::from_millis(1))
+}
+
+/// A time is kept to as it is named, unless no rate lasts that long.
+fn bounded(wait: Duration) -> Duration {
+    if wait > LONGEST_RATE { UNBELIEVED_RATE } else { wait }
+}
+
+fn of_rate(
+    provider: Provider,
+    response: &Response<'_>,
+    fault: &Fault,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Option<Duration> {
+    let asked = asked(response, fault);
+    // Azure's windows come back all at once, so that `retry-after`, which is often a second, only earns the next
+    // refusal.
+    let renewal = headroom::renewal(response, headroom);
+    if provider == Provider::AzureOpenAi {
+        return asked.map(bounded).max(renewal.map(bounded));
+    }
+    asked.or_else(|| refill(fault, Window::Minute)).or(renewal).or_else(|| end_of_window(response))
+}
+
+/// A budget that counts over more than a minute.
+fn of_budget(
+    response: &Response<'_>,
+    fault: &Fault,
+    window: Option<Window>,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Option<Duration> {
+    let until = |until: Timestamp| until.since(response.at);
+    if window == Some(Window::Day) && fault.violations.iter().any(|violation| violation.window() == window) {
+        // The delay beside it is a minute's.
+        return calendar::midnight_pacific(response.at).map(until);
+    }
+    if let Some(until) = subscription(response) {
+        return Some(until.since(response.at));
+    }
+    let longest = window.map_or(Duration::MAX, Window::length);
+    let is_told = || spoken::duration(fault.text()).is_some() || !fault.waits.is_empty();
+    let asked = asked(response, fault)
+        .filter(|wait| *wait <= longest.saturating_add(longest / 10))
+        // Seconds in a header beside a budget of unknown length are the rate limiter's, and not the budget's.
+        .filter(|wait| window.is_some() || *wait > LONGEST_RATE || is_told());
+    asked
+        .or_else(|| refill(fault, window?))
+        .or_else(|| headroom::first_of_day(headroom))
+        .or_else(|| end_of_window(response))
+        .or_else(|| {
+            is_counted_in_neurons(fault).then(|| calendar::end_of(Window::Day, response.at).map(until))?
+        })
+}
+
+/// Cloudflare's free allocation begins anew at midnight UTC.
+fn is_counted_in_neurons(fault: &Fault) -> bool {
+    fault.says(&["neurons", "daily free allocation"]) || fault.has_code(&["4006", "3036"])
+}
+
+/// The time that a text, a header or a field of the body asks for.
+pub(super) fn asked(response: &Response<'_>, fault: &Fault) -> Option<Duration> {
+    let until = |text: &str| Some(times::moment(text, response.at)?.since(response.at));
+    let positive = |wait: &Duration| !wait.is_zero();
+    let spoken = spoken::duration(fault.text())
+        .or_else(|| Some(spoken::instant(fault.text(), response.at)?.since(response.at)));
+    let headers = || RESETS.iter().filter_map(|name| until(response.header(name)?)).find(positive);
+    let fields = || fault.waits.iter().filter_map(|text| until(text)).find(positive);
+    let inner = || {
+        let names = ["retry-after", "x-ratelimit-reset"];
+        names.iter().filter_map(|name| until(fault.header(name)?)).find(positive)
+    };
+    let written = times::retry_after(response).or_else(fields).or_else(inner).or_else(headers);
+    match (spoken, written) {
+        // The text has the fraction that the header rounds.
+        (Some(spoken), Some(written)) if spoken.abs_diff(written) <= ROUNDING => Some(spoken.min(written)),
+        (spoken, written) => spoken.max(written),
+    }
+}
+
+/// The time in which an evenly refilled limit has room for a request, from the numbers in its text:
+/// (used + requested − limit) / limit of the window.
+fn refill(fault: &Fault, window: Window) -> Option<Duration> {
+    let (limit, used, asked) = (fault.number("limit")?, fault.number("used")?, fault.number("requested")?);
+    let missing = used.checked_add(asked)?.checked_sub(limit)?;
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^53")]
+    let part = missing as f64 / limit as f64;
+    (part <= 1.0).then(|| window.length().mul_f64(part))
+}
+
+/// The end of a window of the clock of which nothing is left, where headers name the window and no reset.
+fn end_of_window(response: &Response<'_>) -> Option<Duration> {
+    let window = headroom::windows_used_up(response)?;
+    Some(calendar::end_of(window, response.at)?.since(response.at))
+}
+
+/// When a subscription of Anthropic's, which counts five hours and seven days, admits requests again.
+pub(super) fn subscription(response: &Response<'_>) -> Option<Timestamp> {
+    let header = |name: &str| response.header(&format!("anthropic-ratelimit-unified-{name}"));
+    let rejected = |name: &str| header(&format!("{name}status")).is_some_and(|status| status == "rejected");
+    let reset = |name: &str| times::moment(header(&format!("{name}reset"))?, response.at);
+    let windows = ["5h-", "7d-"].into_iter().filter(|name| rejected(name)).filter_map(reset);
+    let whole = || rejected("").then(|| reset("")).flatten();
+    windows.max().or_else(whole).filter(|until| *until > response.at)
+}
