@@ -47,18 +47,17 @@ pub(crate) fn invalid(style: Style, message: &str) -> Value {
 fn anthropic_refused(refused: &Refused) -> Value {
     match refused {
         Refused::Budget(exhausted) => {
-            let which = match exhausted {
-                Exhausted::Spend => "crossed its monthly API usage threshold",
-                Exhausted::Quota => "used up its API quota",
+            let (message, code) = match exhausted {
+                Exhausted::Spend => (
+                    "You have reached your API usage limits: your organization has crossed its monthly API usage \
+                     threshold.",
+                    "enforced_spend_limit_reached",
+                ),
+                Exhausted::Quota => {
+                    ("Your organization has used up its quota.", "organization_usage_limit_exceeded")
+                }
             };
-            let mut body = anthropic(
-                "rate_limit_error",
-                &format!("You have reached your API usage limits: your organization has {which}."),
-            );
-            let code = match exhausted {
-                Exhausted::Spend => "enforced_spend_limit_reached",
-                Exhausted::Quota => "insufficient_quota",
-            };
+            let mut body = anthropic("rate_limit_error", message);
             body["error"]["details"] = json!({"error_code": code});
             body
         }
@@ -84,9 +83,9 @@ fn anthropic(kind: &str, message: &str) -> Value {
 fn openai_refused(model: &str, refused: &Refused) -> Value {
     match refused {
         Refused::Budget(Exhausted::Quota) => openai(
-            "You exceeded your current quota, please check your plan and billing details.",
-            "insufficient_quota",
-            "insufficient_quota",
+            "Your organization has used up its quota.",
+            "organization_usage_limit_exceeded",
+            "organization_usage_limit_exceeded",
         ),
         Refused::Budget(Exhausted::Spend) => openai(
             "Your organization reached its enforced spend limit.",

@@ -43,10 +43,12 @@ const WAITS: [&str; 8] = [
 /// Headers that hold a code.
 const CODE_HEADERS: [&str; 4] = ["x-amzn-errortype", "x-ms-error-code", "x-ratelimit-type", "policy-id"];
 
-/// How deep an error is walked, how many leaves are kept, and how many characters of each.
+/// How deep an error is walked, how many leaves of a kind are kept, how many characters of each, and how many bytes of
+/// text in all. What a provider says fits many times over; an endless page of a proxy does not.
 const DEEPEST: usize = 8;
 const MOST: usize = 64;
 const LONGEST: usize = 2_000;
+const LONGEST_TEXT: usize = 8_000;
 
 /// Words of a clause that says what else could be bought. It names limits that others have.
 const OFFERS: [&str; 15] = [
@@ -218,7 +220,7 @@ impl Fault {
     }
 
     fn tell(&mut self, text: &str) {
-        if !text.is_empty() && self.text.len() < MOST * LONGEST {
+        if !text.is_empty() && self.text.len() < LONGEST_TEXT {
             self.text.extend(text.chars().take(LONGEST));
             self.text.push('\n');
         }

@@ -30,12 +30,27 @@ const HEADERS: &[&str] = &[
     "anthropic-ratelimit-input-tokens-limit",
     "anthropic-ratelimit-input-tokens-remaining",
     "anthropic-ratelimit-output-tokens-reset",
+    "x-ratelimit-remaining-tokens-month",
+    "x-ratelimit-remaining-day",
+    "x-ratelimit-reset",
+    "ratelimit-reset",
+    "x-ratelimit-timeremaining",
+    "x-amzn-errortype",
+    "x-error-message",
+    "anthropic-fast-input-tokens-limit",
+    "anthropic-ratelimit-unified-status",
+    "anthropic-ratelimit-unified-reset",
     "x-should-retry",
     "date",
 ];
 
-fn bodies() -> [Value; 3] {
+fn bodies() -> [Value; 5] {
     [
+        json!([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Limit: 0, Requested ~12,903. Retry in 7s.",
+            "details": [{"violations": [{"quotaId": "RequestsPerDay", "quotaValue": "20"}]}, {"retryDelay": "46s"}]}}]),
+        json!({"success": false, "error": "Out of quota. It will be replenished in 07:01:20.", "choices": [{"error": {"code": 503}}],
+            "errors": [{"code": 4006, "detail": "free-models-per-day / month"}],
+            "metadata": {"raw": "{\"message\": \"resets at 2026-08-20 12:00:41 UTC\"}", "headers": {"X-RateLimit-Reset": "1787227234000"}}}),
         json!({"error": {"type": "rate_limit_error", "code": "insufficient_quota", "details": {"error_code": "x"},
             "message": "You will regain access on 2026-09-01 at 00:00 UTC."}}),
         json!({"usage": {"input_tokens": 10, "output_tokens": 2, "cache_read_input_tokens": 3,
@@ -48,7 +63,7 @@ fn bodies() -> [Value; 3] {
 #[test]
 fn whatever_a_provider_answers_makes_sense_or_none() {
     let headers = vec((prop::sample::select(HEADERS), text()), 0..12);
-    let body = (0..3_usize, changes(), cuts(), prop::bool::ANY);
+    let body = (0..5_usize, changes(), cuts(), prop::bool::ANY);
     let at = prop_oneof![Just(1_800_000_000_000), any::<u64>()];
     fuzz(
         "providers",
