@@ -52,7 +52,7 @@ const LONGEST_TEXT: usize = 8_000;
 
 /// Words of a clause that says what else could be bought. It names limits that others have.
 const OFFERS: [&str; 15] = [
-    "upgrade",
+    "upgrad",
     "unlock",
     "purchase",
     "a payment",
@@ -113,9 +113,9 @@ impl Fault {
     pub(super) fn read(response: &Response<'_>) -> Option<Self> {
         let mut fault = Self::default();
         if (200..300).contains(&response.status) {
-            let error = error_in_success(response.body)?;
-            fault.status = inner_status(&error);
-            fault.walk(&error, 0);
+            let answer = failed_answer(response.body)?;
+            fault.status = inner_status(&answer);
+            fault.walk(&answer, 0);
         } else {
             fault.status = response.status;
             match serde_json::from_str::<Value>(response.body) {
@@ -150,10 +150,13 @@ impl Fault {
         self.clauses.iter().any(|clause| phrases.iter().any(|phrase| clause.contains(phrase)))
     }
 
-    /// Whether one clause contains one of the first phrases and one of the second.
+    /// Whether one clause contains one of the first phrases and one of the second. Names are not looked at, as
+    /// `free-models-per-day-high-balance` is one.
     pub(super) fn says_both(&self, first: &[&str], second: &[&str]) -> bool {
+        let is_word = |word: &&str| word.matches(['-', '_']).count() < 2;
+        let prose = |clause: &String| clause.split(' ').filter(is_word).collect::<Vec<_>>().join(" ");
         let holds = |clause: &str, phrases: &[&str]| phrases.iter().any(|phrase| clause.contains(phrase));
-        self.clauses.iter().any(|clause| holds(clause, first) && holds(clause, second))
+        self.clauses.iter().map(prose).any(|clause| holds(&clause, first) && holds(&clause, second))
     }
 
     /// The longest window that codes, quotas or the text name.
@@ -200,7 +203,13 @@ impl Fault {
                     headers.iter().filter_map(|(name, value)| Some((name.to_lowercase(), scalar(value)?)));
                 self.headers.extend(texts.take(MOST));
             }
-            Value::Object(_) | Value::Array(_) => self.walk(value, depth + 1),
+            Value::Object(_) | Value::Array(_) => {
+                // Amazon's streams name an event by its error.
+                if name.ends_with("exception") && self.codes.len() < MOST {
+                    self.codes.push(name);
+                }
+                self.walk(value, depth + 1);
+            }
             Value::String(_) | Value::Number(_) => {
                 let Some(text) = scalar(value) else { return };
                 if CODES.contains(&name.as_str()) && self.codes.len() < MOST {
@@ -208,10 +217,9 @@ impl Fault {
                 } else if WAITS.contains(&name.as_str()) && self.waits.len() < MOST {
                     self.waits.push(text);
                 } else if TEXTS.contains(&name.as_str()) {
-                    // A gateway may hand on a whole body as text.
-                    match serde_json::from_str::<Value>(&text).ok().filter(Value::is_object) {
-                        Some(inner) => self.walk(&inner, depth + 1),
-                        None => self.tell(&text),
+                    self.tell(&text);
+                    if let Some(inner) = value.as_str().and_then(quoted_body).filter(|_| depth < DEEPEST) {
+                        self.walk(&inner, depth + 1);
                     }
                 }
             }
@@ -227,26 +235,38 @@ impl Fault {
     }
 }
 
-/// The error inside an answer whose status says success, or inside the events of a stream.
-fn error_in_success(body: &str) -> Option<Value> {
-    // Most answers hold none, and are not worth reading twice.
-    if !body.contains("\"error") {
+/// What stands for the error in an answer whose status says success, or in the events of a stream: the error and the
+/// codes beside it, without the answer that may stand there too.
+fn failed_answer(body: &str) -> Option<Value> {
+    // Most answers hold no error, and are not worth reading twice.
+    if !body.contains("\"error") && !body.contains("xception\"") {
         return None;
     }
-    let of = |answer: &Value| {
-        let answer = answer.get(0).unwrap_or(answer);
-        let is_failed = answer.get("success") == Some(&Value::Bool(false));
-        let choices = answer.get("choices").and_then(Value::as_array);
-        let of_choices = choices.into_iter().flatten().filter_map(|choice| choice.get("error"));
-        let nested = answer.get("response").and_then(|response| response.get("error"));
-        let errors = answer.get("errors").filter(|_| is_failed);
-        let mut found = answer.get("error").into_iter().chain(of_choices).chain(nested).chain(errors);
-        found.find(|error| is_told(error)).cloned()
-    };
     match serde_json::from_str::<Value>(body) {
-        Ok(answer) => of(&answer),
-        Err(_) => events(body).find_map(|event| of(&event)),
+        Ok(answer) => failure(&answer),
+        Err(_) => events(body).find_map(|event| failure(&event)),
     }
+}
+
+fn failure(answer: &Value) -> Option<Value> {
+    let answer = answer.get(0).unwrap_or(answer).as_object()?;
+    let is_failed = answer.get("success") == Some(&Value::Bool(false));
+    let is_exception = |(name, value): &(&String, &Value)| {
+        name.as_str() == "error" && is_told(value)
+            || name.to_lowercase().ends_with("exception") && value.is_object()
+    };
+    if is_failed || answer.iter().any(|field| is_exception(&field)) {
+        let codes = answer.iter().filter(|(name, value)| {
+            matches!(name.as_str(), "error" | "errors") || !value.is_array() && !value.is_object()
+        });
+        let exceptions = answer.iter().filter(|field| is_exception(field));
+        return Some(codes.chain(exceptions).map(|(name, value)| (name.clone(), value.clone())).collect());
+    }
+    let choices = answer.get("choices").and_then(Value::as_array);
+    let of_choices = choices.into_iter().flatten().filter_map(|choice| choice.get("error"));
+    let of_response = answer.get("response").and_then(|response| response.get("error"));
+    let error = of_choices.chain(of_response).find(|error| is_told(error))?;
+    Some(serde_json::json!({ "error": error }))
 }
 
 /// Whether an error says anything: many answers have an empty one beside their result.
@@ -266,10 +286,15 @@ fn events(body: &str) -> impl Iterator<Item = Value> {
 }
 
 /// The status that an error inside a success names.
-fn inner_status(error: &Value) -> u16 {
-    let error = error.get(0).unwrap_or(error);
-    let named = ["code", "status", "status_code"].into_iter().filter_map(|name| scalar(error.get(name)?));
-    named.filter_map(|text| text.parse().ok()).find(|status| (400..600).contains(status)).unwrap_or(0)
+fn inner_status(answer: &Value) -> u16 {
+    let error = answer.get("error").map(|error| error.get(0).unwrap_or(error));
+    let names = ["code", "status", "status_code"];
+    let named = error.into_iter().chain([answer]).flat_map(|of| names.map(|name| of.get(name)));
+    named
+        .filter_map(|value| scalar(value?))
+        .filter_map(|text| text.parse().ok())
+        .find(|status| (400..600).contains(status))
+        .unwrap_or(0)
 }
 
 fn violation(fields: &Map<String, Value>) -> Violation {
@@ -280,6 +305,12 @@ fn violation(fields: &Map<String, Value>) -> Violation {
         value: text("quotaValue"),
         has_id: fields.contains_key("quotaId"),
     }
+}
+
+/// A body that a gateway hands on inside a sentence: `RateLimitError: VertexAIException - {…}`.
+fn quoted_body(text: &str) -> Option<Value> {
+    let body = text.get(text.find('{')?..=text.rfind('}')?)?;
+    serde_json::from_str(body).ok().filter(Value::is_object)
 }
 
 fn scalar(value: &Value) -> Option<String> {

@@ -37,15 +37,16 @@ const WORDS: [(&str, Dimension, Dimension); 6] = [
     ("tokens-generated", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
 ];
 
-/// Words of headers that name their window, `x-ratelimit-limit-WORD-minute`. Mistral says `req`, and Kong, which
-/// counts requests alone, nothing.
-const WINDOWED: [(&str, Dimension, Dimension); 6] = [
-    ("requests-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
-    ("req-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
-    ("", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
-    ("tokens-", Dimension::TokensPerMinute, Dimension::TokensPerDay),
-    ("input-tokens-", Dimension::InputTokensPerMinute, Dimension::InputTokensPerDay),
-    ("output-tokens-", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
+/// Families and words of headers that name their window: `x-ratelimit-limit-WORD-minute`. Mistral says `req`, in older
+/// answers `bysize` for tokens; Kong, which counts requests alone, says nothing.
+const WINDOWED: [(&str, &str, Dimension, Dimension); 7] = [
+    ("x-ratelimit", "requests-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("x-ratelimit", "req-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("x-ratelimit", "", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
+    ("x-ratelimit", "tokens-", Dimension::TokensPerMinute, Dimension::TokensPerDay),
+    ("x-ratelimitbysize", "", Dimension::TokensPerMinute, Dimension::TokensPerDay),
+    ("x-ratelimit", "input-tokens-", Dimension::InputTokensPerMinute, Dimension::InputTokensPerDay),
+    ("x-ratelimit", "output-tokens-", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
 ];
 
 /// Everything that the headers of a response say of the limits it counts against.
@@ -60,6 +61,8 @@ pub(super) fn of(provider: Provider, response: &Response<'_>) -> BTreeMap<Dimens
         let headroom = read(response, &name("limit"), &name("remaining"), Some(&name("reset")));
         seen.extend(headroom.map(|headroom| (dimension, headroom)));
     }
+    seen.extend(by_draft(response));
+    seen.extend(by_scope(response));
     // Cohere's trial keys; of the month it names the limit and not the rest.
     let trial = |part: &str| format!("x-trial-endpoint-call-{part}");
     let trial = read(response, &trial("limit"), &trial("remaining"), None);
@@ -106,11 +109,64 @@ fn is_of_a_minute(provider: Provider, response: &Response<'_>, word: &str) -> bo
 }
 
 fn by_named_window(response: &Response<'_>) -> impl Iterator<Item = (Dimension, Headroom)> {
-    WINDOWED.into_iter().flat_map(move |(word, minute, day)| {
+    WINDOWED.into_iter().flat_map(move |(family, word, minute, day)| {
         [(minute, Window::Minute), (day, Window::Day)].into_iter().filter_map(move |(dimension, window)| {
-            Some((dimension, three(response, &format!("{word}{}", window.word()))?))
+            let name = |part: &str| named_window(family, part, word, window);
+            Some((dimension, read(response, &name("limit"), &name("remaining"), Some(&name("reset")))?))
         })
     })
+}
+
+/// The name of a header that holds its window.
+fn named_window(family: &str, part: &str, word: &str, window: Window) -> String {
+    format!("{family}-{part}-{word}{}", window.word())
+}
+
+/// LiteLLM's limits of its own, whose names hold a scope: the smallest binds.
+fn by_scope(response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
+    let mut seen: BTreeMap<Dimension, Headroom> = BTreeMap::new();
+    for scope in ["api_key", "user", "team", "model_per_key", "organization"] {
+        for (word, minute, _) in WORDS {
+            let name = |part: &str| format!("x-ratelimit-{scope}-{part}-{word}");
+            let Some(headroom) = read(response, &name("limit"), &name("remaining"), None) else { continue };
+            let smallest = seen.get(&minute).filter(|other| other.limit <= headroom.limit);
+            let smallest = smallest.copied().unwrap_or(headroom);
+            seen.insert(minute, smallest);
+        }
+    }
+    seen
+}
+
+/// Requests as Envoy and the drafts of the IETF name them: `x-ratelimit-limit: 100, 100;w=60`. Without a window of a
+/// minute or a day they are unknown.
+fn by_draft(response: &Response<'_>) -> Option<(Dimension, Headroom)> {
+    ["x-ratelimit", "ratelimit"].into_iter().find_map(|family| {
+        let name = |part: &str| format!("{family}-{part}");
+        let limit = response.header(&name("limit"))?;
+        let policy = response.header(&name("policy")).unwrap_or(limit);
+        let dimension = match parameter(policy, "w")? {
+            60 => Dimension::RequestsPerMinute,
+            86_400 => Dimension::RequestsPerDay,
+            _ => return None,
+        };
+        let limit = limit.split([',', ';']).next().and_then(count).filter(|limit| *limit > 0)?;
+        let left = read(response, "", &name("remaining"), Some(&name("reset")));
+        let left = left.unwrap_or(Headroom { seen: response.at, ..Headroom::default() });
+        let remaining = left.remaining.filter(|remaining| *remaining <= limit);
+        Some((dimension, Headroom { limit: Some(limit), remaining, ..left }))
+    })
+}
+
+/// The seconds until a limit is renewed, in the newer draft's `ratelimit: "api";r=0;t=55`.
+pub(super) fn draft_reset(response: &Response<'_>) -> Option<Duration> {
+    let limit = response.header("ratelimit").filter(|limit| parameter(limit, "r") == Some(0))?;
+    parameter(limit, "t").map(Duration::from_secs).filter(|wait| *wait <= DAY)
+}
+
+/// A parameter of a structured header: `w` of `100;w=60`.
+fn parameter(text: &str, name: &str) -> Option<u64> {
+    let value = |part: &str| part.trim().strip_prefix(name)?.strip_prefix('=').and_then(count);
+    text.split([';', ',']).find_map(value)
 }
 
 /// The three headers of one word.
@@ -203,8 +259,8 @@ pub(super) fn renewal(response: &Response<'_>, headroom: &BTreeMap<Dimension, He
 /// The longest window of which the headers' names tell that nothing is left.
 pub(super) fn windows_used_up(response: &Response<'_>) -> Option<Window> {
     Window::ALL.into_iter().rev().find(|window| {
-        WINDOWED.iter().any(|(word, ..)| {
-            let of = |part: &str| response.header(&format!("x-ratelimit-{part}-{word}{}", window.word()));
+        WINDOWED.iter().any(|(family, word, ..)| {
+            let of = |part: &str| response.header(&named_window(family, part, word, *window));
             of("remaining") == Some("0") && of("limit") != Some("0")
         })
     })

@@ -123,6 +123,9 @@ const OVERLOAD: &[&str] = &[
     "currently loading",
 ];
 
+/// Of these phrases, those that mean it whatever the status.
+const FULL: &[&str] = &["overloaded", "at capacity", "capacity exceeded", "high demand", "high load"];
+
 /// Codes of a limit that is reached, under whatever status.
 const LIMIT_CODES: &[&str] = &[
     "rate_limit",
@@ -134,6 +137,7 @@ const LIMIT_CODES: &[&str] = &[
     "resource-exhausted",
     "quotaexceeded",
     "quota_exceeded",
+    "quota_exhausted",
     "usage_limit",
 ];
 
@@ -190,7 +194,10 @@ pub(super) fn judge(
         return overload(fault);
     }
     if !is_limit(fault) {
-        return Verdict::of(Refusal::Other);
+        // A server that counts its own requests says 500, or nothing but words in a stream.
+        let is_own =
+            matches!(fault.status, 0 | 500) && (fault.says(FULL) || fault.says_both(&["limit"], LACKING));
+        return if is_own { overload(fault) } else { Verdict::of(Refusal::Other) };
     }
     limit(provider, response, fault, headroom)
 }
@@ -277,18 +284,21 @@ fn limit(
     if wait::subscription(response).is_some() {
         return Verdict::of(Refusal::Quota);
     }
+    let is_coded = fault.has_code(&["servicequota", "usage_limit", "quota_exhausted"]);
+    if is_coded {
+        return Verdict::of(Refusal::Quota);
+    }
     // Google's own pool is full where no quota is named.
     let is_pool = fault.has_code(&["resource_exhausted"]) && !fault.text().to_lowercase().contains("quota");
     if is_pool || fault.says(OVERLOAD) {
         return overload(fault);
     }
     let asked = wait::asked(response, fault);
-    // A code is sure; the word `quota` stands in the sentences of rates too, which then name a short wait.
-    let is_coded = fault.has_code(&["servicequota", "usage_limit"]);
+    // The word `quota` stands in the sentences of rates too, which then name a short wait.
     let is_worded = fault.says_both(&["quota", "free allocation", "free tier", "usage limit"], LACKING)
         && !fault.says(&["allocated quota"]);
     let is_short = fault.status == 429 && asked.is_some_and(|asked| asked <= LONGEST_RATE);
-    if is_coded || is_worded && !is_short {
+    if is_worded && !is_short {
         return Verdict::of(Refusal::Quota);
     }
     // Azure counts by the minute, and often names a day: of its limits no other is known.

@@ -6,7 +6,7 @@ use super::times;
 use crate::timestamp::Timestamp;
 
 /// What a duration follows. It is the text right behind that counts, so the order does not matter.
-const FOR: [&str; 10] = [
+const FOR: [&str; 11] = [
     "try again in ",
     "try again after ",
     "retry in ",
@@ -16,6 +16,7 @@ const FOR: [&str; 10] = [
     "replenished in ",
     "reset in ",
     "resets in ",
+    "reset after ",
     "renewed in ",
 ];
 
@@ -76,12 +77,24 @@ fn leading_duration(text: &str) -> Option<Duration> {
     found.then(|| times::believed(seconds)).flatten()
 }
 
-/// `h:m:s`.
+/// `h:m:s`, also with days before: `d.h:m:s`.
 fn clock(text: &str) -> Option<Duration> {
+    let (days, text) = match text.split_once('.') {
+        Some((days, rest)) if rest.contains(':') && days.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (days, rest)
+        }
+        _ => ("0", text),
+    };
     let end = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
     let parts: Vec<u32> = text[..end].split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
     let [hours, minutes, seconds] = parts[..] else { return None };
-    times::believed(f64::from(hours) * 3_600.0 + f64::from(minutes) * 60.0 + f64::from(seconds))
+    let days = days.parse::<u32>().ok()?;
+    times::believed(
+        f64::from(days) * 86_400.0
+            + f64::from(hours) * 3_600.0
+            + f64::from(minutes) * 60.0
+            + f64::from(seconds),
+    )
 }
 
 /// The number with which a text begins, and what follows it. A full stop at its end is the sentence's.
@@ -141,6 +154,8 @@ mod tests {
             ("Please retry after 86400 seconds.", Some(86_400_000)),
             ("Please wait 52220 seconds before retrying.", Some(52_220_000)),
             ("Quota will be replenished in 07:01:20.", Some(25_280_000)),
+            ("Quota will be replenished in 1.16:10:17. You might", Some(144_617_000)),
+            ("Your quota will reset after 1h49m8s.", Some(6_548_000)),
             ("Please retry in 45.578569677s.", Some(45_578)),
             ("Your rate limit resets in ~4s.", Some(4_000)),
             ("Try again in 2 hours and 3 minutes.", Some(7_380_000)),

@@ -15,8 +15,14 @@ use crate::timestamp::Timestamp;
 const UNBELIEVED_RATE: Duration = Duration::from_secs(60);
 
 /// Headers of seconds, or of a point in time, that are about the refusal itself, from the most to the least exact.
-const RESETS: [&str; 4] =
-    ["x-ratelimit-timeremaining", "x-rate-limit-reset-tokens", "ratelimit-reset", "x-ratelimit-reset"];
+const RESETS: [&str; 6] = [
+    "x-ai-ratelimit-retry-after",
+    "x-ratelimit-timeremaining",
+    "x-rate-limit-reset-tokens",
+    "ratelimit-reset",
+    "ratelimitbysize-reset",
+    "x-ratelimit-reset",
+];
 
 /// How far a time in a text and a rounded one in a header may be apart and still mean the same.
 const ROUNDING: Duration = Duration::from_secs(1);
@@ -32,7 +38,9 @@ pub(super) fn of(
     let wait = match verdict.refusal {
         Refusal::Other => None,
         // `retry-after` beside a budget in money is a habit of the provider's software and means nothing.
-        Refusal::Spend => spoken::instant(fault.text(), response.at).map(|until| until.since(response.at)),
+        Refusal::Spend => spoken::instant(fault.text(), response.at)
+            .or_else(|| end_in_words(response, fault))
+            .map(|until| until.since(response.at)),
         Refusal::Quota if verdict.is_endless => None,
         Refusal::Quota => of_budget(response, fault, verdict.window, headroom),
         Refusal::Overload => asked(response, fault).map(bounded),
@@ -88,14 +96,16 @@ fn of_budget(
         .or_else(|| refill(fault, window?))
         .or_else(|| headroom::first_of_day(headroom))
         .or_else(|| end_of_window(response))
-        .or_else(|| {
-            is_counted_in_neurons(fault).then(|| calendar::end_of(Window::Day, response.at).map(until))?
-        })
+        .or_else(|| end_in_words(response, fault).map(until))
 }
 
-/// Cloudflare's free allocation begins anew at midnight UTC.
-fn is_counted_in_neurons(fault: &Fault) -> bool {
-    fault.says(&["neurons", "daily free allocation"]) || fault.has_code(&["4006", "3036"])
+/// The end of a budget that words name: of the month, or of the day where that is Cloudflare's free allocation.
+fn end_in_words(response: &Response<'_>, fault: &Fault) -> Option<Timestamp> {
+    let is_of_month = fault.says(&["next month", "beginning of the month", "first of the month"]);
+    let is_of_day = fault.says(&["neurons", "daily free allocation", "midnight utc"])
+        || fault.has_code(&["4006", "3036"]);
+    let window = if is_of_month { Window::Month } else { Window::Day };
+    (is_of_month || is_of_day).then(|| calendar::end_of(window, response.at)).flatten()
 }
 
 /// The time that a text, a header or a field of the body asks for.
@@ -110,7 +120,11 @@ pub(super) fn asked(response: &Response<'_>, fault: &Fault) -> Option<Duration> 
         let names = ["retry-after", "x-ratelimit-reset"];
         names.iter().filter_map(|name| until(fault.header(name)?)).find(positive)
     };
-    let written = times::retry_after(response).or_else(fields).or_else(inner).or_else(headers);
+    let written = times::retry_after(response)
+        .or_else(fields)
+        .or_else(inner)
+        .or_else(headers)
+        .or_else(|| headroom::draft_reset(response));
     match (spoken, written) {
         // The text has the fraction that the header rounds.
         (Some(spoken), Some(written)) if spoken.abs_diff(written) <= ROUNDING => Some(spoken.min(written)),

@@ -72,7 +72,10 @@ impl Window {
             let after = words.get(index + 2).copied().unwrap_or_default();
             match word {
                 "per" | "by" | "every" | "each" => unit(next).or_else(|| counted(next, after)),
-                _ => acronym(word).or_else(|| joined(word)).or_else(|| adjective(word, next)),
+                _ => acronym(word)
+                    .or_else(|| joined(word))
+                    .or_else(|| adjective(word, next))
+                    .or_else(|| attribute(word, next)),
             }
         };
         (0..words.len()).filter_map(named).max()
@@ -129,6 +132,12 @@ fn adjective(word: &str, next: &str) -> Option<Window> {
     Window::of_seconds(number.checked_mul(unit.length().as_secs())?)
 }
 
+/// `hour quota`, `week allocated quota`, `day limit`.
+fn attribute(word: &str, next: &str) -> Option<Window> {
+    let is_counted = matches!(next, "quota" | "limit" | "allocated" | "usage" | "budget");
+    Window::ALL.into_iter().find(|window| is_counted && window.word() == word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +160,7 @@ mod tests {
             ("request reached organization TPD rate limit", Some(Window::Day)),
             ("your 5-hour usage limit", Some(Window::Hour)),
             ("the 7-day window", Some(Window::Week)),
+            ("hour allocated quota exceeded", Some(Window::Hour)),
             ("try again in 5 hours", None),
             ("wait a minute", None),
             ("Rate limit exceeded", None),
