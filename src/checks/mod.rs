@@ -5,6 +5,7 @@
 mod fallback;
 mod hpa;
 mod job;
+mod poll;
 mod promise;
 mod scale_in;
 mod workers;
@@ -32,6 +33,9 @@ pub const RULES: &[Rule] = &[
     hpa::SCALING_MODIFIERS,
     fallback::FALLBACK_SCALES_IN,
     fallback::FALLBACK_CANNOT_ACT,
+    poll::POLLING_INTERVAL_UNUSED,
+    poll::CACHED_METRICS,
+    poll::FORGOTTEN_BETWEEN_POLLS,
     job::WORKLOAD_MISMATCH,
     job::JOB_STRATEGY,
     job::PUSH_FOR_JOB,

@@ -47,12 +47,11 @@ fn promise_shorter_than_start(subject: &Subject<'_>) -> Option<Finding> {
     let policy = &subject.trigger.policy;
     let polled = match subject.written.kind.as_str() {
         "external-push" if subject.scaled.kind == Kind::ScaledObject => Duration::ZERO,
-        _ => Duration::from_secs(subject.scaled.polling_interval.into()),
+        _ => subject.scaled.poll(),
     };
     let start = polled + policy.start_up;
-    let rests = subject.scaled.min_replica_count == 0 || subject.scaled.idle_replica_count == Some(0);
     finding(
-        rests && policy.max_queue_wait < start,
+        subject.scaled.rests() && policy.max_queue_wait < start,
         || {
             let (promise, start) = (format_duration(policy.max_queue_wait), format_duration(start));
             format!("maxQueueWait is {promise}, and the first task after a rest waits {start}")

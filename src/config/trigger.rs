@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::queries::{self, QueriesAt};
 use crate::config::server::{Connection, Server};
@@ -13,6 +14,11 @@ use crate::engine::policy::Policy;
 use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, cut, in_brackets, nearest, shortened};
 use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{LEFT_OUT, Plan, Spec};
+
+/// A server forgets a trigger that no call has asked for and no stream was open on for so long: its ScaledObject is gone or
+/// was changed. The HPA asks every 15 s, and KEDA every 30 s by default, but only the one or the other in some cases
+/// (docs/keda.md); even a `pollingInterval` of ten minutes is within it.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 
 /// Age of the queue's reading after which an inactive trigger is no longer known to be inactive.
 ///
-/// 90 s are three of KEDA's default polls: a restart of the backend passes unseen, an outage does not. An
+/// 90 s are three of KEDA's default polls, which alone ask while a workload rests: a restart of the backend passes unseen, an outage does not. An
 /// active trigger is held for longer, without an end. To answer with errors would be as true, and kills:
 /// when KEDA's poll and the HPA's request fail at the same time, KEDA takes the one that it discards for
 /// "inactive, no error" (`pkg/scaling/scale_handler.go`, `ErrCacheClosed`, seen in 2.21.0), and goes to zero.

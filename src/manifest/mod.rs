@@ -5,6 +5,7 @@
 mod shape;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value as Node;
 
@@ -36,8 +37,8 @@ pub struct Scaled {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Seconds between two polls; KEDA's default is 30.
-    pub polling_interval: u32,
+    /// `pollingInterval`, in seconds, if it is given.
+    pub polling_interval: Option<u32>,
     /// Seconds that an inactive workload keeps its replicas; KEDA's default is 300.
     pub cooldown_period: u32,
     /// `minReplicaCount`; KEDA's default is 0.
@@ -141,6 +142,28 @@ pub struct Pods {
     pub has_replicas: bool,
 }
 
+impl Scaled {
+    /// The time between two of KEDA's polls, 30 s by default.
+    pub fn poll(&self) -> Duration {
+        Duration::from_secs(self.polling_interval.unwrap_or(30).into())
+    }
+
+    /// Whether KEDA may put it to zero.
+    pub fn rests(&self) -> bool {
+        self.min_replica_count == 0 || self.idle_replica_count == Some(0)
+    }
+
+    /// Whether KEDA's poll has no part in its scaling. Since 2.21 KEDA does not ask for the number at its polls then, as
+    /// long as the HPA does: `UsesHPAObservations` in its `apis/keda/v1alpha1/scaledobject_types.go`.
+    pub fn is_asked_by_the_hpa_alone(&self) -> bool {
+        let is_polled = self.min_replica_count == 0
+            || self.idle_replica_count.is_some()
+            || self.scaling_modifiers
+            || self.triggers.iter().any(|trigger| trigger.cached);
+        self.kind == Kind::ScaledObject && !is_polled
+    }
+}
+
 impl Manifests {
     /// Nothing found yet; objects that name no namespace will be in `namespace`.
     pub fn new(namespace: impl Into<String>) -> Self {
@@ -229,7 +252,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
         kind,
         namespace,
         name,
-        polling_interval: spec.number("pollingInterval").unwrap_or(30),
+        polling_interval: spec.number("pollingInterval"),
         cooldown_period: spec.number("cooldownPeriod").unwrap_or(300),
         min_replica_count: spec.number("minReplicaCount").unwrap_or(0),
         max_replica_count: spec.number("maxReplicaCount").unwrap_or(100),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::trigger::Trigger;
+use crate::config::trigger::{FORGOTTEN_AFTER, Trigger};
 use crate::engine::decision::Decision;
 use crate::engine::limit::share::LimitState;
 use crate::engine::signals::Signals;
@@ -21,10 +21,6 @@ use crate::timestamp::Timestamp;
 
 use latest::Latest;
 use occupancy::Occupancy;
-
-/// A trigger that was not requested for so long is dropped: its ScaledObject is gone or was changed.
-/// KEDA asks every 30 s by default, and even a `pollingInterval` of ten minutes is within it.
-const DROPPED_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Most open streams of a kind on one trigger. KEDA has one, and a few that it has lost and we have not noticed yet.
 const MOST_STREAMS: u32 = 32;
@@ -329,7 +325,7 @@ impl Watched {
 
     /// Whether it is watched no more, or should not be, because no call has asked for it for 15 minutes.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.is_unrequested(DROPPED_AFTER, now) || self.is_dropped.load(Ordering::Relaxed)
+        self.is_unrequested(FORGOTTEN_AFTER, now) || self.is_dropped.load(Ordering::Relaxed)
     }
 
     /// Whether no stream is open on it, and no call has asked for it for longer than `time`.

@@ -95,6 +95,44 @@ fn rules_about_workers_speak_only_where_they_matter() {
 }
 
 #[test]
+fn rules_about_polls_speak_only_where_they_matter() {
+    let (unused, cached, forgotten) =
+        ("polling-interval-unused", "cached-metrics", "forgotten-between-polls");
+    let nothing = "scaleTargetRef: { name: support }";
+    let formula = "advanced: { scalingModifiers: { formula: a, target: \"1\" } }";
+    for (id, from, to, speaks) in [
+        // Whatever makes KEDA poll.
+        (unused, "  minReplicaCount: 1", "  idleReplicaCount: 0\n  minReplicaCount: 1", false),
+        (unused, nothing, &format!("{nothing}\n  {formula}"), false),
+        (unused, "type: external", "type: external\n    useCachedMetrics: true", false),
+        (
+            unused,
+            "  triggers:",
+            "  triggers:\n  - { type: cron, useCachedMetrics: true, metadata: {} }",
+            false,
+        ),
+        (unused, "kind: ScaledObject", "kind: ScaledJob", false),
+        (unused, "  pollingInterval: 5\n", "", false),
+        (unused, "type: external", "type: external-push", true),
+        (unused, "pollingInterval: 5", "pollingInterval: 3600", true),
+        (cached, "kind: ScaledObject", "kind: ScaledJob", false),
+        (cached, "minReplicaCount: 1", "minReplicaCount: 0", true),
+        (forgotten, "pollingInterval: 1200", "pollingInterval: 600", false),
+        (forgotten, "pollingInterval: 1200", "pollingInterval: 900", true),
+        (forgotten, "minReplicaCount: 0", "minReplicaCount: 1", false),
+        (forgotten, "minReplicaCount: 0", "minReplicaCount: 1\n  idleReplicaCount: 0", true),
+        (forgotten, "kind: ScaledObject", "kind: ScaledJob", true),
+    ] {
+        let bad = fs::read_to_string(example(id, "bad")).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(bad.contains(from), "{id}: {from}");
+        fs::write(file.path(), bad.replacen(from, to, 1)).unwrap();
+        let output = check(&[file.path()], &[]);
+        assert_eq!(text(&output).contains(id), speaks, "{id}: {to}:\n{}", text(&output));
+    }
+}
+
+#[test]
 fn a_limit_of_which_no_amount_is_known_is_noted_where_the_servers_file_is_given() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let limit = |amount: &str| {

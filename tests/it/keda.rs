@@ -1,5 +1,6 @@
 //! What KEDA makes of us: real queues, its own order of calls, and the cases of its own tests.
 
+mod askers;
 mod failover;
 mod outage;
 mod push;

@@ -68,6 +68,11 @@ impl History {
         counts
     }
 
+    /// How often the HPA was given a value so far.
+    pub(crate) fn given(&self) -> u64 {
+        self.values.len() as u64
+    }
+
     fn add_kedas(&mut self, line: &str) {
         let (namespaced, Some(at)) = (self.names_it(line), time_of_day(line)) else { return };
         if let Some(replicas) = after(line, "\"New Replicas Count\":").filter(|_| namespaced) {

@@ -132,15 +132,28 @@ connections:
         &self.configuration
     }
 
+    /// How many calls of a method it has answered so far.
+    pub(crate) async fn calls(&self, method: &str) -> u64 {
+        let method = format!("method=\"{method}\"");
+        let text = self.metrics().await;
+        let calls = text.lines().filter(|line| line.starts_with("agent_scaler_requests_total{"));
+        let calls = calls.filter(|line| line.contains(&method));
+        calls.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
     /// How many calls it has answered with an error so far, by method and code.
     pub(crate) async fn refused_calls(&self) -> Vec<String> {
-        let url = format!("http://{}:{ADMIN}/metrics", self.address);
-        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let text = self.metrics().await;
         let calls = text.lines().filter(|line| line.starts_with("agent_scaler_requests_total{"));
         let refused: Vec<String> =
             calls.clone().filter(|line| !line.contains("code=\"ok\"")).map(str::to_owned).collect();
         assert!(calls.count() > refused.len(), "no call was ever answered, or not counted: {text}");
         refused
+    }
+
+    async fn metrics(&self) -> String {
+        let url = format!("http://{}:{ADMIN}/metrics", self.address);
+        self.client.get(url).send().await.unwrap().text().await.unwrap()
     }
 
     /// Asks for what it says, without holding on to it.

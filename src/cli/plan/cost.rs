@@ -1,4 +1,7 @@
 //! What the reads of a trigger cost in a month, where its backend has calls paid.
+//!
+//! Who asks us, and how often, is not in it: handlers never read a backend. So neither `pollingInterval` nor what KEDA 2.21
+//! leaves to the HPA changes the cost. An open stream does, because its queue is looked at more often.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +22,7 @@ pub(super) struct Cost {
     idle: Monthly,
     /// Something does.
     active: Monthly,
-    /// Nothing does, and KEDA listens for the first task; null where it only polls.
+    /// Nothing does, and KEDA listens for the first task; null where it opens no stream.
     listened: Option<Monthly>,
     /// US dollars for a million calls; the mean, where the queues have several prices.
     dollars_per_million_calls: f64,

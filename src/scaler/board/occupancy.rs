@@ -13,8 +13,8 @@ use crate::timestamp::Timestamp;
 /// yields: no object has so many at a time.
 pub(super) const MOST_OF_AN_OBJECT: usize = 64;
 
-/// On a full board, a trigger that was not requested for so long and has no stream yields to any newcomer: KEDA polls
-/// every 30 s, and one that polls more slowly is read anew within milliseconds.
+/// On a full board, a trigger that was not requested for so long and has no stream yields to any newcomer: the HPA asks
+/// every 15 s and KEDA every 30 s, and a trigger that is polled more slowly is read anew within milliseconds.
 const YIELDS_AFTER: Duration = Duration::from_secs(2 * 60);
 
 /// Shortest time between two searches for such triggers, which look at all of them.

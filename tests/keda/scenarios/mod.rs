@@ -5,6 +5,7 @@ mod fallback;
 mod jobs;
 mod mutual_tls;
 mod plan_agrees;
+mod polls;
 mod protocol;
 mod redis_dies;
 mod rivals;
@@ -40,6 +41,8 @@ const ALL: &[(&str, u8, Play)] = &[
     ("redis-dies-while-idle", 1, |stage| Box::pin(redis_dies::while_idle(stage))),
     ("scaler-dies", 1, |stage| Box::pin(scaler_dies::and_comes_back(stage))),
     ("scaler-is-rolled", 2, |stage| Box::pin(scaler_dies::rolled(stage))),
+    ("polls-external", 1, |stage| Box::pin(polls::are_counted(stage, External))),
+    ("polls-push", 1, |stage| Box::pin(polls::are_counted(stage, ExternalPush))),
     ("list-external", 1, |stage| Box::pin(zero_to_max::play(stage, List, External))),
     ("list-push", 1, |stage| Box::pin(zero_to_max::play(stage, List, ExternalPush))),
     ("stream-external", 1, |stage| Box::pin(zero_to_max::play(stage, Stream, External))),

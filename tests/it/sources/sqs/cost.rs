@@ -41,6 +41,17 @@ async fn the_tick_and_the_price_of_fifo_queues_are_in_the_cost() {
     assert_eq!(costs(&polled)["listened"], Value::Null, "nobody listens");
 }
 
+/// The server reads by its own pace, whoever asks it how often.
+#[tokio::test]
+async fn neither_bounds_nor_polls_of_a_scaled_object_change_the_cost() {
+    Moto::shared().create_queue("paid").await;
+    let usual = costs(&planned("external", "paid", "", "json").await);
+    for spec in ["minReplicaCount: 1", "pollingInterval: 1", "minReplicaCount: 1\n  pollingInterval: 600"] {
+        let planned = planned_with(spec, ("external", "paid"), "", "json").await;
+        assert_eq!(costs(&planned), usual, "{spec}");
+    }
+}
+
 fn costs(planned: &str) -> Value {
     let planned: Value = serde_json::from_str(planned).unwrap_or_else(|_| panic!("{planned}"));
     assert_eq!(planned["triggers"][0]["decision"]["state"], "fresh", "{planned}");
@@ -49,6 +60,11 @@ fn costs(planned: &str) -> Value {
 
 /// What a dry run prints of a trigger of this kind on moto.
 async fn planned(kind: &str, queues: &str, server: &str, format: &str) -> String {
+    planned_with("minReplicaCount: 0", (kind, queues), server, format).await
+}
+
+/// The same of a ScaledObject with more in its `spec`.
+async fn planned_with(spec: &str, (kind, queues): (&str, &str), server: &str, format: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let url = Moto::shared().url();
@@ -61,7 +77,7 @@ async fn planned(kind: &str, queues: &str, server: &str, format: &str) -> String
     write(
         "object.yaml",
         &format!(
-            "kind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  triggers:\n  - type: {kind}\n    metadata: \
+            "kind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  {spec}\n  triggers:\n  - type: {kind}\n    metadata: \
              {{ scalerAddress: \"a:1\", source: aws-sqs-queue, connection: sqs, queueURL: \"{queues}\" }}\n"
         ),
     );
