@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the HPA is said to want while it gets no value.
-const NO_METRIC: &str = "no metric";
+pub(crate) const NO_METRIC: &str = "no metric";
 
 /// What a scenario is given.
 pub(crate) struct Stage {

@@ -63,6 +63,8 @@ const ALL: &[(&str, u8, Play)] = &[
     ("jobs-default", 1, |stage| Box::pin(jobs::by_strategy(stage, "default", 3))),
     ("jobs-accurate", 1, |stage| Box::pin(jobs::by_strategy(stage, "accurate", 8))),
     ("jobs-eager", 1, |stage| Box::pin(jobs::by_strategy(stage, "eager", 8))),
+    ("polls-job", 1, |stage| Box::pin(polls::of_a_scaled_job_are_counted(stage))),
+    ("polls-wrong", 1, |stage| Box::pin(polls::go_on_while_the_hpa_gets_nothing(stage))),
     ("fallback", 1, |stage| Box::pin(fallback::acts(stage))),
     ("wrong-trigger", 1, |stage| Box::pin(wrong_trigger::is_explained(stage))),
     ("mutual-tls", 1, |stage| Box::pin(mutual_tls::proves_both_sides(stage))),

@@ -1,5 +1,5 @@
-//! Who asks for a number, and how often: KEDA at its polls, the HPA at its syncs, both or neither. docs/keda.md has the
-//! table.
+//! Who asks for a number, and how often: KEDA at its polls, the HPA at its syncs, both or neither. The table is in
+//! docs/keda.md.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -143,6 +143,40 @@ pub(super) async fn are_counted(stage: Stage, call: Call) {
     kedas_metrics(&scene, streams, is_since_2_21).await;
 }
 
+pub(super) async fn of_a_scaled_job_are_counted(stage: Stage) {
+    let setting = Setting { lifetime: Lifetime::Idle, ..Setting::on(Queue::List) };
+    let mut scene = Scene::set(stage, setting).await;
+    let trigger = Trigger::new(Call::External, Queue::List, &scene.host, MAX).key("workload", "job");
+    let mut count = Count { history: History::of(&scene.cluster, scene.namespace), spec_is_known: false };
+    let mut object = objects::scaled_job(scene.namespace, &trigger);
+    object["spec"]["minReplicaCount"] = 1.into();
+    scene.apply(&object).await;
+    count.expect(&scene, "a ScaledJob, minReplicaCount 1", Askers::Keda).await;
+}
+
+/// Where the HPA gets no value, KEDA's polls ask as well, whatever `minReplicaCount` is.
+pub(super) async fn go_on_while_the_hpa_gets_nothing(stage: Stage) {
+    let setting = Setting { lifetime: Lifetime::Idle, ..Setting::on(Queue::List) };
+    let mut scene = Scene::set(stage, setting).await;
+    let wrong = Trigger::new(Call::External, Queue::List, &scene.host, MAX).without_key("listName");
+    let mut object = objects::scaled_object(scene.namespace, &wrong);
+    object["spec"]["minReplicaCount"] = 1.into();
+    // At zero, where a trigger that fails leaves it, the HPA would ask for nothing.
+    let mut deployment = objects::deployment(scene.namespace);
+    deployment["spec"]["replicas"] = 2.into();
+    scene.api.apply(&deployment).await;
+    scene.api.apply(&object).await;
+    scene.until("the HPA gets no value", 30, |seen| seen.hpa == crate::scene::NO_METRIC).await;
+    let before = scene.scalers[0].calls("GetMetrics").await;
+    sleep(WINDOW).await;
+    let asks = scene.scalers[0].calls("GetMetrics").await - before;
+    let told = format!("a wrong trigger, minReplicaCount 1: {asks} GetMetrics");
+    scene.note(told.clone());
+    // Each question is repeated once, with a scaler built anew.
+    let polls = WINDOW.as_secs();
+    assert!(asks >= 2 * polls, "{told}");
+}
+
 /// Whether this KEDA stops polling where the HPA asks anyway.
 fn leaves_it_to_the_hpa(keda: &str) -> bool {
     let minor = keda.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
@@ -228,20 +262,27 @@ async fn kedas_metrics(scene: &Scene, streams: bool, are_there: bool) {
     ];
     assert_eq!(types, BTreeSet::from(expected));
     let scaler = if streams { "external-push" } else { "external" };
-    let labels =
-        "grpc_method=\"GetMetrics\",grpc_service=\"externalscaler.ExternalScaler\",grpc_type=\"unary\"";
-    for series in [
-        format!("handled_total{{grpc_code=\"OK\",{labels},scaler=\"{scaler}\"}} "),
-        format!("started_total{{{labels},scaler=\"{scaler}\"}} "),
-        format!("handling_seconds_count{{{labels},scaler=\"{scaler}\"}} "),
-    ] {
-        let found = text
-            .lines()
-            .find(|line| line.strip_prefix("keda_grpc_client_").unwrap_or(line).starts_with(&series));
-        let Some(found) = found else {
-            let all: Vec<&str> = text.lines().filter(|line| line.starts_with("keda_grpc_client_")).collect();
-            panic!("no {series} among {all:#?}");
-        };
-        scene.note(found);
+    let labels = |method: &str, kind: &str| {
+        let service = "externalscaler.ExternalScaler";
+        format!(
+            "grpc_method=\"{method}\",grpc_service=\"{service}\",grpc_type=\"{kind}\",scaler=\"{scaler}\"}}"
+        )
+    };
+    let call = labels("GetMetrics", "unary");
+    let mut expected = vec![
+        format!("handled_total{{grpc_code=\"OK\",{call}"),
+        format!("started_total{{{call}"),
+        format!("handling_seconds_count{{{call}"),
+        format!("msg_received_total{{{call}"),
+        format!("msg_sent_total{{{call}"),
+    ];
+    if streams {
+        let stream = labels("StreamIsActive", "server_stream");
+        expected.extend([format!("started_total{{{stream}"), format!("msg_received_total{{{stream}")]);
+    }
+    let all: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("keda_grpc_client_")).collect();
+    for series in expected {
+        let found = all.iter().find(|line| line.starts_with(&series));
+        scene.note(*found.unwrap_or_else(|| panic!("no {series} among {all:#?}")));
     }
 }
