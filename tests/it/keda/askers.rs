@@ -24,7 +24,8 @@ async fn whoever_asks_keeps_a_trigger_and_so_does_a_stream() {
     assert_eq!(BTreeSet::from(names.map(str::to_owned)), watched());
 
     let stream = harness.client().stream_is_active(scripted("stream", &[])).await.unwrap();
-    for sync in 1..=4 * POLL {
+    // To shortly before another poll.
+    for sync in 1..4 * POLL {
         harness.clock.advance(SYNC);
         // `minReplicaCount: 1` since KEDA 2.21.
         assert_eq!(harness.value(&scripted("hpa", &[])).await.unwrap(), 2.0);
