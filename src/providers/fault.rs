@@ -3,6 +3,8 @@
 //! `error` is an object, a text, a list or absent; codes and sentences stand under a dozen names. So the whole error
 //! is walked, and every leaf is kept by the kind of its name.
 
+mod success;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -113,14 +115,14 @@ impl Fault {
     pub(super) fn read(response: &Response<'_>) -> Option<Self> {
         let mut fault = Self::default();
         if (200..300).contains(&response.status) {
-            let answer = failed_answer(response.body)?;
-            fault.status = inner_status(&answer);
+            let answer = success::failure(response.body)?;
+            fault.status = success::status(&answer);
             fault.walk(&answer, 0);
         } else {
             fault.status = response.status;
             match serde_json::from_str::<Value>(response.body) {
                 Ok(body) => fault.walk(&body, 0),
-                Err(_) => match events(response.body).next() {
+                Err(_) => match success::events(response.body).next() {
                     Some(event) => fault.walk(&event, 0),
                     None => fault.tell(response.body),
                 },
@@ -233,68 +235,6 @@ impl Fault {
             self.text.push('\n');
         }
     }
-}
-
-/// What stands for the error in an answer whose status says success, or in the events of a stream: the error and the
-/// codes beside it, without the answer that may stand there too.
-fn failed_answer(body: &str) -> Option<Value> {
-    // Most answers hold no error, and are not worth reading twice.
-    if !body.contains("\"error") && !body.contains("xception\"") {
-        return None;
-    }
-    match serde_json::from_str::<Value>(body) {
-        Ok(answer) => failure(&answer),
-        Err(_) => events(body).find_map(|event| failure(&event)),
-    }
-}
-
-fn failure(answer: &Value) -> Option<Value> {
-    let answer = answer.get(0).unwrap_or(answer).as_object()?;
-    let is_failed = answer.get("success") == Some(&Value::Bool(false));
-    let is_exception = |(name, value): &(&String, &Value)| {
-        name.as_str() == "error" && is_told(value)
-            || name.to_lowercase().ends_with("exception") && value.is_object()
-    };
-    if is_failed || answer.iter().any(|field| is_exception(&field)) {
-        let codes = answer.iter().filter(|(name, value)| {
-            matches!(name.as_str(), "error" | "errors") || !value.is_array() && !value.is_object()
-        });
-        let exceptions = answer.iter().filter(|field| is_exception(field));
-        return Some(codes.chain(exceptions).map(|(name, value)| (name.clone(), value.clone())).collect());
-    }
-    let choices = answer.get("choices").and_then(Value::as_array);
-    let of_choices = choices.into_iter().flatten().filter_map(|choice| choice.get("error"));
-    let of_response = answer.get("response").and_then(|response| response.get("error"));
-    let error = of_choices.chain(of_response).find(|error| is_told(error))?;
-    Some(serde_json::json!({ "error": error }))
-}
-
-/// Whether an error says anything: many answers have an empty one beside their result.
-fn is_told(error: &Value) -> bool {
-    match error {
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Array(values) => !values.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// The events of a stream that are JSON.
-fn events(body: &str) -> impl Iterator<Item = Value> {
-    let data = body.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data.trim()).ok())
-}
-
-/// The status that an error inside a success names.
-fn inner_status(answer: &Value) -> u16 {
-    let error = answer.get("error").map(|error| error.get(0).unwrap_or(error));
-    let names = ["code", "status", "status_code"];
-    let named = error.into_iter().chain([answer]).flat_map(|of| names.map(|name| of.get(name)));
-    named
-        .filter_map(|value| scalar(value?))
-        .filter_map(|text| text.parse().ok())
-        .find(|status| (400..600).contains(status))
-        .unwrap_or(0)
 }
 
 fn violation(fields: &Map<String, Value>) -> Violation {

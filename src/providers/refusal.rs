@@ -43,6 +43,7 @@ const MONEY_CODES: &[&str] = &[
     "credit_balance",
     "insufficient_funds",
     "payment_required",
+    "notpurchased",
     "arrear",
     "overdue",
 ];
@@ -60,6 +61,7 @@ const MONEY: &[&str] = &[
     "invoice",
     "prepayment",
     "prepaid",
+    "payment",
     "api usage",
     "key limit",
 ];
@@ -87,6 +89,7 @@ const LACKING: &[&str] = &[
     "purchased",
     "requires more",
     "to be enabled",
+    "must be provided",
     "not enabled",
     "disabled",
     "not active",
@@ -221,7 +224,11 @@ fn about_this_request(response: &Response<'_>, fault: &Fault) -> Option<Verdict>
     if fault.status == 429 && fast("limit", "0") {
         return Some(Verdict::of(Refusal::Other));
     }
-    if fault.status == 429 && fast("remaining", "0") {
+    let is_fast = fault.says(&["fast mode"]);
+    if fault.status == 429 && is_fast && fault.number("limit of") == Some(0) {
+        return Some(Verdict::of(Refusal::Other));
+    }
+    if fault.status == 429 && (is_fast || fast("remaining", "0")) {
         return Some(Verdict::alone(Refusal::Rate));
     }
     // The queue of batches is a limit of its own.
@@ -282,7 +289,12 @@ fn limit(
         return Verdict::counted(window);
     }
     if wait::subscription(response).is_some() {
-        return Verdict::of(Refusal::Quota);
+        // One model may need an extra budget, beside windows that are open.
+        let is_open = |window: &str| {
+            response.header(&format!("anthropic-ratelimit-unified-{window}-status")) == Some("allowed")
+        };
+        let is_alone = is_open("5h") && is_open("7d");
+        return Verdict { is_alone, ..Verdict::of(Refusal::Quota) };
     }
     let is_coded = fault.has_code(&["servicequota", "usage_limit", "quota_exhausted"]);
     if is_coded {
@@ -302,6 +314,7 @@ fn limit(
         return Verdict::of(Refusal::Quota);
     }
     // Azure counts by the minute, and often names a day: of its limits no other is known.
-    let is_long = asked.is_some_and(|asked| asked > LONGEST_RATE) && provider != Provider::AzureOpenAi;
+    let is_azure = provider == Provider::AzureOpenAi || fault.text().contains("Azure");
+    let is_long = asked.is_some_and(|asked| asked > LONGEST_RATE) && !is_azure;
     Verdict::of(if is_long { Refusal::Quota } else { Refusal::Rate })
 }
