@@ -2,7 +2,7 @@
 
     charts.py                     checks
     charts.py --server-files DIR  writes the server's file of each value file in ci/ as DIR/NAME.yaml, and their names
-    charts.py --table             writes the table of values into the chart's README
+    charts.py --table             writes the connections into the chart's schema, and its table of values into its README
 
 Called by run.sh, which makes the environment that this needs.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ sys.dont_write_bytecode = True  # a check leaves no trace in the clone
 
 import yaml  # noqa: E402
 
+import connections  # noqa: E402
 import refusals  # noqa: E402
 import rules_keda  # noqa: E402
 import rules_pods  # noqa: E402
@@ -35,6 +37,8 @@ MANIFESTS = ROOT / "deploy/manifests"
 RENDERED = "# Rendered by"
 FILE = "agent-scaler.yaml"
 NAMESPACE = "agent-scaler"
+# What the notes show for each type of connection.
+SOURCES = {"redis": "redis", "aws": "aws-sqs-queue", "kafka": "kafka", "http": "http", "prometheus": "prometheus"}
 VALUES = tuple(sorted((CHART / "ci").glob("*.yaml")))
 
 
@@ -114,14 +118,45 @@ def notes(helm: Helm, values: Path) -> str:
         return yaml.safe_load(rendered)["text"]
 
 
-def trigger_in(text: str, namespace: str) -> Obj:
-    """The trigger of the notes as a ScaledObject."""
+def triggers_in(text: str, namespace: str) -> Iterator[Obj]:
+    """The trigger of the notes as a ScaledObject, and one for each other connection that they show."""
     block = text[text.index("   triggers:\n"):].split("\n\n")[0]
-    spec = yaml.safe_load(textwrap.dedent(block)) | {"minReplicaCount": 0, "maxReplicaCount": 20}
-    spec["scaleTargetRef"] = {"name": "your-worker"}
-    metadata = {"name": "your-worker", "namespace": namespace}
-    data = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
-    return Obj("NOTES.txt", data)
+    lines = block.splitlines()
+    first, last = (next(i for i, line in enumerate(lines) if key in line) for key in ("  source:", "  maxQueueWait:"))
+    others = [part for part in text.split("\n\n") if part.startswith("       source:")]
+    for number, part in enumerate(["\n".join(lines[first:last]), *others]):
+        written = "\n".join([*lines[:first], part, *lines[last:]])
+        spec = yaml.safe_load(textwrap.dedent(written)) | {"minReplicaCount": 0, "maxReplicaCount": 20}
+        name = f"your-worker-{number}"
+        spec["scaleTargetRef"] = {"name": name}
+        metadata = {"name": name, "namespace": namespace}
+        data = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
+        yield Obj("NOTES.txt", data)
+
+
+def notes_are_right(file: Path, text: str) -> Iterator[Outcome]:
+    """The notes show a trigger for each kind of backend, on a connection of that kind, and name each Secret."""
+    values = values_of(file)
+    kinds = {name: c["type"].partition("-")[0] for name, c in values["connections"].items()}
+    shown = []
+    for trigger in triggers_in(text, "acme"):
+        metadata = trigger.spec["triggers"][0]["metadata"]
+        connection, source = metadata["connection"], metadata["source"]
+        kind = next((k for k, s in SOURCES.items() if s == source), None)
+        shown.append(kind)
+        fits = kinds.get(connection) == kind or not kinds and connection == "CONNECTION"
+        yield f"{file.name} notes {source}", None if fits else f"{connection} is no connection for {source}"
+        lost = [row[0] for title, rows in tables.sections() if title.startswith(f"`source: {source}`")
+                for row in rows if row[3] == "required" and row[0] not in metadata]
+        yield f"{file.name} notes {source} keys", f"lacks {', '.join(lost)}" if lost else None
+    lost = set(kinds.values()) - set(shown)
+    yield f"{file.name} notes sources", f"shows none on a connection of type {', '.join(sorted(lost))}" if lost else None
+    said = re.search(r"The pods start once .* in \S+: (.*)\.\n", text)
+    wanted = {e["name"] for e in named_outside(values, NAMESPACE) if (e["kind"], e["namespace"]) == ("Secret", NAMESPACE)}
+    if values["tls"]["mode"] == "off":
+        wanted.discard(values["tls"]["existingSecret"])       # an optional volume
+    differ = wanted ^ set(said[1].split(", ") if said else [])
+    yield f"{file.name} notes Secrets", f"differ by {', '.join(sorted(differ))}" if differ else None
 
 
 def world_of(file: Path, rendered: str, text: str | None, namespace: str = NAMESPACE) -> World:
@@ -132,7 +167,7 @@ def world_of(file: Path, rendered: str, text: str | None, namespace: str = NAMES
     add_file(world, where, rendered)
     add_file(world, f"{file.stem}/{FILE}", server_file(rendered))
     if text:
-        world.objects.append(trigger_in(text, "acme"))
+        world.objects.extend(triggers_in(text, "acme"))
     return world
 
 
@@ -164,6 +199,8 @@ def check_matrix(helms: list[Helm], schemas: Schemas, report: Report) -> None:
         if said:
             report.add(f"{file.name} is the same by all", None if len(set(said)) == 1 else "they render differently")
             check_world(world_of(file, *said[0]), schemas, report, seen)
+            for subject, problem in notes_are_right(file, said[0][1]):
+                report.add(subject, problem)
     for rule in RULES:
         report.add(rule.__name__, None if rule.__name__ in seen else "found nothing to look at")
     check_rules(helms[0], report)
@@ -250,6 +287,7 @@ def drift(fresh: Path, old: Path) -> Iterator[Outcome]:
 def check_words(report: Report) -> None:
     before = report.now
     report.add("deploy/charts/agent-scaler/README.md", tables.drift())
+    report.add("deploy/charts/agent-scaler/values.schema.json", connections.drift())
     for subject, problem in tables.drifted_keys():
         report.add(subject, problem)
     report.section("words about values", before)
@@ -266,10 +304,11 @@ def write_server_files(folder: Path, helm: Helm) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server-files", type=Path, metavar="DIR", help="write the server's file of each value file")
-    parser.add_argument("--table", action="store_true", help="write the table of values into the chart's README")
+    parser.add_argument("--table", action="store_true", help="write the schema's connections, and the README's table of values")
     args = parser.parse_args()
     if args.table:
         path = CHART / "README.md"
+        connections.SCHEMA.write_text(connections.fresh(connections.SCHEMA.read_text()))
         path.write_text(tables.readme(path.read_text()))
         return 0
     helms, missing = all_helms()

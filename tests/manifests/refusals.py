@@ -38,8 +38,23 @@ PROBLEMS = (
     (REDIS % "redis://a, username: u", "password"),
     ("connections: {r: {type: redis-cluster, urls: ['redis://a', 'redis://:%s@b']}}" % SECRET,
      "connections.r.urls: holds credentials"),
-    ("connections: {r: {type: redis-sentinel, urls: 'redis://a, http://b'}}", "connections.r.urls: is not redis://"),
-    ("connections: {r: {type: redis}}", "connections.r.url: is required"),
+    ("connections: {r: {type: redis-sentinel, master: m, urls: 'redis://a, http://b'}}", "connections.r.urls: is not redis://"),
+    ("connections: {r: {type: redis}}", "url"),
+    ("connections: {r: {type: redsi, url: redis://a}}", "type"),
+    ("connections: {r: {url: redis://a}}", "type"),
+    ("connections: {r: {type: kafka, bootstrapServer: a}}", "dditional propert"),
+    ("connections: {r: {type: kafka, bootstrapServers: a, mechansim: PLAIN}}", "mechansim"),
+    ("connections: {r: {type: kafka, bootstrapServers: a, mechanism: plain}}", "mechanism"),
+    ("connections: {r: {type: kafka, bootstrapServers: a, username: u}}", "password"),
+    ("connections: {r: {type: redis-sentinel, urls: redis://a}}", "master"),
+    ("connections: {r: {type: aws}}", "region"),
+    (f"connections: {{r: {{type: prometheus, url: 'ftp://{SECRET}'}}}}", "connections.r.url: is not http://HOST"),
+    (f"connections: {{r: {{type: http, url: '{SECRET}'}}}}", "connections.r.url: is not http://HOST"),
+    (REDIS % "redis://a" + "\nllmLimits: {a: {workersConnection: r, scope: s, prometheusConnection: p, "
+     "headroomPreset: vllm, headroomModel: m}}", "llmLimits.a.prometheusConnection: no connection of that name"),
+    (REDIS % "redis://a" + "\nllmLimits: {a: {workersConnection: r, scope: s, prometheusConnection: r, "
+     "headroomPreset: vllm, headroomModel: m}}", "llmLimits.a.prometheusConnection: is no connection of type prometheus"),
+    (REDIS % "redis://a" + "\nllmLimits: {a: {workersConnection: r, scope: s, headroomModel: m}}", "headroomPreset"),
     ("connections: {r: {type: redis-sentinel, sentinelPassword: %s}}" % SECRET, "sentinelPassword"),
     ("connections: {r: {type: prometheus, bearerToken: %s}}" % SECRET, "bearerToken"),
     ("connections: {r: {type: aws, secretAccessKey: %s}}" % SECRET, "secretAccessKey"),
@@ -49,6 +64,10 @@ PROBLEMS = (
     ("tick: soon", "tick"),
     ("defaults: {drainTime: 30}", "drainTime"),
     ("image: {digest: latest}", "digest"),
+    ("podSecurityContext: {runAsUser: 0}", "runAsUser"),
+    ("podSecurityContext: {runAsNonRoot: false}", "runAsNonRoot"),
+    ("serviceMonitor: {enabled: true}\nnetworkPolicy: {httpFrom: []}", "networkPolicy.httpFrom: is empty, so nobody"),
+    ("serviceMonitor: {enabled: true}\nnetworkPolicy: {httpFrom: null}", "networkPolicy.httpFrom: is empty, so nobody"),
     ("connections: {../x: {type: redis, url: redis://a}}", "../x"),
     ("llmLimits: {a: {workersConnection: r, scope: s, requestsPerMinute: 0}}", "requestsPerMinute"),
     ("llmLimits: {a: {workersConnection: r, scope: s, weights: {acme: 0}}}", "acme"),
@@ -76,7 +95,7 @@ def refused(helm: Helm, values: str, says: str, *more: str) -> str | None:
 
 def nodes(value: object, node: dict, root: dict, path: tuple = ()) -> Iterator[tuple[tuple, object, dict]]:
     """Each value with its place and its schema, the outer before the inner."""
-    node = tables.resolve(node, root)
+    node = chosen(tables.resolve(node, root), value, root)
     yield path, value, node
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -86,6 +105,15 @@ def nodes(value: object, node: dict, root: dict, path: tuple = ()) -> Iterator[t
     elif isinstance(value, list) and "items" in node:
         for i, inner in enumerate(value):
             yield from nodes(inner, node["items"], root, (*path, i))
+
+
+def chosen(node: dict, value: object, root: dict) -> dict:
+    """The schema that holds for this value where there are several, by its type."""
+    for choice in node.get("allOf", []):
+        (key, wanted), = choice["if"]["properties"].items()
+        if isinstance(value, dict) and value.get(key) == wanted["const"]:
+            return tables.resolve(choice["then"], root)
+    return node
 
 
 def matching(key: str, node: dict) -> dict | None:
@@ -111,10 +139,10 @@ def with_unknown_keys(values: dict, root: dict) -> tuple[dict, dict[str, tuple[s
 
 
 def with_wrong_types(values: dict, root: dict) -> tuple[dict, list[tuple]]:
-    """The values with each innermost one of another type, and the places."""
+    """The values with each innermost one of another type, and the places; what chooses a schema stays as it is."""
     broken, places = copy.deepcopy(values), []
     for path, value, node in nodes(values, root, root):
-        if path and path[0] != "global" and (not isinstance(value, (dict, list)) or not value):
+        if path and path[0] != "global" and "const" not in node and (not isinstance(value, (dict, list)) or not value):
             at(broken, path[:-1])[path[-1]] = "wrong" if node.get("type") == "array" else [[]]
             places.append(path)
     return broken, places
@@ -139,12 +167,14 @@ def error_of(helm: Helm, values: dict) -> str:
 
 
 def closed(node: object, root: dict) -> Iterator[dict]:
-    """Each object of the schema, which must be closed: only a map of the user's names is open, and a connection, whose
-    keys the program knows."""
+    """Each object of the schema, which must be closed: only a map of the user's names is open, and what only chooses
+    among others."""
     if isinstance(node, dict):
-        if "properties" in node and node is not root["definitions"]["connection"]:
+        if "properties" in node and "allOf" not in node:
             yield node
         for key, inner in node.items():
+            if key == "allOf":
+                continue
             for part in inner.values() if key in ("properties", "definitions") else [inner]:
                 yield from closed(part, root)
 

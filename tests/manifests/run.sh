@@ -4,7 +4,7 @@
 #
 #   run.sh                      checks everything
 #   run.sh --server-files DIR   writes the server's file that the chart renders for each of its ci/*.yaml
-#   run.sh --table              writes the table of values into the chart's README
+#   run.sh --table              writes the connections into the chart's schema, and its table of values into its README
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,4 +1,5 @@
-"""The two kinds of tables: the keys in docs/keys.md, which are read, and the chart's values, which are written."""
+"""The tables: the keys in docs/keys.md, which are read; the chart's values, and the connections in its schema, which
+are written."""
 
 from __future__ import annotations
 
@@ -14,18 +15,25 @@ START, END = "<!-- values.schema.json and values.yaml; run.sh --table writes it 
 
 
 def keys(title: str) -> set[str]:
-    """The keys in the tables of docs/keys.md whose titles begin so. A Rust test holds them to the program's own."""
-    found, inside = set(), False
-    for line in (ROOT / "docs/keys.md").read_text().splitlines():
-        if line.startswith("**"):
-            inside = line.startswith(f"**{title}")
-        elif inside and line.startswith("| `"):
-            found.add(line.split("`")[1])
-        elif line.startswith("<!--"):
-            inside = False
+    """The keys in the tables of docs/keys.md whose titles begin so."""
+    found = {row[0] for heading, body in sections() if heading.startswith(title) for row in body}
     if not found:
         raise LookupError(f"docs/keys.md has no table {title!r}")
     return found
+
+
+def sections() -> Iterator[tuple[str, list[list[str]]]]:
+    """The tables of docs/keys.md: title, and key, meaning, unit and default of each row. A Rust test holds them to the
+    program's own."""
+    heading, body = "", []
+    for line in [*(ROOT / "docs/keys.md").read_text().splitlines(), "<!--"]:
+        if line.startswith(("**", "<!--")):
+            if heading:
+                yield heading, body
+            heading, body = line.strip("*") if line.startswith("**") else "", []
+        elif heading and line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            body.append([cells[0].strip("`"), *cells[1:]])
 
 
 def schema() -> dict:

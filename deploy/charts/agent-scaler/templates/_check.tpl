@@ -15,6 +15,10 @@
 {{- if eq (int .Values.ports.grpc) (int .Values.ports.http) -}}
 {{- $problems = append $problems "ports: grpc and http are the same" -}}
 {{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.httpFrom) -}}
+{{- $text := "is empty, so nobody may scrape what serviceMonitor.enabled asks for: name Prometheus's namespace" -}}
+{{- $problems = append $problems (printf "networkPolicy.httpFrom: %s" $text) -}}
+{{- end -}}
 {{- range $name, $connection := .Values.connections -}}
 {{- $path := printf "connections.%s" $name -}}
 {{- $redis := hasPrefix "redis" .type -}}
@@ -34,14 +38,14 @@
 {{- else if and $redis (not (regexMatch "^rediss?://[^/?#]+(/[0-9]*)?$" $url)) -}}
 {{- $problems = append $problems (printf "%s.%s: is not redis://HOST:PORT/DATABASE, or rediss:// for TLS" $path $key) -}}
 {{- end -}}
+{{- if and (has $connection.type (list "http" "prometheus")) (not (regexMatch "^https?://[^/?#]" $url)) -}}
+{{- $problems = append $problems (printf "%s.%s: is not http://HOST or https://HOST" $path $key) -}}
+{{- end -}}
 {{- if and $redis (or $connection.ca $connection.certificate) (not (hasPrefix "rediss://" $url)) -}}
 {{- $text := printf "%s.%s: must begin with rediss:// where `ca` or `certificate` is given" $path $key -}}
 {{- $problems = append $problems $text -}}
 {{- end -}}
 {{- end -}}
-{{- end -}}
-{{- if and (eq .type "redis") (not .url) -}}
-{{- $problems = append $problems (printf "%s.url: is required" $path) -}}
 {{- end -}}
 {{- if and .username (not .password) $redis -}}
 {{- $problems = append $problems (printf "%s.username: needs `password`" $path) -}}
@@ -50,6 +54,14 @@
 {{- range $name, $limit := .Values.llmLimits -}}
 {{- if not (hasKey $.Values.connections $limit.workersConnection) -}}
 {{- $problems = append $problems (printf "llmLimits.%s.workersConnection: no connection of that name" $name) -}}
+{{- end -}}
+{{- with $limit.prometheusConnection -}}
+{{- $named := printf "llmLimits.%s.prometheusConnection" $name -}}
+{{- if not (hasKey $.Values.connections .) -}}
+{{- $problems = append $problems (printf "%s: no connection of that name" $named) -}}
+{{- else if ne (index $.Values.connections .).type "prometheus" -}}
+{{- $problems = append $problems (printf "%s: is no connection of type prometheus" $named) -}}
+{{- end -}}
 {{- end -}}
 {{- range $other, $twin := $.Values.llmLimits -}}
 {{- if and (lt $other $name) (eq $twin.scope $limit.scope) (eq $twin.workersConnection $limit.workersConnection) -}}

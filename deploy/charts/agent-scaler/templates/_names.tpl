@@ -58,3 +58,30 @@ app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- define "agent-scaler.host" -}}
 {{ include "agent-scaler.fullname" . }}.{{ .Release.Namespace }}.svc.cluster.local
 {{- end -}}
+
+{{/* What a trigger on a connection of this type says of its queue. */}}
+{{- define "agent-scaler.exampleSource" -}}
+{{- if eq .type "aws" -}}
+source: aws-sqs-queue
+connection: {{ toYaml .connection }}
+queueURL: "YOUR-QUEUE"   # its URL, or its name
+{{- else if eq .type "kafka" -}}
+source: kafka
+connection: {{ toYaml .connection }}
+topic: "YOUR-TOPIC"
+consumerGroup: "YOUR-GROUP"
+{{- else if eq .type "prometheus" -}}
+source: prometheus
+connection: {{ toYaml .connection }}
+query: "sum(YOUR_TASKS_WAITING)"   # one number; or a queryPreset
+{{- else if eq .type "http" -}}
+source: http
+connection: {{ toYaml .connection }}
+path: "/YOUR-PATH"     # of a JSON document
+readyPath: "$.YOUR_TASKS_WAITING"
+{{- else -}}
+source: redis          # or redis-streams, celery, bullmq, …, which have keys of their own
+connection: {{ toYaml .connection }}
+listName: "YOUR-LIST"
+{{- end -}}
+{{- end -}}

@@ -69,27 +69,20 @@ connections:
 llmLimits:
   {{- range $name, $limit := . }}
   {{ toYaml $name }}:
-    workersConnection: {{ toYaml $limit.workersConnection }}
-    scope: {{ toYaml $limit.scope }}
-    {{- range $key := include "agent-scaler.amounts" $ | fromYamlArray }}
-    {{- with index $limit $key }}
-    {{ $key }}: {{ include "agent-scaler.number" . }}
-    {{- end }}
-    {{- end }}
-    {{- with $limit.usePerTask }}
-    usePerTask:
-      {{- range $key, $amount := . }}
-      {{ $key }}: {{ include "agent-scaler.number" $amount }}
+    {{- range $key := include "agent-scaler.limitKeys" . | fromYamlArray }}
+    {{- $value := index $limit $key }}
+    {{- if kindIs "map" $value }}
+    {{ $key }}:
+      {{- range $name, $number := $value }}
+      {{ toYaml $name }}: {{ include "agent-scaler.number" $number }}
       {{- end }}
+    {{- else if kindIs "string" $value }}
+    {{ $key }}: {{ toYaml $value }}
+    {{- else if kindIs "bool" $value }}
+    {{ $key }}: {{ $value }}
+    {{- else }}
+    {{ $key }}: {{ include "agent-scaler.number" $value }}
     {{- end }}
-    {{- with $limit.weights }}
-    weights:
-      {{- range $namespace, $weight := . }}
-      {{ toYaml $namespace }}: {{ include "agent-scaler.number" $weight }}
-      {{- end }}
-    {{- end }}
-    {{- if $limit.publishShares }}
-    publishShares: true
     {{- end }}
   {{- end }}
 {{- end }}
@@ -111,19 +104,6 @@ defaults:
 {{- end }}
 {{- end -}}
 
-{{/* What a provider may limit, in the order in which people should read it. */}}
-{{- define "agent-scaler.amounts" -}}
-- requestsPerMinute
-- inputTokensPerMinute
-- outputTokensPerMinute
-- tokensPerMinute
-- requestsPerDay
-- inputTokensPerDay
-- outputTokensPerDay
-- tokensPerDay
-- concurrency
-{{- end -}}
-
 {{/* A number as it was written: Helm would write 2000000 as 2e+06. */}}
 {{- define "agent-scaler.number" -}}
 {{- if eq (float64 .) (floor .) }}{{ int64 . }}{{ else }}{{ toYaml . }}{{ end -}}
@@ -133,13 +113,32 @@ defaults:
 {{- define "agent-scaler.connectionKeys" -}}
 {{- $first := list "url" "urls" "master" "username" "password" -}}
 {{- $last := list "ca" "certificate" "key" -}}
-{{- $others := without (keys . | sortAlpha) "type" -}}
-{{- range concat $first $last -}}
+{{- include "agent-scaler.ordered" (dict "of" (omit . "type") "first" $first "last" $last) -}}
+{{- end -}}
+
+{{/* The keys of a limit likewise. Empty maps are left out: they say nothing. */}}
+{{- define "agent-scaler.limitKeys" -}}
+{{- $first := list "workersConnection" "scope" "requestsPerMinute" "inputTokensPerMinute" "outputTokensPerMinute"
+    "tokensPerMinute" "requestsPerDay" "inputTokensPerDay" "outputTokensPerDay" "tokensPerDay" "concurrency" -}}
+{{- $last := list "usePerTask" "weights" "publishShares" "prometheusConnection" "headroomPreset" "headroomModel" -}}
+{{- $said := dict -}}
+{{- range $key, $value := . -}}
+{{- if or $value (not (kindIs "map" $value)) -}}
+{{- $_ := set $said $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- include "agent-scaler.ordered" (dict "of" $said "first" $first "last" $last) -}}
+{{- end -}}
+
+{{/* All keys of the map `of`: those in `first`, others, those in `last`. None is lost because nobody has listed it. */}}
+{{- define "agent-scaler.ordered" -}}
+{{- $others := keys .of | sortAlpha -}}
+{{- range concat .first .last -}}
 {{- $others = without $others . -}}
 {{- end -}}
 {{- $keys := list -}}
-{{- range $key := concat $first $others $last -}}
-{{- if hasKey $ $key -}}
+{{- range $key := concat .first $others .last -}}
+{{- if hasKey $.of $key -}}
 {{- $keys = append $keys $key -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,88 @@
+"""The schema of the chart's `connections`, made of the program's own tables of keys: what it would refuse is refused
+by Helm, by its name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import tables
+from helm import CHART
+
+SCHEMA = CHART / "values.schema.json"
+TITLE = re.compile(r"`connections\.NAME` of `type: ([a-z-]+)`: (.*)")
+# The generated definitions are the last of the file.
+START, END = '    "connection": {\n', "\n  }\n}\n"
+TYPE = ("kind of backend; the other keys are those that `agent-scaler keys --server` lists for it: secrets and PEM files as "
+        "`{secret: {name: …, key: …}}`")
+# Units of keys that take several values; a list is joined with commas.
+SEVERAL = {"URLs", "addresses", "accounts", "names", "name=value,…"}
+ONE = {"URL", "name", "text", "ARN"}
+
+
+def types() -> Iterator[tuple[str, str, list[list[str]]]]:
+    """Name, meaning and keys of each type of connection."""
+    for heading, rows in tables.sections():
+        if match := TITLE.fullmatch(heading):
+            yield match[1], match[2], rows
+
+
+def value(unit: str) -> dict:
+    """What a key of this unit takes."""
+    if unit in ("secret", "path"):
+        return {"$ref": "#/definitions/secretKey"}
+    if unit in SEVERAL:
+        return {"$ref": "#/definitions/connectionTexts"}
+    if unit in ONE:
+        return {"$ref": "#/definitions/connectionText"}
+    if unit == "true or false":
+        return {"$ref": "#/definitions/connectionFlag"}
+    if unit == "number":
+        return {"$ref": "#/definitions/connectionNumber"}
+    if unit == "duration":
+        return {"$ref": "#/definitions/connectionTime"}
+    words = re.split(r", | or ", unit)
+    if len(words) < 2:
+        raise LookupError(f"docs/keys.md has the unit {unit!r}, of which connections.py does not know what it takes")
+    return {"enum": words}
+
+
+def definitions() -> str:
+    """The text of the definitions, as it stands in the schema."""
+    known = list(types())
+    lines = [START.rstrip("\n"), '      "type": "object",', '      "required": ["type"],', '      "properties": {',
+             f'        "type": {json.dumps({"description": TYPE, "enum": [name for name, _, _ in known]}, ensure_ascii=False)}',
+             "      },", '      "allOf": [']
+    choices = [json.dumps({"if": {"required": ["type"], "properties": {"type": {"const": name}}},
+                           "then": {"$ref": f"#/definitions/connection-{name}"}}) for name, _, _ in known]
+    lines += [f"        {choice}," for choice in choices[:-1]] + [f"        {choices[-1]}", "      ]", "    }"]
+    for name, meaning, rows in known:
+        lines[-1] += ","
+        required = json.dumps(["type", *(row[0] for row in rows if row[3] == "required")])
+        lines += [f'    "connection-{name}": {{', f'      "description": {json.dumps(meaning, ensure_ascii=False)},',
+                  '      "type": "object",', '      "additionalProperties": false,', f'      "required": {required},',
+                  '      "properties": {', f'        "type": {json.dumps({"const": name})},']
+        lines += [f"        {json.dumps(row[0])}: "
+                  f"{json.dumps({'description': row[1]} | value(row[2]), ensure_ascii=False)}," for row in rows]
+        lines[-1] = lines[-1].rstrip(",")
+        lines += ["      },", f'      "dependencies": {json.dumps(dependencies(rows))}', "    }"]
+    return "\n".join(lines)
+
+
+def dependencies(rows: list[list[str]]) -> dict[str, list[str]]:
+    """The keys that another one needs, as its meaning says."""
+    needs = {row[0]: re.findall(r"needs `(\w+)`", row[1]) for row in rows}
+    # A private key is of no use without its certificate.
+    needs |= {"key": ["certificate"]} if "certificate" in needs else {}
+    return {key: needed for key, needed in needs.items() if needed}
+
+
+def fresh(text: str) -> str:
+    """The schema's file with its connections as they should be."""
+    return text[:text.index(START)] + definitions() + END
+
+
+def drift() -> str | None:
+    text = SCHEMA.read_text()
+    return None if fresh(text) == text else "its connections are not those of docs/keys.md: run run.sh --table"
