@@ -24,6 +24,7 @@ sys.dont_write_bytecode = True  # a check leaves no trace in the clone
 import yaml  # noqa: E402
 
 import connections  # noqa: E402
+import effects  # noqa: E402
 import refusals  # noqa: E402
 import rules_keda  # noqa: E402
 import rules_pods  # noqa: E402
@@ -324,6 +325,7 @@ def main() -> int:
     check_words(report)
     if helms:
         check_matrix(helms, schemas, report)
+        effects.check(helms, report)
     for helm in helms:
         check_manifests(helm, report)
         check_edges(helm, schemas, report)
