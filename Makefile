@@ -30,7 +30,8 @@ FUZZ_SECONDS ?= 3600
 fuzz: toolchain
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(if $(FUZZ_SEED),FUZZ_SEED=$(FUZZ_SEED)) cargo test --locked --test fuzz -- --nocapture $(ONLY)
 
-test-manifests:
+# What is shipped: strict schemas, rules between objects, the chart, and every pod started from its manifest.
+test-manifests: setup
 	bash tests/manifests/run.sh
 
 # Fleets of real worker processes under a provider's limit, and their figures: `make test-fleet ONLY="shares chaos"`.

@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("deploy", "examples/scaledobjects")
 CHARTS = "deploy/charts"               # templates, which are no YAML: charts.py checks what they render
 
+# Every kind that has pods. A rule about pods looks at all of them.
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ScaledJob")
+
 # What a rule yields: what it looked at, and what is wrong with it (None: nothing).
 Outcome = tuple[str, str | None]
 
@@ -61,13 +64,26 @@ class Obj:
         return self.data.get("spec") or {}
 
     @property
+    def template(self) -> dict:
+        """The template of its pods, where it has any; a Pod is its own."""
+        match self.kind:
+            case "Pod":
+                return self.data
+            case "CronJob":
+                return self.spec.get("jobTemplate", {}).get("spec", {}).get("template", {})
+            case "ScaledJob":
+                return self.spec.get("jobTargetRef", {}).get("template", {})
+            case _:
+                return self.spec.get("template", {})
+
+    @property
     def pod(self) -> dict:
         """The pod's spec, of an object that has a template."""
-        return self.spec.get("template", {}).get("spec", {})
+        return self.template.get("spec", {})
 
     @property
     def pod_labels(self) -> dict:
-        return self.spec.get("template", {}).get("metadata", {}).get("labels", {})
+        return self.template.get("metadata", {}).get("labels", {})
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind} {self.name}"
@@ -87,6 +103,10 @@ class World:
 
     def all(self, kind: str) -> list[Obj]:
         return [o for o in self.objects if o.kind == kind]
+
+    def workloads(self, kinds: tuple[str, ...] = WORKLOADS) -> list[Obj]:
+        """All that has pods."""
+        return [o for o in self.objects if o.kind in kinds]
 
     def find(self, kind: str, name: str, namespace: str | None = None, folder: str | None = None) -> Obj | None:
         for o in self.all(kind):

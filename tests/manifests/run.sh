@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Validates deploy/ and examples/scaledobjects/, and the Helm chart. Needs python3 and go, and fetches Helm 3 and 4;
-# keeps all it makes in the user's cache.
+# Validates deploy/ and examples/scaledobjects/, and the Helm chart, and starts every pod that they hold. Needs python3,
+# go, cargo, openssl and redis-server, and fetches Helm 3 and 4; keeps all it makes in the user's cache.
 #
 #   run.sh                      checks everything
 #   run.sh --server-files DIR   writes the server's file that the chart renders for each of its ci/*.yaml
@@ -44,4 +44,12 @@ echo "== check"
 "$venv/bin/python" "$here/check.py" || status=1
 echo "== chart"
 "$venv/bin/python" "$here/charts.py" || status=1
+echo "== starts"
+# A clone that has been tested has them already.
+if (cd "$root" && cargo build --quiet --locked --bins --examples); then
+    "$venv/bin/python" "$here/starts.py" --programs "${CARGO_TARGET_DIR:-$root/target}/debug" || status=1
+else
+    echo "FAILED the programs cannot be built"
+    status=1
+fi
 exit "$status"
