@@ -64,7 +64,8 @@ def names_fit(world: World) -> Iterator[Outcome]:
 
 # Those that have something to say about one installation of the chart.
 RULES = (rules_pods.selector_in_template, rules_pods.selected_pods_exist, rules_pods.ports_exist,
-         rules_pods.mounts_exist, rules_pods.external_is_used, rules_pods.restricted, rules_keda.server_file,
+         rules_pods.mounts_exist, rules_pods.external_is_used, rules_pods.restricted, rules_pods.images_are_pinned,
+         rules_pods.secrets_are_files, rules_pods.files_are_mounted, rules_keda.server_file,
          rules_keda.trigger_authentication, rules_keda.metadata_is_text, rules_keda.metadata_is_known,
          rules_keda.bounds_agree, rules_keda.address_is_ours, monitors_exist, names_fit)
 
@@ -244,7 +245,34 @@ def check_edges(helm: Helm, schemas: Schemas, report: Report) -> None:
             if "checksum/" in line}
     rolls = None if len(sums) == 2 else "a changed server file does not roll the pods"
     report.add(f"helm {helm.version} checksum", rolls)
+    for where, nulls in (("values", None), ("a parent's values", "agent-scaler: ")):
+        report.add(f"helm {helm.version} OpenShift, nulls in {where}", openshift(helm, nulls))
     report.section(f"edges with Helm {helm.version}", before)
+
+
+IDS = "podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}"
+
+
+def openshift(helm: Helm, prefix: str | None) -> str | None:
+    """None if the pods leave their ids to the namespace, as OpenShift wants, and are as restricted as ever."""
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder)
+        (parent / "values.yaml").write_text(f"{{{IDS}}}" if prefix is None else f"{prefix}{{{IDS}}}")
+        try:
+            if prefix is None:
+                rendered = helm.template(parent / "values.yaml")
+            else:
+                (parent / "Chart.yaml").write_text("apiVersion: v2\nname: parent\nversion: 0.1.0\n")
+                (parent / "charts").mkdir()
+                (parent / "charts/agent-scaler").symlink_to(CHART)
+                rendered = helm.template(chart=parent)
+        except ValueError as error:
+            return one_line(error)
+    world = World()
+    add_file(world, "openshift", rendered)
+    found = world.all("Deployment")[0].pod["securityContext"]
+    wanted = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    return None if found == wanted else f"the pods have {found}"
 
 
 def expect(part: str, render) -> str | None:

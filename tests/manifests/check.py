@@ -19,10 +19,12 @@ import rules_api  # noqa: E402
 import rules_keda  # noqa: E402
 import rules_nodes  # noqa: E402
 import rules_pods  # noqa: E402
+import rules_worker  # noqa: E402
 from model import ROOT, World, load  # noqa: E402
 from schemas import Schemas  # noqa: E402
 
-RULES = (*rules_pods.RULES, *rules_keda.RULES, *rules_nodes.RULES, *rules_api.RULES)
+RULES = (*rules_pods.RULES, *rules_keda.RULES, *rules_nodes.RULES, *rules_api.RULES,
+         *rules_worker.RULES)
 
 
 class Report:

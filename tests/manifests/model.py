@@ -16,6 +16,10 @@ CHARTS = "deploy/charts"               # templates, which are no YAML: charts.py
 # Every kind that has pods. A rule about pods looks at all of them.
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ScaledJob")
 
+# Those whose number a ScaledObject may set, and those that select their pods.
+SCALABLE = ("Deployment", "StatefulSet")
+SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+
 # What a rule yields: what it looked at, and what is wrong with it (None: nothing).
 Outcome = tuple[str, str | None]
 
@@ -122,16 +126,18 @@ class World:
         return None
 
     def scaled(self) -> Iterator[tuple[Obj, Obj]]:
-        """Each ScaledObject with the Deployment of its folder that it scales."""
-        for scaled in self.all("ScaledObject"):
-            name = scaled.spec.get("scaleTargetRef", {}).get("name", "")
-            target = self.find("Deployment", name, scaled.namespace, scaled.folder)
+        """Each ScaledObject with the workload of its folder that it scales; a ScaledJob is both."""
+        for scaled in self.workloads(("ScaledObject", "ScaledJob")):
+            ref = scaled.spec.get("scaleTargetRef", {})
+            target = self.find(ref.get("kind", "Deployment"), ref.get("name", ""), scaled.namespace, scaled.folder)
+            if scaled.kind == "ScaledJob":
+                target = scaled
             if target:
                 yield scaled, target
 
-    def triggers(self) -> Iterator[tuple[Obj, dict]]:
-        """Each trigger that asks agent-scaler, with its ScaledObject."""
-        for scaled in self.all("ScaledObject"):
+    def triggers(self, kinds: tuple[str, ...] = ("ScaledObject", "ScaledJob")) -> Iterator[tuple[Obj, dict]]:
+        """Each trigger that asks agent-scaler, with its object."""
+        for scaled in self.workloads(kinds):
             for trigger in scaled.spec.get("triggers", []):
                 if trigger.get("type") in ("external", "external-push"):
                     yield scaled, trigger
@@ -191,6 +197,19 @@ def quantity(value: str | int) -> float:
 
 def containers(pod: dict) -> list[dict]:
     return pod.get("initContainers", []) + pod.get("containers", [])
+
+
+def environment(d: Obj) -> dict[str, str]:
+    """The variables of its containers that have a value."""
+    return {v["name"]: v.get("value", "") for c in containers(d.pod) for v in c.get("env", [])}
+
+
+def looks_at(*kinds: str):
+    """Marks a rule by the kinds of objects that it looks at: the self-test plants its faults in each of them."""
+    def mark(rule):
+        rule.kinds = kinds
+        return rule
+    return mark
 
 
 def subset(part: dict, whole: dict) -> bool:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model import Obj, Outcome, World, containers, seconds, subset
+from model import SCALABLE, WORKLOADS, Obj, Outcome, World, containers, environment, looks_at, seconds, subset
 
 SOURCES = {"list": ("redis", "listName"), "stream": ("redis-streams", "stream")}
 
 
 def autoscaled(world: World) -> Iterator[tuple[Obj, Obj | None]]:
-    """Each HorizontalPodAutoscaler with the Deployment of its folder that it scales."""
+    """Each HorizontalPodAutoscaler with the workload of its folder that it scales."""
     for h in world.all("HorizontalPodAutoscaler"):
         ref = h.spec.get("scaleTargetRef", {})
         yield h, world.find(ref.get("kind", ""), ref.get("name", ""), h.namespace, h.folder)
 
 
-def environment(d: Obj) -> dict[str, str]:
-    return {v["name"]: v.get("value", "") for c in containers(d.pod) for v in c.get("env", [])}
-
-
+@looks_at(*SCALABLE)
 def autoscaler_can_act(world: World) -> Iterator[Outcome]:
     """Its target exists, leaves the number to it alone, and requests what it counts in parts of."""
     for h, d in autoscaled(world):
@@ -38,6 +35,7 @@ def autoscaler_can_act(world: World) -> Iterator[Outcome]:
         yield str(h), "; ".join(wrong) or None
 
 
+@looks_at(*SCALABLE)
 def outlives_a_node(world: World) -> Iterator[Outcome]:
     """What serves callers has two pods or more, on several nodes, and a budget."""
     for h, d in autoscaled(world):
@@ -55,6 +53,7 @@ def outlives_a_node(world: World) -> Iterator[Outcome]:
             yield f"{d} {kind}", None if found else f"has no {kind}"
 
 
+@looks_at(*SCALABLE)
 def ends_without_an_error(world: World) -> Iterator[Outcome]:
     """A pod that goes still serves until the endpoints know, and has time to finish what it has begun."""
     for _, d in autoscaled(world):
@@ -71,9 +70,10 @@ def ends_without_an_error(world: World) -> Iterator[Outcome]:
             yield f"{d} probes", f"{', '.join(wrong)} must ask /livez" if wrong else None
 
 
+@looks_at(*(kind for kind in WORKLOADS if kind != "ScaledJob"))
 def tasks_have_workers(world: World) -> Iterator[Outcome]:
     """The API puts tasks into a queue that workers of its namespace are scaled by, and knows their limit's scope."""
-    for d in world.all("Deployment"):
+    for d in world.workloads():
         env = environment(d)
         if "QUEUE_KIND" not in env or "LISTEN" not in env:
             continue

@@ -1,4 +1,4 @@
-"""Rules between a ScaledObject, its target, and the scaler that it asks."""
+"""Rules between a ScaledObject or ScaledJob, what it scales, and the scaler that it asks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import tables
-from model import Obj, Outcome, World, containers, seconds
-from rules_pods import keys_of, sources
+from model import SCALABLE, Obj, Outcome, World, containers, looks_at, seconds
+from rules_pods import keys_of, mounted_files
 
 KEYS = ({"scalerAddress", "enableTLS"} | tables.keys("Keys of every trigger") | tables.keys("`source: ")
         | tables.keys("Queries of Prometheus"))
 DURATIONS = {k for k in KEYS if k.endswith(("Time", "Wait", "Duration", "Target", "After"))}
 # Sources whose queues are named as they are watched; those of frameworks make several names out of one.
 PLAIN = {"redis", "redis-streams"}
+# A ScaledObject on each kind that it may scale, and a ScaledJob.
+SCALED = (*SCALABLE, "ScaledJob")
 QUEUES = ("listName", "processingListName", "stream")
 SERVER_KEYS = tables.keys("Top of the server's file") | {"tls", "connections", "llmLimits", "tenants", "defaults"}
 TLS_KEYS = tables.keys("Under `tls`")
@@ -26,35 +28,45 @@ TENANT_KEYS = tables.keys("Under `tenants.NAMESPACE`")
 CONNECTION_KEYS = functools.cache(lambda kind: tables.keys(f"`connections.NAME` of `type: {kind}`") | {"type"})
 
 
+@looks_at(*SCALABLE)
 def target_exists(world: World) -> Iterator[Outcome]:
     """The target lies in the ScaledObject's folder, or external.yaml says whose it is."""
     for s in world.all("ScaledObject"):
-        name = s.spec.get("scaleTargetRef", {}).get("name", "")
-        here = world.find("Deployment", name, s.namespace, s.folder) or world.listed("Deployment", name, s.namespace)
+        ref = s.spec.get("scaleTargetRef", {})
+        kind, name = ref.get("kind", "Deployment"), ref.get("name", "")
+        here = world.find(kind, name, s.namespace, s.folder) or world.listed(kind, name, s.namespace)
         yield str(s), None if here else f"target {name} is not in {s.folder} and not in external.yaml"
 
 
+@looks_at(*SCALABLE)
 def one_per_target(world: World) -> Iterator[Outcome]:
-    """Two ScaledObjects on one Deployment fight over its number; KEDA's webhook refuses the second."""
+    """Two ScaledObjects on one workload fight over its number; KEDA's webhook refuses the second."""
     seen: dict[tuple, str] = {}
     for s in world.all("ScaledObject"):
-        key = (s.namespace, s.spec.get("scaleTargetRef", {}).get("name"))
-        yield str(s), f"{key[1]} is already scaled by {seen[key]}" if key in seen else None
+        ref = s.spec.get("scaleTargetRef", {})
+        key = (s.namespace, ref.get("kind", "Deployment"), ref.get("name"))
+        yield str(s), f"{key[2]} is already scaled by {seen[key]}" if key in seen else None
         seen[key] = str(s)
 
 
+@looks_at(*SCALABLE)
 def no_replicas(world: World) -> Iterator[Outcome]:
-    """A scaled Deployment has no `replicas`: each apply would set the number back and end running tasks."""
+    """A scaled workload has no `replicas`: each apply would set the number back and end running tasks."""
     for s, d in world.scaled():
         yield str(d), f"has replicas: {d.spec['replicas']}, but {s.name} scales it" if "replicas" in d.spec else None
 
 
+@looks_at(*SCALED)
 def name_fits(world: World) -> Iterator[Outcome]:
-    """KEDA puts `keda-hpa-` before the name, and the result must have at most 63 characters."""
-    for s in world.all("ScaledObject"):
-        yield str(s), f"the name has {len(s.name)} characters, at most 54 are allowed" if len(s.name) > 54 else None
+    """KEDA puts `keda-hpa-` before the name, or `-` and five letters after it, and the result must have at most 63
+    characters."""
+    for kind, most in (("ScaledObject", 54), ("ScaledJob", 57)):
+        for s in world.all(kind):
+            problem = f"the name has {len(s.name)} characters, at most {most} are allowed"
+            yield str(s), problem if len(s.name) > most else None
 
 
+@looks_at(*SCALED)
 def metadata_is_text(world: World) -> Iterator[Outcome]:
     """KEDA refuses metadata values that are not strings: quote numbers and booleans."""
     for s, trigger in world.triggers():
@@ -62,6 +74,7 @@ def metadata_is_text(world: World) -> Iterator[Outcome]:
             yield f"{s} {key}", None if isinstance(value, str) else f"{value!r} is not a string: quote it"
 
 
+@looks_at(*SCALED)
 def metadata_is_known(world: World) -> Iterator[Outcome]:
     """Only keys that the scaler knows, with durations that it can read."""
     for s, trigger in world.triggers():
@@ -76,17 +89,22 @@ def metadata_is_known(world: World) -> Iterator[Outcome]:
                 yield f"{s} {key}", str(error)
 
 
+@looks_at(*SCALED)
 def bounds_agree(world: World) -> Iterator[Outcome]:
     """KEDA does not send its bounds, so the trigger repeats them; they must be the same."""
     for s, trigger in world.triggers():
         for key in ("minReplicaCount", "maxReplicaCount"):
             spec, said = s.spec.get(key), trigger.get("metadata", {}).get(key)
+            if s.kind == "ScaledJob" and key == "minReplicaCount" and said is None:
+                said = "0" if spec is None else spec if spec == 0 else None      # 0 is the default of both
+                spec = spec or 0
             yield f"{s} {key}", None if str(spec) == str(said) else f"{spec} in the spec, {said} in the trigger"
 
 
+@looks_at(*SCALABLE)
 def errors_do_not_scale_in(world: World) -> Iterator[Outcome]:
     """No setting that turns "no answer" into fewer replicas, and one trigger that is the whole demand."""
-    for s, trigger in world.triggers():
+    for s, trigger in world.triggers(("ScaledObject",)):
         behaviour = s.spec.get("fallback", {"behavior": "currentReplicas"}).get("behavior", "static")
         advanced = s.spec.get("advanced", {})
         wrong = []
@@ -101,15 +119,39 @@ def errors_do_not_scale_in(world: World) -> Iterator[Outcome]:
         yield str(s), "; ".join(wrong) or None
 
 
+@looks_at("ScaledJob")
+def jobs_run_to_their_end(world: World) -> Iterator[Outcome]:
+    """No change of a ScaledJob ends its Jobs, and KEDA starts as many as there are tasks without one."""
+    for s, trigger in world.triggers(("ScaledJob",)):
+        wrong, template = [], s.spec.get("jobTargetRef", {})
+        if s.spec.get("rollout", {}).get("strategy") != "gradual":
+            wrong.append("rollout.strategy is not gradual: each change of the object ends all running Jobs")
+        if s.spec.get("scalingStrategy", {}).get("strategy", "default") != "default":
+            wrong.append("scalingStrategy must be default: the value counts running tasks")
+        if trigger.get("type") != "external":
+            wrong.append("type must be external: KEDA listens to no push for a ScaledJob")
+        if "metricType" in trigger:
+            wrong.append("KEDA refuses a ScaledJob whose trigger names a metricType")
+        if trigger.get("metadata", {}).get("workload") != "job":
+            wrong.append("the trigger must say workload: job")
+        if {template.get("parallelism", 1), template.get("completions", 1)} != {1}:
+            wrong.append("parallelism and completions must be 1: a Job is counted for one task")
+        if len(s.spec["triggers"]) > 1:
+            wrong.append("KEDA takes the maximum over several triggers, which lifts every cap")
+        yield str(s), "; ".join(wrong) or None
+
+
+@looks_at(*SCALABLE)
 def small_steps_reach_the_hpa(world: World) -> Iterator[Outcome]:
     """Without a tolerance of 0 the HPA ignores changes of up to 10 %."""
-    for s, _ in world.triggers():
+    for s, _ in world.triggers(("ScaledObject",)):
         behaviour = s.spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
         for side in ("scaleUp", "scaleDown"):
             tolerance = behaviour.get(side, {}).get("tolerance")
             yield f"{s} {side}", None if str(tolerance) == "0" else f"{side}.tolerance is {tolerance}, not 0"
 
 
+@looks_at(*SCALED)
 def grace_covers_drain(world: World) -> Iterator[Outcome]:
     """A worker that may drain for `drainTime` is not killed earlier."""
     for s, d in world.scaled():
@@ -119,6 +161,7 @@ def grace_covers_drain(world: World) -> Iterator[Outcome]:
             yield str(d), None if grace >= drain else f"grace period {grace} s is shorter than drainTime {drain:.0f} s"
 
 
+@looks_at(*SCALED)
 def address_is_ours(world: World) -> Iterator[Outcome]:
     """`scalerAddress` is a headless Service of the set and one of its ports."""
     for s, trigger in world.triggers():
@@ -136,6 +179,7 @@ def address_is_ours(world: World) -> Iterator[Outcome]:
         yield str(s), problem
 
 
+@looks_at(*SCALED)
 def tenant_may(world: World) -> Iterator[Outcome]:
     """The server's file lets the ScaledObject's namespace watch these queues and workers, and share this limit."""
     for server in world.servers:
@@ -195,12 +239,12 @@ def server_file(world: World) -> Iterator[Outcome]:
 
 
 def readers_of(world: World, server: Obj) -> list[Obj]:
-    """The Deployments that mount the ConfigMap made of this file."""
+    """The workloads that mount the ConfigMap made of this file."""
     names = {g["name"] for k in world.kustomizations if k.folder == server.folder
              for g in k.data.get("configMapGenerator", []) if PurePosixPath(server.path).name in g.get("files", [])}
     names |= {c.name for c in world.all("ConfigMap") if c.folder == server.folder
               and PurePosixPath(server.path).name in c.data.get("data", {})}
-    return [d for d in world.all("Deployment") if d.folder == server.folder
+    return [d for d in world.workloads() if d.folder == server.folder
             and any(v.get("configMap", {}).get("name") in names for v in d.pod.get("volumes", []))]
 
 
@@ -215,19 +259,9 @@ def server_fits(world: World, server: Obj, d: Obj) -> Iterator[Outcome]:
         secrets += [value for value in connection.values() if isinstance(value, dict)]
         files += [connection[key] for key in ("ca", "certificate", "key") if key in connection]
     files += [secret["file"] for secret in secrets if isinstance(secret, dict) and "file" in secret]
-    mounted = set(mounted_files(world, d))
+    mounted = {file for c in containers(d.pod) for file in mounted_files(world, d, c)}
     for file in files:
         yield f"{server.path} {file}", None if file in mounted else f"{file} is not mounted in {d.name}"
-
-
-def mounted_files(world: World, d: Obj) -> Iterator[str]:
-    volumes = {v["name"]: v for v in d.pod.get("volumes", [])}
-    for c in containers(d.pod):
-        for mount in c.get("volumeMounts", []):
-            for kind, name, items in sources(volumes.get(mount["name"], {})):
-                found = keys_of(world, kind, name, d.namespace) or set()
-                for path in [i["path"] for i in items] or found:
-                    yield f"{mount['mountPath']}/{path}"
 
 
 def trigger_authentication(world: World) -> Iterator[Outcome]:
@@ -241,5 +275,5 @@ def trigger_authentication(world: World) -> Iterator[Outcome]:
 
 
 RULES = (target_exists, one_per_target, no_replicas, name_fits, metadata_is_text, metadata_is_known, bounds_agree,
-         errors_do_not_scale_in, small_steps_reach_the_hpa, grace_covers_drain, address_is_ours, tenant_may,
+         errors_do_not_scale_in, jobs_run_to_their_end, small_steps_reach_the_hpa, grace_covers_drain, address_is_ours, tenant_may,
          server_file, trigger_authentication)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model import Obj, Outcome, World, containers, quantity, seconds
+from model import WORKLOADS, Obj, Outcome, World, containers, looks_at, quantity, seconds
 
 POOL = "karpenter.sh/nodepool"
 GPU = "nvidia.com/gpu"
@@ -14,17 +14,19 @@ GPU_BUDGET = 15 * 60
 
 
 def on_pools(world: World) -> Iterator[tuple[Obj, Obj | None]]:
-    """Each Deployment that asks for a pool, with the pool."""
-    for d in world.all("Deployment"):
+    """Each workload that asks for a pool, with the pool."""
+    for d in world.workloads():
         name = d.pod.get("nodeSelector", {}).get(POOL)
         if name:
             yield d, world.find("NodePool", name, folder=d.folder)
 
 
 def template(pool: Obj) -> dict:
+    """What the pool's nodes are."""
     return pool.spec.get("template", {}).get("spec", {})
 
 
+@looks_at(*WORKLOADS)
 def pool_exists(world: World) -> Iterator[Outcome]:
     """The pool that a worker asks for lies beside it, and each pool has a worker and a node class."""
     used = set()
@@ -39,15 +41,16 @@ def pool_exists(world: World) -> Iterator[Outcome]:
         yield f"{pool} class", None if fits else f"node class {ref.get('name')} is not in {pool.folder}"
 
 
+@looks_at(*WORKLOADS)
 def pool_is_bounded(world: World) -> Iterator[Outcome]:
     """A pool has a spending limit, and the limit admits the workers' highest number."""
-    highest = {d.name: s.spec.get("maxReplicaCount", 100) for s, d in world.scaled()}
+    highest = {(d.kind, d.name): s.spec.get("maxReplicaCount", 100) for s, d in world.scaled()}
     for d, pool in on_pools(world):
         limits = pool.spec.get("limits", {}) if pool else {}
         if not limits:
             yield f"{d} limits", "the pool has no limits: nothing bounds its cost"
         for resource in sorted(set(limits) & set(requests(d))):
-            need = requests(d)[resource] * highest.get(d.name, 1)
+            need = requests(d)[resource] * highest.get((d.kind, d.name), d.spec.get("replicas", 1))
             fits = need <= quantity(limits[resource])
             problem = f"maxReplicaCount needs {need:g}, the pool allows {limits[resource]}"
             yield f"{d} {resource}", None if fits else problem
@@ -61,6 +64,7 @@ def requests(d: Obj) -> dict[str, float]:
     return total
 
 
+@looks_at(*WORKLOADS)
 def pool_waits_for_pods(world: World) -> Iterator[Outcome]:
     """A node outlives its pods: Karpenter's own period outranks theirs, and without one a node may stay for ever."""
     for d, pool in on_pools(world):
@@ -73,6 +77,7 @@ def pool_waits_for_pods(world: World) -> Iterator[Outcome]:
         yield str(d), problem
 
 
+@looks_at(*WORKLOADS)
 def taints_tolerated(world: World) -> Iterator[Outcome]:
     """The pool has a taint that keeps others off, and its worker tolerates each."""
     for d, pool in on_pools(world):
@@ -95,6 +100,7 @@ def tolerates(toleration: dict, taint: dict) -> bool:
     return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
 
 
+@looks_at("Deployment", "StatefulSet", "ScaledJob")
 def start_fits(world: World) -> Iterator[Outcome]:
     """A trigger on a pool says how long a node takes; a GPU worker has time to start and to stay."""
     for s, d in world.scaled():
@@ -104,13 +110,15 @@ def start_fits(world: World) -> Iterator[Outcome]:
         yield f"{s} nodeStartupTime", None if said else "new pods need new nodes, but nodeStartupTime is not set"
         if GPU in requests(d):
             cooldown = s.spec.get("cooldownPeriod", 300)
-            yield f"{s} cooldown", None if cooldown >= GPU_BUDGET else f"cooldownPeriod {cooldown} is less than 900"
+            if s.kind == "ScaledObject":
+                yield f"{s} cooldown", None if cooldown >= GPU_BUDGET else f"cooldownPeriod {cooldown} is less than 900"
             budget = min(startup_budget(c) for c in containers(d.pod))
             problem = f"startupProbe gives up after {budget} s, before 900"
             yield f"{d} startup", None if budget >= GPU_BUDGET else problem
-            deadline = d.spec.get("progressDeadlineSeconds", 600)
-            problem = f"progressDeadlineSeconds {deadline} is less than {budget}"
-            yield f"{d} progress", None if deadline >= budget else problem
+            if d.kind == "Deployment":
+                deadline = d.spec.get("progressDeadlineSeconds", 600)
+                problem = f"progressDeadlineSeconds {deadline} is less than {budget}"
+                yield f"{d} progress", None if deadline >= budget else problem
 
 
 def startup_budget(container: dict) -> int:
@@ -118,11 +126,12 @@ def startup_budget(container: dict) -> int:
     return probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3) if probe else 0
 
 
+@looks_at("Deployment", "StatefulSet", "ScaledJob")
 def long_work_is_protected(world: World) -> Iterator[Outcome]:
     """Autoscalers of nodes leave a scaled worker alone while it runs."""
     wanted = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     for _, d in world.scaled():
-        notes = d.spec.get("template", {}).get("metadata", {}).get("annotations", {})
+        notes = d.template.get("metadata", {}).get("annotations", {})
         lost = [k for k, v in wanted.items() if notes.get(k) != v]
         yield str(d), f"lacks {', '.join(lost)}" if lost else None
 

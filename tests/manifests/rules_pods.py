@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from model import Obj, Outcome, World, containers, subset
+from model import SELECTING, WORKLOADS, Obj, Outcome, World, containers, looks_at, subset
 
 
+@looks_at(*SELECTING)
 def selector_in_template(world: World) -> Iterator[Outcome]:
-    """A Deployment selects its own pods. The API server refuses it otherwise, after half of the set is applied."""
-    for d in world.all("Deployment"):
+    """A workload selects its own pods. The API server refuses it otherwise, after half of the set is applied."""
+    for d in world.workloads(SELECTING):
         wanted = d.spec.get("selector", {}).get("matchLabels", {})
         yield str(d), None if subset(wanted, d.pod_labels) else f"selector {wanted} is not part of {d.pod_labels}"
 
 
 def selected_pods_exist(world: World) -> Iterator[Outcome]:
-    """Services, budgets and network policies select a Deployment's pods; one that selects nothing does nothing."""
+    """Services, budgets and network policies select a workload's pods; one that selects nothing does nothing."""
     where = {"Service": "selector", "PodDisruptionBudget": "selector", "NetworkPolicy": "podSelector"}
     for kind, key in where.items():
         for o in world.all(kind):
             labels = o.spec.get(key, {})
             labels = labels if kind == "Service" else labels.get("matchLabels", {})
-            yield str(o), None if pods_of(world, o, labels) else f"{key} {labels} matches no Deployment beside it"
+            yield str(o), None if pods_of(world, o, labels) else f"{key} {labels} matches no pods beside it"
 
 
 def pods_of(world: World, o: Obj, labels: dict) -> list[Obj]:
-    return [d for d in world.all("Deployment")
+    return [d for d in world.workloads()
             if (d.folder, d.namespace) == (o.folder, o.namespace) and subset(labels, d.pod_labels)]
 
 
+@looks_at(*WORKLOADS)
 def ports_exist(world: World) -> Iterator[Outcome]:
     """Probes, Services and network policies name ports that the pods have."""
-    for d in world.all("Deployment"):
+    for d in world.workloads():
         for c in containers(d.pod):
             ports = port_names(c)
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -60,9 +64,10 @@ def port_outcome(world: World, o: Obj, labels: dict, port: str | int) -> Iterato
         yield f"{o} port {port}", None if port in known else f"port {port!r} is not a port of {d.name}"
 
 
+@looks_at(*WORKLOADS)
 def mounts_exist(world: World) -> Iterator[Outcome]:
     """Every Secret, ConfigMap and ServiceAccount of a pod is in the set, or external.yaml says who makes it."""
-    for d in world.all("Deployment"):
+    for d in world.workloads():
         for kind, name, keys in references(d):
             known = keys_of(world, kind, name, d.namespace)
             if known is None:
@@ -74,6 +79,7 @@ def mounts_exist(world: World) -> Iterator[Outcome]:
             yield f"{d} → {kind} {name}", problem
         for c in containers(d.pod):
             names = {v["name"] for v in d.pod.get("volumes", [])}
+            names |= {claim["metadata"]["name"] for claim in d.spec.get("volumeClaimTemplates", [])}
             lost = [m["name"] for m in c.get("volumeMounts", []) if m["name"] not in names]
             yield f"{d} mounts", f"volumeMounts without volume: {', '.join(lost)}" if lost else None
 
@@ -85,6 +91,8 @@ def references(d: Obj) -> Iterator[tuple[str, str, set[str]]]:
     for pull in d.pod.get("imagePullSecrets", []):
         yield "Secret", pull["name"], set()
     for volume in d.pod.get("volumes", []):
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"], set()
         for kind, name, items in sources(volume):
             yield kind, name, {i["key"] for i in items}
     for c in containers(d.pod):
@@ -122,9 +130,9 @@ def keys_of(world: World, kind: str, name: str, namespace: str) -> set[str] | No
 
 def external_is_used(world: World) -> Iterator[Outcome]:
     """external.yaml holds nothing that no manifest names: such an entry would hide a later mistake."""
-    used = {(kind, name, d.namespace) for d in world.all("Deployment") for kind, name, _ in references(d)}
-    used |= {("Deployment", s.spec.get("scaleTargetRef", {}).get("name"), s.namespace)
-             for s in world.all("ScaledObject")}
+    used = {(kind, name, d.namespace) for d in world.workloads() for kind, name, _ in references(d)}
+    used |= {(ref.get("kind", "Deployment"), ref.get("name"), s.namespace)
+             for s in world.all("ScaledObject") for ref in [s.spec.get("scaleTargetRef", {})]}
     used |= {("Secret", ref["name"], world.keda) for a in world.all("ClusterTriggerAuthentication")
              for ref in a.spec.get("secretTargetRef", [])}
     for e in world.external:
@@ -133,26 +141,104 @@ def external_is_used(world: World) -> Iterator[Outcome]:
         yield f"external.yaml: {e['kind']} {e['name']}", problem if e.get("why") else "it does not say why"
 
 
+@looks_at(*WORKLOADS)
 def restricted(world: World) -> Iterator[Outcome]:
     """Pods meet Kubernetes' restricted standard, have a read-only root and no key to the cluster."""
-    for d in world.all("Deployment"):
+    for d in world.workloads():
         pod = d.pod.get("securityContext", {})
         wrong = [] if pod.get("runAsNonRoot") is True else ["runAsNonRoot"]
         if pod.get("seccompProfile", {}).get("type") != "RuntimeDefault":
             wrong.append("seccompProfile RuntimeDefault")
         if d.pod.get("automountServiceAccountToken") is not False:
             wrong.append("automountServiceAccountToken: false")
+        wrong += [f"no {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if d.pod.get(key)]
+        wrong += [f"no hostPath ({v['name']})" for v in d.pod.get("volumes", []) if "hostPath" in v]
         for c in containers(d.pod):
-            context = c.get("securityContext", {})
-            if context.get("allowPrivilegeEscalation") is not False:
-                wrong.append("allowPrivilegeEscalation: false")
-            if context.get("readOnlyRootFilesystem") is not True:
-                wrong.append("readOnlyRootFilesystem")
-            if context.get("capabilities", {}).get("drop") != ["ALL"] or context["capabilities"].get("add"):
-                wrong.append("capabilities drop ALL")
-            if not c.get("resources", {}).get("limits", {}).get("memory"):
-                wrong.append("a memory limit")
+            wrong += unrestricted(c, pod)
         yield str(d), f"lacks {', '.join(wrong)}" if wrong else None
+
+
+def unrestricted(container: dict, pod: dict) -> Iterator[str]:
+    context = container.get("securityContext", {})
+    if context.get("privileged"):
+        yield "privileged: false"
+    if context.get("allowPrivilegeEscalation") is not False:
+        yield "allowPrivilegeEscalation: false"
+    if context.get("readOnlyRootFilesystem") is not True:
+        yield "readOnlyRootFilesystem"
+    if context.get("capabilities", {}).get("drop") != ["ALL"] or context["capabilities"].get("add"):
+        yield "capabilities drop ALL"
+    if 0 in (context.get("runAsUser"), pod.get("runAsUser")) or context.get("runAsNonRoot") is False:
+        yield "a user that is not root"
+    if any("hostPort" in port for port in container.get("ports", [])):
+        yield "no hostPort"
+    if not container.get("resources", {}).get("limits", {}).get("memory"):
+        yield "a memory limit"
+
+
+@looks_at(*WORKLOADS)
+def images_are_pinned(world: World) -> Iterator[Outcome]:
+    """An image has a tag that says its version, or a digest: what runs tomorrow is what was tested."""
+    for d in world.workloads():
+        for c in containers(d.pod):
+            name, _, digest = c.get("image", "").partition("@")
+            tag = name.rsplit("/", 1)[-1].partition(":")[2]
+            problem = None if digest or tag not in ("", "latest") else f"image {name} has no version"
+            yield f"{d} {c['name']}", problem
+
+
+@looks_at(*WORKLOADS)
+def secrets_are_files(world: World) -> Iterator[Outcome]:
+    """No secret in a variable: it never changes in a running process, and every child and every dump has it."""
+    for d in world.workloads():
+        for c in containers(d.pod):
+            wrong = [f"takes all of Secret {e['secretRef'].get('name')}" for e in c.get("envFrom", []) if "secretRef" in e]
+            for variable in c.get("env", []):
+                name, value = variable["name"], str(variable.get("value", ""))
+                if "secretKeyRef" in variable.get("valueFrom", {}):
+                    wrong.append(f"{name} comes from a Secret")
+                elif value and re.search(r"(PASSWORD|TOKEN|SECRET|KEY|CREDENTIALS?)$", name):
+                    wrong.append(f"{name} holds a secret")
+                elif re.search(r"://[^/?#@]*:[^/?#@]*@|\bsk-[A-Za-z0-9]", value):
+                    wrong.append(f"{name} holds credentials")
+            yield f"{d} {c['name']}", f"{'; '.join(wrong)}: mount it as a file" if wrong else None
+
+
+@looks_at(*WORKLOADS)
+def files_are_mounted(world: World) -> Iterator[Outcome]:
+    """Every path that a container is told lies in what is mounted there."""
+    for d in world.workloads():
+        for c in containers(d.pod):
+            told = {v["name"]: v["value"] for v in c.get("env", []) if str(v.get("value", "")).startswith("/")}
+            told |= {arg: arg for arg in c.get("args", []) if str(arg).startswith("/")}
+            mounted = set(mounted_files(world, d, c))
+            lost = [f"{name}: {path} is not mounted" for name, path in told.items() if path not in mounted]
+            yield f"{d} {c['name']} files", "; ".join(lost) or None
+
+
+def mounted_files(world: World, d: Obj, container: dict) -> Iterator[str]:
+    """The files that a container finds at its mounts."""
+    volumes = {v["name"]: v for v in d.pod.get("volumes", [])}
+    for mount in container.get("volumeMounts", []):
+        for kind, name, items in sources(volumes.get(mount["name"], {})):
+            found = keys_of(world, kind, name, d.namespace) or set()
+            for path in [i["path"] for i in items] or found:
+                yield f"{mount['mountPath']}/{path}"
+
+
+def network_is_bounded(world: World) -> Iterator[Outcome]:
+    """A policy says who comes in and where the pods may go, and opens neither to everybody."""
+    for n in world.all("NetworkPolicy"):
+        wrong = [f"says nothing of {side}" for side in ("Ingress", "Egress") if side not in n.spec.get("policyTypes", [])]
+        for side, key in (("ingress", "from"), ("egress", "to")):
+            for rule in n.spec.get(side) or []:
+                peers = rule.get(key) or []
+                wrong += [] if peers else [f"an {side} rule is for everybody"]
+                wrong += [f"{side}: {p['ipBlock']['cidr']} without exceptions is open to everybody" for p in peers
+                          if p.get("ipBlock") and not p["ipBlock"].get("except")
+                          and ipaddress.ip_network(p["ipBlock"]["cidr"], strict=False).prefixlen < 8]
+                wrong += [f"an {side} rule is for every namespace" for p in peers if p.get("namespaceSelector") == {}]
+        yield str(n), "; ".join(wrong) or None
 
 
 def no_old_external_secrets(world: World) -> Iterator[Outcome]:
@@ -173,4 +259,5 @@ def kustomizations_complete(world: World) -> Iterator[Outcome]:
 
 
 RULES = (selector_in_template, selected_pods_exist, ports_exist, mounts_exist, external_is_used, restricted,
-         no_old_external_secrets, kustomizations_complete)
+         images_are_pinned, secrets_are_files, files_are_mounted, network_is_bounded, no_old_external_secrets,
+         kustomizations_complete)
