@@ -28,6 +28,12 @@ pub(super) const METRIC_TYPE_FOR_JOB: Rule = Rule {
     check: metric_type_for_job,
 };
 
+pub(super) const JOB_ROLLOUT: Rule = Rule {
+    id: "job-rollout",
+    summary: "each change of the ScaledJob ends its running Jobs",
+    check: job_rollout,
+};
+
 fn workload_mismatch(subject: &Subject<'_>) -> Option<Finding> {
     let (right, word) = match subject.scaled.kind {
         Kind::ScaledObject => (Workload::Deployment, "deployment"),
@@ -67,5 +73,14 @@ fn push_for_job(subject: &Subject<'_>) -> Option<Finding> {
         subject.scaled.kind == Kind::ScaledJob && subject.written.kind == "external-push",
         || "KEDA polls for a ScaledJob, and ignores what is pushed".to_owned(),
         || "type: external, and a shorter pollingInterval".to_owned(),
+    )
+}
+
+/// KEDA's default deletes the Jobs of the former version, with the tasks that they run.
+fn job_rollout(subject: &Subject<'_>) -> Option<Finding> {
+    finding(
+        subject.scaled.kind == Kind::ScaledJob && subject.scaled.rollout.as_deref() != Some("gradual"),
+        || "each change of this ScaledJob deletes its running Jobs, and their tasks are cut short".to_owned(),
+        || "rollout: { strategy: gradual }".to_owned(),
     )
 }

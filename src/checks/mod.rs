@@ -40,6 +40,7 @@ pub const RULES: &[Rule] = &[
     job::JOB_STRATEGY,
     job::PUSH_FOR_JOB,
     job::METRIC_TYPE_FOR_JOB,
+    job::JOB_ROLLOUT,
 ];
 
 /// One thing that is looked for.

@@ -57,6 +57,8 @@ pub struct Scaled {
     pub scale_down: Scaling,
     /// `scalingStrategy` of a ScaledJob.
     pub strategy: Option<Strategy>,
+    /// `rollout.strategy` of a ScaledJob, or what its deprecated `rolloutStrategy` says instead.
+    pub rollout: Option<String>,
     /// What is scaled: kind and name.
     pub target: (String, String),
     /// The pods of a ScaledJob.
@@ -237,6 +239,8 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
     }
     let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));
     let strategy = spec.has("scalingStrategy").then(|| strategy(&mut spec.map("scalingStrategy")));
+    let rollout = spec.map("rollout").text("strategy");
+    let rollout = spec.text("rolloutStrategy").or(rollout);
     let job = (kind == Kind::ScaledJob).then(|| pods(&mut spec.map("jobTargetRef").map("template"), false));
     let mut target = spec.map("scaleTargetRef");
     let target_kind = target.text("kind").unwrap_or_else(|| "Deployment".to_owned());
@@ -262,6 +266,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
         scale_up,
         scale_down,
         strategy,
+        rollout,
         target,
         job,
         triggers,
