@@ -25,6 +25,7 @@ mod plan;
 mod protocol;
 mod providers;
 mod queries;
+mod shipped;
 mod sources;
 mod tidy;
 mod tls;
