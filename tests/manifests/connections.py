@@ -18,6 +18,11 @@ TYPE = ("kind of backend; the other keys are those that `agent-scaler keys --ser
         "`{secret: {name: …, key: …}}`")
 # Units of keys that take several values; a list is joined with commas.
 SEVERAL = {"URLs", "addresses", "accounts", "names", "name=value,…"}
+# What a key's meaning says of another one, without which it is refused.
+NEEDS = re.compile(r"(?:needs|carries|(?:password|private key|secret|value) of) `(\w+)`")
+FURTHER = {"accessKeyId": ["secretAccessKey"], "sentinelUsername": ["sentinelPassword"]}
+# Keys that mean nothing without a `mechanism`, of connections that have one.
+LOGIN = {"username", "password", "token", "tokenEndpoint", "clientId", "clientSecret", "scope"}
 ONE = {"URL", "name", "text", "ARN"}
 
 
@@ -71,11 +76,12 @@ def definitions() -> str:
 
 
 def dependencies(rows: list[list[str]]) -> dict[str, list[str]]:
-    """The keys that another one needs, as its meaning says."""
-    needs = {row[0]: re.findall(r"needs `(\w+)`", row[1]) for row in rows}
-    # A private key is of no use without its certificate.
-    needs |= {"key": ["certificate"]} if "certificate" in needs else {}
-    return {key: needed for key, needed in needs.items() if needed}
+    """The keys that another one needs, as its meaning says, or as only the program knows."""
+    known = {row[0] for row in rows}
+    needs = {row[0]: set(NEEDS.findall(row[1])) | set(FURTHER.get(row[0], ())) for row in rows}
+    for key in LOGIN & known if "mechanism" in known else ():
+        needs[key].add("mechanism")
+    return {key: sorted(needed & known) for key, needed in needs.items() if needed & known}
 
 
 def fresh(text: str) -> str:

@@ -36,6 +36,13 @@ BASE = {
     "llmLimits": {"first": {"workersConnection": "one", "scope": "first"},
                   "second": {"workersConnection": "one", "scope": "second"}},
 }
+# Keys of a connection that do not go together: what stands in each variant, and what is left out.
+LOGIN, PEMS = ("username", "password"), ("ca", "certificate", "key")
+TOKENS = ("tokenEndpoint", "clientId", "clientSecret", "scope")
+VARIANTS = {"kafka": (({"mechanism": "PLAIN"}, (*TOKENS, "token", *PEMS)),
+                      ({"mechanism": "OAUTHBEARER", "tls": True}, (*LOGIN, "token")),
+                      ({"mechanism": "OAUTHBEARER", "tls": True}, (*LOGIN, *TOKENS))),
+            "http": (({}, ("bearerToken",)), ({}, LOGIN)), "prometheus": (({}, ("bearerToken",)), ({}, LOGIN))}
 # Without them other values have no meaning.
 FIXED = {"tls.mode": "mutual", "keda.clusterTriggerAuthentication.create": True}
 
@@ -48,6 +55,10 @@ class Made:
     markers: dict[str, str] = field(default_factory=dict)
     choices: dict[tuple, list] = field(default_factory=dict)
     count: int = 4100100               # beyond a million Helm writes numbers as 4.1001e+06
+
+    def forget(self, path: tuple) -> None:
+        self.markers = {p: m for p, m in self.markers.items() if p != dotted(path) and not p.startswith(f"{dotted(path)}.")}
+        self.choices.pop(path, None)
 
     def next(self) -> int:
         self.count += 1
@@ -85,9 +96,17 @@ def entries(made: Made, node: dict, root: dict, path: tuple) -> Iterator[tuple[s
     below = tables.resolve(node["additionalProperties"], root)
     for choice in below.get("allOf", [{"then": node["additionalProperties"]}]):
         kind = choice["if"]["properties"]["type"]["const"] if "if" in choice else "x"
-        name = "one" if path[0] == "tenants" and path[-1] == "connections" else f"m{made.next()}-{kind}"
-        made.markers[dotted((*path, name))] = name
-        yield name, tree_of(made, choice["then"], root, (*path, name))
+        for fixed, without in VARIANTS.get(kind, (({}, ()),)):
+            name = "one" if path[0] == "tenants" and path[-1] == "connections" else f"m{made.next()}-{kind}"
+            value = tree_of(made, choice["then"], root, (*path, name))
+            for key in (*without, *fixed):
+                value.pop(key)
+                made.forget((*path, name, key))
+            for key, said in fixed.items():
+                value[key] = said
+                made.markers[dotted((*path, name, key))] = f"{key}: {yaml.safe_dump(said).split()[0]}"
+            made.markers[dotted((*path, name))] = name
+            yield name, value
 
 
 def leaf(made: Made, node: dict, kinds: list, path: tuple) -> object:
@@ -124,6 +143,8 @@ def text(made: Made, node: dict, path: tuple, key: str) -> str:
     form = FORMS.get(key, "m{}")
     if path[0] == "connections" and path[1].endswith(("http", "prometheus")):
         form = form.replace("rediss", "https")
+    # These have an upper bound that the schema does not say; a number of milliseconds is as unlike others.
+    form = f"{number % 25000 + 1000}ms" if key in ("tick", "wakeEvery") else form
     for candidate in (form.format(number), f"{number}s", f"sha256:{number:064x}", f"{number % 100}%", str(number)):
         if re.search(node.get("pattern", ""), candidate):
             return candidate

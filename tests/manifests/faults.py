@@ -203,6 +203,7 @@ KEDA_FAULTS = (
     *(scalers("jobs_run_to_their_end", says, plant, kinds=("ScaledJob",)) for says, plant in (
         ("rollout.strategy is not gradual", lambda s, _: s.spec.pop("rollout")),
         ("rollout.strategy is not gradual", lambda s, _: s.spec["rollout"].update(strategy="immediate")),
+        ("rollout.strategy is not gradual", lambda s, _: s.spec.update(rolloutStrategy="immediate")),
         ("scalingStrategy must be default", lambda s, _: s.spec.update(scalingStrategy={"strategy": "eager"})),
         ("type must be external", lambda s, _: trigger(s).update(type="external-push")),
         ("names a metricType", lambda s, _: trigger(s).update(metricType="AverageValue")),

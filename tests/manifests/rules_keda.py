@@ -124,7 +124,8 @@ def jobs_run_to_their_end(world: World) -> Iterator[Outcome]:
     """No change of a ScaledJob ends its Jobs, and KEDA starts as many as there are tasks without one."""
     for s, trigger in world.triggers(("ScaledJob",)):
         wrong, template = [], s.spec.get("jobTargetRef", {})
-        if s.spec.get("rollout", {}).get("strategy") != "gradual":
+        # The deprecated key outranks the other.
+        if (s.spec.get("rolloutStrategy") or s.spec.get("rollout", {}).get("strategy")) != "gradual":
             wrong.append("rollout.strategy is not gradual: each change of the object ends all running Jobs")
         if s.spec.get("scalingStrategy", {}).get("strategy", "default") != "default":
             wrong.append("scalingStrategy must be default: the value counts running tasks")

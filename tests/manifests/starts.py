@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # a check leaves no trace in the clone
 
+import accepted  # noqa: E402
 import charts  # noqa: E402
 from check import Report  # noqa: E402
 from helm import all_helms  # noqa: E402
@@ -262,6 +263,7 @@ def main() -> int:
         redis.command("ACL", "LOG", "RESET")
         check_manifests(redis, programs, report)
         check_charts(redis, programs, report)
+    accepted.check(all_helms()[0][-1], programs, report)
     return report.close()
 
 

@@ -15,6 +15,25 @@
 {{- if eq (int .Values.ports.grpc) (int .Values.ports.http) -}}
 {{- $problems = append $problems "ports: grpc and http are the same" -}}
 {{- end -}}
+{{- $times := list (dict "at" "tick" "is" .Values.tick "from" 100 "to" 30000 "said" "within 100ms to 30s") -}}
+{{- range $name, $connection := .Values.connections -}}
+{{- with .wakeEvery -}}
+{{- $at := printf "connections.%s.wakeEvery" $name -}}
+{{- $times = append $times (dict "at" $at "is" . "from" 200 "to" 30000 "said" "within 200ms to 30s") -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "maxQueueWait" "latencyTarget" "expectedTaskDuration" "stuckAfter" -}}
+{{- with get ($.Values.defaults | default dict) $key -}}
+{{- $at := printf "defaults.%s" $key -}}
+{{- $times = append $times (dict "at" $at "is" . "from" 1000 "to" 9007199254740991 "said" "1s or more") -}}
+{{- end -}}
+{{- end -}}
+{{- range $times -}}
+{{- $is := include "agent-scaler.milliseconds" .is | int64 -}}
+{{- if or (lt $is (int64 .from)) (gt $is (int64 .to)) -}}
+{{- $problems = append $problems (printf "%s: must be %s" .at .said) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.httpFrom) -}}
 {{- $text := "is empty, so nobody may scrape what serviceMonitor.enabled asks for: name Prometheus's namespace" -}}
 {{- $problems = append $problems (printf "networkPolicy.httpFrom: %s" $text) -}}
@@ -47,8 +66,18 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (hasKey . "bearerToken") (hasKey . "username") -}}
+{{- $problems = append $problems (printf "%s.bearerToken: cannot stand beside `username` and `password`" $path) -}}
+{{- end -}}
 {{- if and .username (not .password) $redis -}}
 {{- $problems = append $problems (printf "%s.username: needs `password`" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $connection := .Values.connections -}}
+{{- if eq .type "kafka" -}}
+{{- range $problem := include "agent-scaler.checkKafka" . | fromYamlArray -}}
+{{- $problems = append $problems (printf "connections.%s.%s" $name $problem) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $limit := .Values.llmLimits -}}
@@ -89,4 +118,50 @@
 {{- with $problems -}}
 {{- fail (printf "%d %s in the values:\n  %s" (len .) (eq 1 (len .) | ternary "problem" "problems") (join "\n  " .)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* How a Kafka connection says who it is: the keys that its mechanism needs, and those that it does not take. */}}
+{{- define "agent-scaler.checkKafka" -}}
+{{- $problems := list -}}
+{{- $needed := list -}}
+{{- $others := list -}}
+{{- $hint := "" -}}
+{{- if and (or .ca .certificate) (ne (toString .tls) "true") -}}
+{{- $problems = append $problems "tls: must be true where `ca` or `certificate` is given" -}}
+{{- end -}}
+{{- if ne (.mechanism | default "OAUTHBEARER") "OAUTHBEARER" -}}
+{{- $needed = list "username" "password" -}}
+{{- $others = list "token" "tokenEndpoint" "clientId" "clientSecret" "scope" -}}
+{{- $hint = "needs `mechanism: OAUTHBEARER`" -}}
+{{- else if and .mechanism .token -}}
+{{- $others = list "username" "password" "tokenEndpoint" "clientId" "clientSecret" "scope" -}}
+{{- $hint = "cannot stand beside `token`" -}}
+{{- else if .mechanism -}}
+{{- $needed = list "tokenEndpoint" "clientId" "clientSecret" -}}
+{{- $others = list "username" "password" -}}
+{{- $hint = "needs a `mechanism` with a password" -}}
+{{- end -}}
+{{- range $key := $needed -}}
+{{- if not (hasKey $ $key) -}}
+{{- $or := eq $key "tokenEndpoint" | ternary ", or else `token`" "" -}}
+{{- $problems = append $problems (printf "%s: is required with mechanism %s%s" $key $.mechanism $or) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := $others -}}
+{{- if hasKey $ $key -}}
+{{- $problems = append $problems (printf "%s: %s" $key $hint) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end -}}
+
+{{/* A duration such as `1m 30s` in milliseconds. */}}
+{{- define "agent-scaler.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h|d)" (toString .) -1 -}}
+{{- $number := regexFind "^[0-9]+" . -}}
+{{- $sum = add $sum (mul (int64 $number) (get $units (trimPrefix $number .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}
