@@ -65,7 +65,8 @@ def names_fit(world: World) -> Iterator[Outcome]:
 # Those that have something to say about one installation of the chart.
 RULES = (rules_pods.selector_in_template, rules_pods.selected_pods_exist, rules_pods.ports_exist,
          rules_pods.mounts_exist, rules_pods.external_is_used, rules_pods.restricted, rules_pods.images_are_pinned,
-         rules_pods.secrets_are_files, rules_pods.files_are_mounted, rules_keda.server_file,
+         rules_pods.secrets_are_files, rules_pods.files_are_mounted,
+         rules_pods.probes_exist, rules_pods.variables_stand_once, rules_pods.nodes_can_be_drained, rules_keda.server_file,
          rules_keda.trigger_authentication, rules_keda.metadata_is_text, rules_keda.metadata_is_known,
          rules_keda.bounds_agree, rules_keda.address_is_ours, monitors_exist, names_fit)
 

@@ -84,6 +84,14 @@ def volume(d: Obj, name: str) -> dict:
     return next(v for v in d.pod["volumes"] if v["name"] == name)
 
 
+def fails(d: Obj, container: str) -> None:
+    """A Job's policy about the exit codes of this container."""
+    job = {"ScaledJob": lambda: d.spec["jobTargetRef"], "Job": lambda: d.spec,
+           "CronJob": lambda: d.spec["jobTemplate"]["spec"]}[d.kind]()
+    codes = {"containerName": container, "operator": "In", "values": [2]}
+    job["podFailurePolicy"] = {"rules": [{"action": "FailJob", "onExitCodes": codes}]}
+
+
 def workloads(rule: str, says: str, plant: Callable, base: str = "agent-worker", kinds: tuple = WORKLOADS) -> Fault:
     """A fault of a pod, in a workload of each kind."""
     return Fault(rule, says, lambda _w, _s, d: plant(d), kinds, base)
@@ -145,6 +153,20 @@ POD_FAULTS = (
     workloads("restricted", "seccompProfile", lambda d: d.pod["securityContext"].pop("seccompProfile")),
     workloads("restricted", "memory limit", lambda d: first(d)["resources"].pop("limits")),
     workloads("restricted", "lacks", lambda d: d.pod.update(initContainers=[{"name": "x", "image": "x:1"}])),
+    workloads("restricted", "requests of cpu and memory", lambda d: first(d)["resources"].pop("requests")),
+    workloads("probes_exist", "lacks livenessProbe", lambda d: first(d).pop("livenessProbe"),
+              kinds=(*SELECTING, "ScaledJob")),
+    workloads("probes_exist", "lacks readinessProbe", lambda d: first(d).pop("readinessProbe"), kinds=SELECTING),
+    *(workloads("jobs_can_be_made", says, plant, kinds=("ScaledJob", "Job", "CronJob")) for says, plant in (
+        ("and is Always", lambda d: d.pod.pop("restartPolicy")),
+        ("and is OnFailure", lambda d: (d.pod.update(restartPolicy="OnFailure"), fails(d, "worker"))),
+        ("names the container gone", lambda d: fails(d, "gone")))),
+    workloads("variables_stand_once", "sets MODEL twice",
+              lambda d: first(d)["env"].append({"name": "MODEL", "value": "other"})),
+    Fault("nodes_can_be_drained", "lets no pod go",
+          lambda w: get(w, "PodDisruptionBudget", "agent-worker")["spec"].update(maxUnavailable=0)),
+    Fault("nodes_can_be_drained", "lets no pod go", lambda w: get(w, "PodDisruptionBudget", "agent-api")["spec"].update(
+        maxUnavailable=None, minAvailable="100%")),
     workloads("images_are_pinned", "has no version", lambda d: first(d).update(image="ghcr.io/example/worker:latest")),
     workloads("images_are_pinned", "has no version", lambda d: first(d).update(image="registry:5000/worker")),
     workloads("secrets_are_files", "X comes from a Secret", lambda d: first(d)["env"].append(

@@ -12,6 +12,8 @@ def convert(w: World, name: str, kind: str) -> tuple[Obj | None, Obj]:
     if kind == "ScaledJob" and not scaler:
         raise LookupError(f"nothing scales {name}: it cannot be a ScaledJob")
     meta, spec, template = d.data["metadata"], d.spec, d.template
+    if kind in ("Job", "CronJob", "ScaledJob"):
+        template["spec"]["restartPolicy"] = "Never"
     selector = {"selector": spec["selector"], "template": template}
     match kind:
         case "Deployment":

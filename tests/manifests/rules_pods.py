@@ -172,8 +172,57 @@ def unrestricted(container: dict, pod: dict) -> Iterator[str]:
         yield "a user that is not root"
     if any("hostPort" in port for port in container.get("ports", [])):
         yield "no hostPort"
-    if not container.get("resources", {}).get("limits", {}).get("memory"):
+    resources = container.get("resources", {})
+    if not resources.get("limits", {}).get("memory"):
         yield "a memory limit"
+    lost = [name for name in ("cpu", "memory") if name not in resources.get("requests", {})]
+    if lost:
+        yield f"requests of {' and '.join(lost)}"
+
+
+@looks_at(*SELECTING, "ScaledJob")
+def probes_exist(world: World) -> Iterator[Outcome]:
+    """A hung process is ended, and one that is not ready yet takes no old one's place. Nobody waits for a Job's pod."""
+    for d in world.workloads((*SELECTING, "ScaledJob")):
+        wanted = ["livenessProbe"] + ([] if d.kind == "ScaledJob" else ["readinessProbe"])
+        for c in d.pod.get("containers", []):
+            lost = [probe for probe in wanted if probe not in c]
+            yield f"{d} {c['name']} probes", f"lacks {', '.join(lost)}" if lost else None
+
+
+@looks_at("ScaledJob", "Job", "CronJob")
+def jobs_can_be_made(world: World) -> Iterator[Outcome]:
+    """A Job is what the API server takes. Of a ScaledJob it sees that only when there is a task."""
+    for d in world.workloads(("ScaledJob", "Job", "CronJob")):
+        job = {"ScaledJob": d.spec.get("jobTargetRef", {}), "Job": d.spec}.get(
+            d.kind, d.spec.get("jobTemplate", {}).get("spec", {}))
+        wrong, restart = [], d.pod.get("restartPolicy", "Always")
+        rules = job.get("podFailurePolicy", {}).get("rules", [])
+        if restart not in ("Never", "OnFailure") or rules and restart != "Never":
+            wrong.append(f"restartPolicy must be Never, and is {restart}")
+        names = {c["name"] for c in containers(d.pod)}
+        named = {r["onExitCodes"]["containerName"] for r in rules if "containerName" in r.get("onExitCodes", {})}
+        if named - names:
+            wrong.append(f"podFailurePolicy names the container {', '.join(sorted(named - names))}")
+        yield str(d), "; ".join(wrong) or None
+
+
+@looks_at(*WORKLOADS)
+def variables_stand_once(world: World) -> Iterator[Outcome]:
+    """Of two variables of one name the last holds, whichever one reads."""
+    for d in world.workloads():
+        for c in containers(d.pod):
+            names = [v["name"] for v in c.get("env", [])]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            yield f"{d} {c['name']} env", f"sets {', '.join(twice)} twice" if twice else None
+
+
+def nodes_can_be_drained(world: World) -> Iterator[Outcome]:
+    """A budget lets one pod go at a time, or a node can never be emptied."""
+    for b in world.all("PodDisruptionBudget"):
+        most, least = b.spec.get("maxUnavailable"), b.spec.get("minAvailable")
+        stuck = most in (0, "0%") or least == "100%" or (most, least) == (None, None)
+        yield str(b), "lets no pod go: no node can be drained" if stuck else None
 
 
 @looks_at(*WORKLOADS)
@@ -259,5 +308,5 @@ def kustomizations_complete(world: World) -> Iterator[Outcome]:
 
 
 RULES = (selector_in_template, selected_pods_exist, ports_exist, mounts_exist, external_is_used, restricted,
-         images_are_pinned, secrets_are_files, files_are_mounted, network_is_bounded, no_old_external_secrets,
+         probes_exist, jobs_can_be_made, variables_stand_once, nodes_can_be_drained, images_are_pinned, secrets_are_files, files_are_mounted, network_is_bounded, no_old_external_secrets,
          kustomizations_complete)

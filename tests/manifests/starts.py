@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import re
 import subprocess
 import sys
@@ -58,6 +59,9 @@ class Pod:
         self.log = root / "log"
 
     def start(self) -> subprocess.Popen:
+        unknown = {v["name"] for v in self.container.get("env", [])} - variables_of(self.program)
+        if unknown:
+            self.refuse(f"the program knows no variable {', '.join(sorted(unknown))}")
         self.mount()
         command = [self.program, *(self.local(part) for part in self.container.get("args", []))]
         env = {"PATH": "/usr/bin:/bin", "HOSTNAME": self.obj.name} | self.environment()
@@ -156,6 +160,13 @@ class Pod:
         raise Refused(problem)
 
 
+@functools.cache
+def variables_of(program: Path) -> frozenset[str]:
+    """The variables that a program reads, as its help says."""
+    words = [program, "serve", "--help"] if program.name == "agent-scaler" else [program, "--help"]
+    return frozenset(re.findall(r"\[env: (\w+)", subprocess.run(words, capture_output=True, text=True, check=True).stdout))
+
+
 def started(world: World, obj: Obj, redis: Redis, programs: Path) -> str | None:
     """None if every container of the workload becomes ready."""
     for container in obj.pod.get("containers", []):
@@ -180,7 +191,8 @@ def check_manifests(redis: Redis, programs: Path, report: Report) -> None:
         pods = [o for o in world.workloads() if not o.path.startswith("examples/")]
         for obj, problem in zip(pods, pool.map(lambda o: started(world, o, redis, programs), pods), strict=True):
             report.add(f"{obj} starts", problem)
-    report.add("the scaler reads all queues", plan(redis, programs))
+    report.add("the scaler reads all queues", asked(redis, programs, "plan"))
+    report.add("the scaler's own check", asked(redis, programs, "check", "--deny-warnings"))
     for line in redis.denied():
         report.add("rights of the examples", line)
     report.section(f"{len(pods)} workloads start", before)
@@ -214,9 +226,10 @@ FAULTS = (
     ("has no key password", lambda w: secret(w, "agent-worker-redis").pop("password")),
     ("no Secret agent-worker-llm", lambda w: w.objects.remove(w.find("Secret", "agent-worker-llm"))),
     ("has no key url", lambda w: gpu(w)["env"].append(
-        {"name": "X", "valueFrom": {"secretKeyRef": {"name": "agent-worker-redis", "key": "url"}}})),
+        {"name": "SCOPE", "valueFrom": {"secretKeyRef": {"name": "agent-worker-redis", "key": "url"}}})),
     ("--model (MODEL): is required", lambda w: variables(w, "MODEL")),
     ("--api-key-file", lambda w: gpu(w)["volumeMounts"].pop(1)),
+    ("knows no variable SLOT", lambda w: gpu(w)["env"].append({"name": "SLOT", "value": "1"})),
     ("--slots (SLOTS)", lambda w: gpu(w)["env"].append({"name": "SLOTS", "value": "one"})),
     ("none of the container's ports", lambda w: gpu(w)["ports"][0].update(containerPort=9999)),
     ("no volume shm", lambda w: w.find("Deployment", "agent-worker-gpu").pod["volumes"].pop()),
@@ -233,14 +246,14 @@ def self_test(redis: Redis, programs: Path, report: Report) -> None:
         report.add(f"a pod that does not start: {says}", None if says in (problem or "") else f"it said {problem}")
     small = [line.replace("+zcount ", "") for line in users().values()]
     with Redis(small) as other:
-        plan(other, programs)
+        asked(other, programs, "plan")
         refused = other.denied()
     report.add("rights that are too small", None if any("zcount" in line for line in refused) else f"found {refused}")
     report.section("self-test of the starts", before)
 
 
-def plan(redis: Redis, programs: Path) -> str | None:
-    """The scaler's own user reads what every shipped trigger needs, with the shipped server file."""
+def asked(redis: Redis, programs: Path, command: str, *flags: str) -> str | None:
+    """What the program says of every shipped trigger, with the shipped server file and the scaler's own user."""
     world = load()
     scaler = world.find("Deployment", "agent-scaler")
     with tempfile.TemporaryDirectory() as folder:
@@ -249,8 +262,8 @@ def plan(redis: Redis, programs: Path) -> str | None:
         files = [part for name in ("manifests/worker", "manifests/worker/job", "node-pools")
                  for part in ("-f", ROOT / "deploy" / name)]
         config = Path(folder) / "etc/agent-scaler/agent-scaler.yaml"
-        done = subprocess.run([programs / "agent-scaler", "plan", *files, "--config", config], capture_output=True,
-                              text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run([programs / "agent-scaler", command, *files, *flags, "--config", config],
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)
     return None if done.returncode == 0 else one_line(f"ended with {done.returncode}: {done.stdout} {done.stderr}")
 
 
