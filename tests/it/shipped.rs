@@ -118,19 +118,16 @@ fn let_in(redis: &Redis, rights: &str) {
 /// The shipped file, on this Redis: without its addresses and its TLS.
 fn server_file(redis: &Redis, password: &str, publishes: bool) -> String {
     let text = fs::read_to_string(root().join("deploy/manifests/agent-scaler.yaml")).unwrap();
-    let mut file = String::new();
-    for line in text.lines() {
-        let key = line.trim_start().split(':').next().unwrap();
-        match (key, line.len() - line.trim_start().len()) {
-            ("listen" | "admin", 0) | ("ca", 4) => continue,
-            ("url", 4) => file.push_str(&format!("    url: {}\n", redis.url())),
-            ("password", 4) => file.push_str(&format!("    password: {{ file: {password} }}\n")),
-            ("tick", 0) => file.push_str("tick: 100ms\n"),
-            ("scope", 4) if publishes => file.push_str(&format!("{line}\n    publishShares: true\n")),
-            _ => file.push_str(&format!("{line}\n")),
-        }
-    }
-    file
+    let line = |line: &str| match (line.trim_start().split(':').next()?, line.len() - line.trim_start().len())
+    {
+        ("listen" | "admin", 0) | ("ca", 4) => None,
+        ("url", 4) => Some(format!("    url: {}\n", redis.url())),
+        ("password", 4) => Some(format!("    password: {{ file: {password} }}\n")),
+        ("tick", 0) => Some("tick: 100ms\n".to_owned()),
+        ("scope", 4) if publishes => Some(format!("{line}\n    publishShares: true\n")),
+        _ => Some(format!("{line}\n")),
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Every trigger in `deploy/`.

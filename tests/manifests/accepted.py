@@ -43,7 +43,8 @@ def variants() -> Iterator[tuple[str, dict]]:
             for mechanism in mechanisms if "mechanism" in whole else ("",):
                 said = {k: value(units[k]) for k in sorted(whole)} | ({"mechanism": mechanism} if mechanism else {})
                 yield f"{kind} {key} {mechanism} with all that it needs", base | said
-                yield f"{kind} {key} {mechanism} with a login", base | said | {"username": "a", "password": value("secret")}
+                login = {"username": "a", "password": value("secret")}
+                yield f"{kind} {key} {mechanism} with a login", base | said | login
                 yield f"{kind} {key} {mechanism} with a client", base | said | {
                     "tokenEndpoint": value("URL"), "clientId": "a", "clientSecret": value("secret")}
                 yield f"{kind} {key} {mechanism} with TLS", encrypted(base | said)
@@ -65,8 +66,9 @@ def differ(helm: Helm, programs: Path, connection: dict) -> str | None:
         except ValueError as error:
             refused = " ".join(str(error).split())[-200:]
             config.write_text(yaml.safe_dump({"connections": {"c": server_side(connection)}}))
-        done = subprocess.run([programs / "agent-scaler", "check", "-f", ROOT / "examples/scaledobjects/redis-list.yaml",
-                               "--config", config], capture_output=True, text=True, check=False)
+        trigger = ROOT / "examples/scaledobjects/redis-list.yaml"
+        done = subprocess.run([programs / "agent-scaler", "check", "-f", trigger, "--config", config],
+                              capture_output=True, text=True, check=False)
         problems = re.findall(r"^ *(connections\.c.*)$", done.stdout + done.stderr, re.MULTILINE)
         problems = [problem for problem in problems if not problem.startswith("note")]
     if refused and not problems:

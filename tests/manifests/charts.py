@@ -2,7 +2,7 @@
 
     charts.py                     checks
     charts.py --server-files DIR  writes the server's file of each value file in ci/ as DIR/NAME.yaml, and their names
-    charts.py --table             writes the connections into the chart's schema, and its table of values into its README
+    charts.py --table             writes the connections into the chart's schema, the table of values into its README
 
 Called by run.sh, which makes the environment that this needs.
 """
@@ -66,7 +66,8 @@ def names_fit(world: World) -> Iterator[Outcome]:
 RULES = (rules_pods.selector_in_template, rules_pods.selected_pods_exist, rules_pods.ports_exist,
          rules_pods.mounts_exist, rules_pods.external_is_used, rules_pods.restricted, rules_pods.images_are_pinned,
          rules_pods.secrets_are_files, rules_pods.files_are_mounted,
-         rules_pods.probes_exist, rules_pods.variables_stand_once, rules_pods.nodes_can_be_drained, rules_keda.server_file,
+         rules_pods.probes_exist, rules_pods.variables_stand_once, rules_pods.nodes_can_be_drained,
+         rules_keda.server_file,
          rules_keda.trigger_authentication, rules_keda.metadata_is_text, rules_keda.metadata_is_known,
          rules_keda.bounds_agree, rules_keda.address_is_ours, monitors_exist, names_fit)
 
@@ -153,9 +154,11 @@ def notes_are_right(file: Path, text: str) -> Iterator[Outcome]:
                 for row in rows if row[3] == "required" and row[0] not in metadata]
         yield f"{file.name} notes {source} keys", f"lacks {', '.join(lost)}" if lost else None
     lost = set(kinds.values()) - set(shown)
-    yield f"{file.name} notes sources", f"shows none on a connection of type {', '.join(sorted(lost))}" if lost else None
+    problem = f"shows none on a connection of type {', '.join(sorted(lost))}"
+    yield f"{file.name} notes sources", problem if lost else None
     said = re.search(r"The pods start once .* in \S+: (.*)\.\n", text)
-    wanted = {e["name"] for e in named_outside(values, NAMESPACE) if (e["kind"], e["namespace"]) == ("Secret", NAMESPACE)}
+    wanted = {e["name"] for e in named_outside(values, NAMESPACE)
+              if (e["kind"], e["namespace"]) == ("Secret", NAMESPACE)}
     if values["tls"]["mode"] == "off":
         wanted.discard(values["tls"]["existingSecret"])       # an optional volume
     differ = wanted ^ set(said[1].split(", ") if said else [])
@@ -334,7 +337,8 @@ def write_server_files(folder: Path, helm: Helm) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server-files", type=Path, metavar="DIR", help="write the server's file of each value file")
-    parser.add_argument("--table", action="store_true", help="write the schema's connections, and the README's table of values")
+    parser.add_argument("--table", action="store_true",
+                        help="write the schema's connections, and the README's table of values")
     args = parser.parse_args()
     if args.table:
         path = CHART / "README.md"

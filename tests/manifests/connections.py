@@ -14,8 +14,8 @@ SCHEMA = CHART / "values.schema.json"
 TITLE = re.compile(r"`connections\.NAME` of `type: ([a-z-]+)`: (.*)")
 # The generated definitions are the last of the file.
 START, END = '    "connection": {\n', "\n  }\n}\n"
-TYPE = ("kind of backend; the other keys are those that `agent-scaler keys --server` lists for it: secrets and PEM files as "
-        "`{secret: {name: …, key: …}}`")
+TYPE = ("kind of backend; the other keys are those that `agent-scaler keys --server` lists for it: secrets and PEM "
+        "files as `{secret: {name: …, key: …}}`")
 # Units of keys that take several values; a list is joined with commas.
 SEVERAL = {"URLs", "addresses", "accounts", "names", "name=value,…"}
 # What a key's meaning says of another one, without which it is refused.
@@ -56,9 +56,9 @@ def value(unit: str) -> dict:
 def definitions() -> str:
     """The text of the definitions, as it stands in the schema."""
     known = list(types())
+    kinds = json.dumps({"description": TYPE, "enum": [name for name, _, _ in known]}, ensure_ascii=False)
     lines = [START.rstrip("\n"), '      "type": "object",', '      "required": ["type"],', '      "properties": {',
-             f'        "type": {json.dumps({"description": TYPE, "enum": [name for name, _, _ in known]}, ensure_ascii=False)}',
-             "      },", '      "allOf": [']
+             f'        "type": {kinds}', "      },", '      "allOf": [']
     choices = [json.dumps({"if": {"required": ["type"], "properties": {"type": {"const": name}}},
                            "then": {"$ref": f"#/definitions/connection-{name}"}}) for name, _, _ in known]
     lines += [f"        {choice}," for choice in choices[:-1]] + [f"        {choices[-1]}", "      ]", "    }"]

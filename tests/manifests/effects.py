@@ -1,8 +1,8 @@
 """Every value of the chart arrives: each leaf of its schema shows in what it renders.
 
 A set of values is made of the schema, in which every text and number is one that stands nowhere else, and each must be
-in what is rendered from it. What cannot be unlike all others (a choice, a flag, a name of something else in the values) is
-changed, and what is rendered must change with it.
+in what is rendered from it. What cannot be unlike all others (a choice, a flag, a name of something else in the values)
+is changed, and what is rendered must change with it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Made:
     count: int = 4100100               # beyond a million Helm writes numbers as 4.1001e+06
 
     def forget(self, path: tuple) -> None:
-        self.markers = {p: m for p, m in self.markers.items() if p != dotted(path) and not p.startswith(f"{dotted(path)}.")}
+        self.markers = {p: m for p, m in self.markers.items() if not f"{p}.".startswith(f"{dotted(path)}.")}
         self.choices.pop(path, None)
 
     def next(self) -> int:
@@ -189,8 +189,8 @@ def lost(helm: Helm, made: Made, chart: Path = CHART) -> Iterator[tuple[str, str
 FAULTS = (
     ("_server-file.tpl", "{{- range concat .first .last -}}\n{{- $others = without $others . -}}\n{{- end -}}",
      "{{- $others = list -}}", ("connections.*.region", "connections.*.wakeEvery")),
-    ("_server-file.tpl", '{{- if or $value (not (kindIs "map" $value)) -}}', '{{- if not (hasPrefix "headroom" $key) -}}',
-     ("llmLimits.*.headroomModel", "llmLimits.*.headroomPreset")),
+    ("_server-file.tpl", '{{- if or $value (not (kindIs "map" $value)) -}}',
+     '{{- if not (hasPrefix "headroom" $key) -}}', ("llmLimits.*.headroomModel", "llmLimits.*.headroomPreset")),
     ("deployment.yaml", "replicas: {{ int64 .Values.replicaCount }}", "replicas: {{ .Values.replicaCount }}",
      ("replicaCount",)),
     ("service-monitor.yaml", "{{ .Values.serviceMonitor.honorLabels }}", "true", ("serviceMonitor.honorLabels",)),

@@ -1,4 +1,4 @@
-"""The mistakes that the self-test plants: each must be found by its rule, in every kind of object that the rule looks at."""
+"""The mistakes that the self-test plants: each must be found by its rule, in every kind of object that it looks at."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ POD_FAULTS = (
     workloads("secrets_are_files", "takes all of Secret", lambda d: first(d).update(
         envFrom=[{"secretRef": {"name": "agent-worker-llm"}}])),
     workloads("secrets_are_files", "OPENAI_API_KEY holds a secret", lambda d: sets(d, OPENAI_API_KEY="x")),
-    workloads("secrets_are_files", "REDIS_URL holds credentials", lambda d: sets(d, REDIS_URL="redis://:hunter2@redis")),
+    workloads("secrets_are_files", "REDIS_URL holds credentials", 
+              lambda d: sets(d, REDIS_URL="redis://:hunter2@redis")),
     workloads("files_are_mounted", "API_KEY_FILE: /secrets/llm/api-key is not mounted",
               lambda d: first(d)["volumeMounts"].pop(1)),
     workloads("files_are_mounted", "REDIS_CA: /secrets/redis/gone is not mounted",
@@ -238,7 +239,8 @@ KEDA_FAULTS = (
             lambda s, _: behaviour(s)["scaleDown"].update(tolerance="0.1"), kinds=SCALABLE),
     scalers("grace_covers_drain", "shorter than drainTime 1800 s",
             lambda _, d: d.pod.update(terminationGracePeriodSeconds=1799)),
-    scalers("address_is_ours", "is no Service of the set", lambda s, _: keys(s).update(scalerAddress="agent-scaler:9090")),
+    scalers("address_is_ours", "is no Service of the set",
+            lambda s, _: keys(s).update(scalerAddress="agent-scaler:9090")),
     scalers("address_is_ours", "has no port 9091",
             lambda s, _: keys(s).update(scalerAddress="agent-scaler.agent-scaler.svc.cluster.local:9091")),
     Fault("address_is_ours", "is not headless", lambda w: get(w, "Service", "agent-scaler")["spec"].pop("clusterIP")),
@@ -316,7 +318,8 @@ WORKER_FAULTS = (
         ("worker_has_the_slots", "SLOTS is 4", lambda s, d: (forgets(d, "SLOTS"), keys(s).pop("tasksPerReplica"))),
         ("worker_has_the_slots", "ONCE is", lambda s, d: (
             forgets(d, "ONCE") if s.kind == "ScaledJob" else sets(d, ONCE="true"))),
-        ("worker_drains_as_long_as_said", "GRACE is 20m, drainTime of the trigger 30m", lambda _, d: sets(d, GRACE="20m")),
+        ("worker_drains_as_long_as_said", "GRACE is 20m, drainTime of the trigger 30m",
+         lambda _, d: sets(d, GRACE="20m")),
         ("worker_drains_as_long_as_said", "GRACE is 30m, drainTime of the trigger 1h", lambda s, d: (
             forgets(d, "GRACE"), keys(s).update(drainTime="1h"))),
         ("worker_shares_the_limit", "LIMIT is None", lambda _, d: forgets(d, "LIMIT")),
@@ -340,8 +343,8 @@ API = "agent-api"
 # Without a ScaledJob, which no ScaledObject is there to be made of.
 API_KINDS = tuple(kind for kind in WORKLOADS if kind != "ScaledJob")
 API_FAULTS = (
-    Fault("autoscaler_can_act", "its target is not in", lambda w, _s, _d: autoscaler(w)["scaleTargetRef"].update(name="gone"),
-          SCALABLE, API),
+    Fault("autoscaler_can_act", "its target is not in",
+          lambda w, _s, _d: autoscaler(w)["scaleTargetRef"].update(name="gone"), SCALABLE, API),
     workloads("autoscaler_can_act", "agent-api has replicas", lambda d: d.spec.update(replicas=2), API, SCALABLE),
     workloads("autoscaler_can_act", "requests no cpu", lambda d: first(d)["resources"]["requests"].pop("cpu"), API,
               SCALABLE),
@@ -361,10 +364,12 @@ API_FAULTS = (
     workloads("ends_without_an_error", "preStop does not sleep", lambda d: first(d).pop("lifecycle"), API, SCALABLE),
     workloads("ends_without_an_error", "grace period 25 s is not longer",
               lambda d: d.pod.update(terminationGracePeriodSeconds=25), API, SCALABLE),
-    workloads("ends_without_an_error", "grace period 35 s is not longer", lambda d: sets(d, DRAIN="30s"), API, SCALABLE),
+    workloads("ends_without_an_error", "grace period 35 s is not longer", lambda d: sets(d, DRAIN="30s"), API,
+              SCALABLE),
     workloads("ends_without_an_error", "livenessProbe must ask /livez",
               lambda d: first(d)["livenessProbe"]["httpGet"].update(path="/readyz"), API, SCALABLE),
-    workloads("tasks_have_workers", "watches the list acme:other", lambda d: sets(d, QUEUE="acme:other"), API, API_KINDS),
+    workloads("tasks_have_workers", "watches the list acme:other", lambda d: sets(d, QUEUE="acme:other"), API,
+              API_KINDS),
     workloads("tasks_have_workers", "watches the stream acme:tasks", lambda d: sets(d, QUEUE_KIND="stream"), API,
               API_KINDS),
     workloads("tasks_have_workers", "has the scope gone", lambda d: sets(d, LIMIT="gone"), API, API_KINDS),

@@ -25,7 +25,8 @@ def convert(w: World, name: str, kind: str) -> tuple[Obj | None, Obj]:
         case "Job":
             become(d, "batch/v1", kind, meta, {"template": template})
         case "CronJob":
-            become(d, "batch/v1", kind, meta, {"schedule": "0 2 * * *", "jobTemplate": {"spec": {"template": template}}})
+            nightly = {"schedule": "0 2 * * *", "jobTemplate": {"spec": {"template": template}}}
+            become(d, "batch/v1", kind, meta, nightly)
         case "Pod":
             become(d, "v1", kind, meta | template["metadata"], template["spec"])
         case "ScaledJob":

@@ -37,10 +37,11 @@ class Redis:
         self.port, self.tls_port = free_port(), free_port()
         at = Path(self.folder.name)
         # One certificate is its own authority, and everybody's: what is tested is that files arrive, not TLS.
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-days", "2", "-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1", "-addext",
-                        "basicConstraints=critical,CA:FALSE", "-keyout", at / "key.pem", "-out", at / "cert.pem"],
-                       check=True, capture_output=True)
+        subject = ["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1",
+                   "-addext", "basicConstraints=critical,CA:FALSE"]
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        subprocess.run(["openssl", "req", "-x509", *curve, "-nodes", "-days", "2", *subject,
+                        "-keyout", at / "key.pem", "-out", at / "cert.pem"], check=True, capture_output=True)
         self.certificate, self.private_key = (at / "cert.pem").read_text(), (at / "key.pem").read_text()
         (at / "users").write_text("\n".join([*lines, "user default off", "user admin on >admin ~* &* +@all", ""]))
         options = {"port": self.port, "tls-port": self.tls_port, "tls-cert-file": at / "cert.pem", "save": "",

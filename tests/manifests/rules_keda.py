@@ -276,5 +276,6 @@ def trigger_authentication(world: World) -> Iterator[Outcome]:
 
 
 RULES = (target_exists, one_per_target, no_replicas, name_fits, metadata_is_text, metadata_is_known, bounds_agree,
-         errors_do_not_scale_in, jobs_run_to_their_end, small_steps_reach_the_hpa, grace_covers_drain, address_is_ours, tenant_may,
+         errors_do_not_scale_in, jobs_run_to_their_end, small_steps_reach_the_hpa, grace_covers_drain, address_is_ours,
+         tenant_may,
          server_file, trigger_authentication)

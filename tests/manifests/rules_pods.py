@@ -241,7 +241,8 @@ def secrets_are_files(world: World) -> Iterator[Outcome]:
     """No secret in a variable: it never changes in a running process, and every child and every dump has it."""
     for d in world.workloads():
         for c in containers(d.pod):
-            wrong = [f"takes all of Secret {e['secretRef'].get('name')}" for e in c.get("envFrom", []) if "secretRef" in e]
+            wrong = [f"takes all of Secret {source['secretRef'].get('name')}" for source in c.get("envFrom", [])
+                     if "secretRef" in source]
             for variable in c.get("env", []):
                 name, value = variable["name"], str(variable.get("value", ""))
                 if "secretKeyRef" in variable.get("valueFrom", {}):
@@ -278,7 +279,8 @@ def mounted_files(world: World, d: Obj, container: dict) -> Iterator[str]:
 def network_is_bounded(world: World) -> Iterator[Outcome]:
     """A policy says who comes in and where the pods may go, and opens neither to everybody."""
     for n in world.all("NetworkPolicy"):
-        wrong = [f"says nothing of {side}" for side in ("Ingress", "Egress") if side not in n.spec.get("policyTypes", [])]
+        said = n.spec.get("policyTypes", [])
+        wrong = [f"says nothing of {side}" for side in ("Ingress", "Egress") if side not in said]
         for side, key in (("ingress", "from"), ("egress", "to")):
             for rule in n.spec.get(side) or []:
                 peers = rule.get(key) or []
@@ -308,5 +310,6 @@ def kustomizations_complete(world: World) -> Iterator[Outcome]:
 
 
 RULES = (selector_in_template, selected_pods_exist, ports_exist, mounts_exist, external_is_used, restricted,
-         probes_exist, jobs_can_be_made, variables_stand_once, nodes_can_be_drained, images_are_pinned, secrets_are_files, files_are_mounted, network_is_bounded, no_old_external_secrets,
+         probes_exist, jobs_can_be_made, variables_stand_once, nodes_can_be_drained, images_are_pinned,
+         secrets_are_files, files_are_mounted, network_is_bounded, no_old_external_secrets,
          kustomizations_complete)

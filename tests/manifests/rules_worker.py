@@ -103,7 +103,8 @@ def limits_are_known(world: World) -> Iterator[Outcome]:
     for d in world.workloads():
         scope = environment(d).get("LIMIT")
         if scope:
-            yield str(d), None if scope in scopes(world).values() else f"no limit of the scaler's file has the scope {scope}"
+            problem = f"no limit of the scaler's file has the scope {scope}"
+            yield str(d), None if scope in scopes(world).values() else problem
 
 
 @looks_at(*SCALED)

@@ -1,7 +1,7 @@
 """Proves that the checks find faults: each is planted in a copy of the real manifests, in memory.
 
-A rule that never fails looks like a rule that holds. So every rule has at least one fault, in each kind of object that it
-looks at, and a rule without one fails the self-test; so does a fault that was there before it was planted.
+A rule that never fails looks like a rule that holds. So every rule has at least one fault, in each kind of object that
+it looks at, and a rule without one fails the self-test; so does a fault that was there before it was planted.
 """
 
 from __future__ import annotations

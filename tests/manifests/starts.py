@@ -164,7 +164,8 @@ class Pod:
 def variables_of(program: Path) -> frozenset[str]:
     """The variables that a program reads, as its help says."""
     words = [program, "serve", "--help"] if program.name == "agent-scaler" else [program, "--help"]
-    return frozenset(re.findall(r"\[env: (\w+)", subprocess.run(words, capture_output=True, text=True, check=True).stdout))
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return frozenset(re.findall(r"\[env: (\w+)", said))
 
 
 def started(world: World, obj: Obj, redis: Redis, programs: Path) -> str | None:

@@ -22,7 +22,9 @@ pub(super) async fn is_accepted(stage: Stage) {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let manifests = deploy.join("manifests");
     let mut objects = Vec::new();
-    for file in yaml_in(&manifests) {
+    let workers = yaml_in(&deploy.join("node-pools"));
+    let workers = workers.into_iter().filter(|file| file.ends_with("worker.yaml"));
+    for file in yaml_in(&manifests).into_iter().chain(workers) {
         let text = std::fs::read_to_string(&file).unwrap();
         match file.file_name().and_then(|name| name.to_str()) {
             Some("kustomization.yaml") => {}
@@ -49,7 +51,7 @@ pub(super) async fn is_accepted(stage: Stage) {
     let skipped = accepted(&stage, &objects).await;
     slips_are_refused(&stage.cluster.api).await;
     let (charts, helms) = (objects.len() - plain, helms.len());
-    stage.timeline.note(format!("accepted: {plain} objects of deploy/manifests, {charts} of {helms} Helms"));
+    stage.timeline.note(format!("accepted: {plain} plain objects of deploy/, {charts} of {helms} Helms"));
     if helms == 0 {
         stage.timeline.note("the chart is not rendered: no Helm in the cache (make test-manifests gets it)");
     }
@@ -65,8 +67,8 @@ async fn accepted(stage: &Stage, objects: &[(PathBuf, Value)]) -> usize {
     let (mut skipped, mut refused) = (0, Vec::new());
     for (file, object) in objects {
         let mut answers = vec![api.would_apply(object).await];
-        if object["kind"] == "Deployment" {
-            answers.push(api.would_apply(&pod(object)).await);
+        if let Some(pod) = pod(object) {
+            answers.push(api.would_apply(&pod).await);
         }
         for error in answers.into_iter().filter_map(Result::err) {
             if error.is_unknown_kind() && object["kind"] == FOREIGN {
@@ -92,23 +94,28 @@ async fn prepare(api: &Api, objects: impl Iterator<Item = &Value> + Clone) {
     for namespace in used.difference(&there) {
         api.apply(&objects::namespace(namespace)).await;
     }
-    for deployment in objects.filter(|object| object["kind"] == "Deployment") {
-        let name = deployment.pointer("/spec/template/spec/serviceAccountName");
-        let name = name.and_then(Value::as_str).unwrap_or("default");
-        let metadata = json!({"name": name, "namespace": deployment["metadata"]["namespace"]});
+    for pod in objects.filter_map(pod) {
+        let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
+        let metadata = json!({"name": name, "namespace": pod["metadata"]["namespace"]});
         api.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await;
     }
 }
 
-/// A pod of a Deployment: that the namespace's pod-security labels admit it is asked only of pods.
-fn pod(deployment: &Value) -> Value {
-    let mut pod = deployment["spec"]["template"].clone();
+/// A pod of a workload: that the namespace's pod-security labels admit it is asked only of pods.
+fn pod(workload: &Value) -> Option<Value> {
+    let template = match workload["kind"].as_str()? {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "/spec/template",
+        "CronJob" => "/spec/jobTemplate/spec/template",
+        "ScaledJob" => "/spec/jobTargetRef/template",
+        _ => return None,
+    };
+    let mut pod = workload.pointer(template)?.clone();
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();
     for key in ["name", "namespace"] {
-        pod["metadata"][key] = deployment["metadata"][key].clone();
+        pod["metadata"][key] = workload["metadata"][key].clone();
     }
-    pod
+    Some(pod)
 }
 
 /// Requires that a slip is refused, without which an acceptance would mean nothing.
