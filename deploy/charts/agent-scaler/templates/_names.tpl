@@ -73,7 +73,7 @@ consumerGroup: "YOUR-GROUP"
 {{- else if eq .type "prometheus" -}}
 source: prometheus
 connection: {{ toYaml .connection }}
-query: "sum(YOUR_TASKS_WAITING)"   # one number; or a queryPreset
+query: "sum(YOUR_TASKS_WAITING)"   # which tenants.NAMESPACE.promql must allow; or a queryPreset
 {{- else if eq .type "http" -}}
 source: http
 connection: {{ toYaml .connection }}
