@@ -189,7 +189,7 @@ def started(world: World, obj: Obj, redis: Redis, programs: Path) -> str | None:
 def check_manifests(redis: Redis, programs: Path, report: Report) -> None:
     before, world = report.now, load()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        pods = [o for o in world.workloads() if not o.path.startswith("examples/")]
+        pods = world.workloads()
         for obj, problem in zip(pods, pool.map(lambda o: started(world, o, redis, programs), pods), strict=True):
             report.add(f"{obj} starts", problem)
     report.add("the scaler reads all queues", asked(redis, programs, "plan"))
