@@ -186,7 +186,7 @@ pub(super) fn judge(
     fault: &Fault,
     headroom: &BTreeMap<Dimension, Headroom>,
 ) -> Verdict {
-    if let Some(verdict) = about_this_request(response, fault) {
+    if let Some(verdict) = about_this_request(response, fault, headroom) {
         return verdict;
     }
     if is_money(fault) {
@@ -206,7 +206,11 @@ pub(super) fn judge(
 }
 
 /// A refusal that other requests need not mind.
-fn about_this_request(response: &Response<'_>, fault: &Fault) -> Option<Verdict> {
+fn about_this_request(
+    response: &Response<'_>,
+    fault: &Fault,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Option<Verdict> {
     // A limit of zero is the plan's and not this request's.
     let limit = fault.number("limit").filter(|limit| *limit > 0);
     let asks_too_much = limit.zip(fault.number("requested")).is_some_and(|(limit, asked)| asked > limit);
@@ -218,22 +222,28 @@ fn about_this_request(response: &Response<'_>, fault: &Fault) -> Option<Verdict>
         let has_rate = fault.status == 429 && fault.says(&["long context"]) && fault.window().is_some();
         return Some(if has_rate { Verdict::alone(Refusal::Rate) } else { Verdict::of(Refusal::Other) });
     }
-    let fast = |part: &str, value: &str| {
-        FAST.iter().any(|name| response.header(&format!("{name}-{part}")) == Some(value))
-    };
-    if fault.status == 429 && fast("limit", "0") {
-        return Some(Verdict::of(Refusal::Other));
-    }
-    let is_fast = fault.says(&["fast mode"]);
-    if fault.status == 429 && is_fast && fault.number("limit of") == Some(0) {
-        return Some(Verdict::of(Refusal::Other));
-    }
-    if fault.status == 429 && (is_fast || fast("remaining", "0")) {
-        return Some(Verdict::alone(Refusal::Rate));
-    }
     // The queue of batches is a limit of its own.
     let is_batch = fault.status == 429 && fault.says(&["enqueued", "batch queue", "in_progress batches"]);
-    is_batch.then(|| Verdict::alone(Refusal::Rate))
+    is_batch.then(|| Verdict::alone(Refusal::Rate)).or_else(|| about_fast_mode(response, fault, headroom))
+}
+
+/// A refusal of Anthropic's fast mode, whose budgets the requests of normal speed do not use.
+fn about_fast_mode(
+    response: &Response<'_>,
+    fault: &Fault,
+    headroom: &BTreeMap<Dimension, Headroom>,
+) -> Option<Verdict> {
+    let says = |part: &str| FAST.iter().any(|name| response.header(&format!("{name}-{part}")) == Some("0"));
+    let is_named = fault.says(&["fast mode"]);
+    let is_ordinary = headroom.values().any(|seen| seen.remaining == Some(0));
+    if fault.status != 429 || is_ordinary {
+        return None;
+    }
+    // The plan has none: no request of this speed will ever pass.
+    if says("limit") || is_named && fault.number("limit of") == Some(0) {
+        return Some(Verdict::of(Refusal::Other));
+    }
+    (is_named || says("remaining")).then(|| Verdict::alone(Refusal::Rate))
 }
 
 fn is_money(fault: &Fault) -> bool {
