@@ -70,13 +70,20 @@ pub struct Fields<'a> {
     path: String,
     values: &'a BTreeMap<String, Value>,
     known: BTreeSet<&'static str>,
+    excused: BTreeSet<&'static str>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Fields<'a> {
     /// Reads `values`, which stand at `path` in the configuration; an empty path is its top.
     pub fn new(path: impl Into<String>, values: &'a BTreeMap<String, Value>) -> Self {
-        Self { path: path.into(), values, known: BTreeSet::new(), problems: Vec::new() }
+        Self {
+            path: path.into(),
+            values,
+            known: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// The value of `key`. `None` if it is absent or bad; where that is a problem, the problem is kept.
@@ -96,6 +103,7 @@ impl<'a> Fields<'a> {
             }
             (None, Need::Default(text)) => text,
             (None, Need::Optional) => return None,
+            (None, Need::Required) if self.excused.contains(key.name) => return None,
             (None, Need::Required) => {
                 self.problem(key, "is required");
                 return None;
@@ -158,6 +166,11 @@ impl<'a> Fields<'a> {
             Value::Text(text) => Some(text.trim()),
             Value::Secret(_) => None,
         }
+    }
+
+    /// Says no more of the absence of `key`, whose value was given in a way that is a problem by itself.
+    pub fn excuse(&mut self, key: &'static Key) {
+        self.excused.insert(key.name);
     }
 
     /// Keeps a problem with `key` that only its meaning shows.

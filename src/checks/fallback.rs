@@ -1,18 +1,18 @@
 //! What KEDA does while the scaler answers with errors. Without a fallback the HPA holds.
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::manifest::Kind;
 
 pub(super) const FALLBACK_SCALES_IN: Rule = Rule {
     id: "fallback-scales-in",
     summary: "the fallback ends replicas because nothing is known",
-    check: fallback_scales_in,
+    check: Check::One(fallback_scales_in),
 };
 
 pub(super) const FALLBACK_CANNOT_ACT: Rule = Rule {
     id: "fallback-cannot-act",
     summary: "there is a fallback that KEDA never uses",
-    check: fallback_cannot_act,
+    check: Check::One(fallback_cannot_act),
 };
 
 fn fallback_scales_in(subject: &Subject<'_>) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! What the HPA makes of the value.
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::manifest::{Kind, Scaling};
 
 /// Kubernetes' default.
@@ -9,25 +9,25 @@ const DEFAULT_TOLERANCE: f64 = 0.1;
 pub(super) const TOLERANCE_HIDES_STEPS: Rule = Rule {
     id: "tolerance-hides-steps",
     summary: "the HPA ignores small changes, so that 20 replicas never become 21",
-    check: tolerance_hides_steps,
+    check: Check::One(tolerance_hides_steps),
 };
 
 pub(super) const METRIC_TYPE_VALUE: Rule = Rule {
     id: "metric-type-value",
     summary: "the HPA would multiply the number of replicas by itself",
-    check: metric_type_value,
+    check: Check::One(metric_type_value),
 };
 
 pub(super) const SIBLING_TRIGGERS: Rule = Rule {
     id: "sibling-triggers",
     summary: "KEDA takes the largest of several triggers, which breaks every limit",
-    check: sibling_triggers,
+    check: Check::One(sibling_triggers),
 };
 
 pub(super) const SCALING_MODIFIERS: Rule = Rule {
     id: "scaling-modifiers",
     summary: "a formula replaces the number and the activity that were decided",
-    check: scaling_modifiers,
+    check: Check::One(scaling_modifiers),
 };
 
 fn tolerance_hides_steps(subject: &Subject<'_>) -> Option<Finding> {

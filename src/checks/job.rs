@@ -1,37 +1,37 @@
 //! ScaledJobs: KEDA sends neither the kind nor what it subtracts.
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::engine::policy::Workload;
 use crate::manifest::Kind;
 
 pub(super) const WORKLOAD_MISMATCH: Rule = Rule {
     id: "workload-mismatch",
     summary: "the trigger's workload is not the kind of the object",
-    check: workload_mismatch,
+    check: Check::One(workload_mismatch),
 };
 
 pub(super) const JOB_STRATEGY: Rule = Rule {
     id: "job-strategy",
     summary: "a strategy other than default counts running tasks twice or not at all",
-    check: job_strategy,
+    check: Check::One(job_strategy),
 };
 
 pub(super) const PUSH_FOR_JOB: Rule = Rule {
     id: "push-for-job",
     summary: "KEDA does not listen to pushes for a ScaledJob",
-    check: push_for_job,
+    check: Check::One(push_for_job),
 };
 
 pub(super) const METRIC_TYPE_FOR_JOB: Rule = Rule {
     id: "metric-type-for-job",
     summary: "KEDA refuses a ScaledJob whose trigger names a metricType",
-    check: metric_type_for_job,
+    check: Check::One(metric_type_for_job),
 };
 
-pub(super) const JOB_ROLLOUT: Rule = Rule {
-    id: "job-rollout",
-    summary: "each change of the ScaledJob ends its running Jobs",
-    check: job_rollout,
+pub(super) const ROLLOUT_ENDS_JOBS: Rule = Rule {
+    id: "rollout-ends-jobs",
+    summary: "each change of the ScaledJob ends the Jobs that run",
+    check: Check::One(rollout_ends_jobs),
 };
 
 fn workload_mismatch(subject: &Subject<'_>) -> Option<Finding> {
@@ -76,11 +76,12 @@ fn push_for_job(subject: &Subject<'_>) -> Option<Finding> {
     )
 }
 
-/// KEDA's default deletes the Jobs of the former version, with the tasks that they run.
-fn job_rollout(subject: &Subject<'_>) -> Option<Finding> {
+/// KEDA deletes the Jobs of every former version of the object, which a fix of anything else here makes too. The
+/// change to `gradual` itself deletes none, because KEDA looks at the new version.
+fn rollout_ends_jobs(subject: &Subject<'_>) -> Option<Finding> {
     finding(
-        subject.scaled.kind == Kind::ScaledJob && subject.scaled.rollout.as_deref() != Some("gradual"),
-        || "each change of this ScaledJob deletes its running Jobs, and their tasks are cut short".to_owned(),
-        || "rollout: { strategy: gradual }".to_owned(),
+        subject.scaled.kind == Kind::ScaledJob && !subject.scaled.is_gradual,
+        || "every change of this object ends all running Jobs with their tasks, a new image too".to_owned(),
+        || "rollout: { strategy: gradual }, in the same change as any other fix".to_owned(),
     )
 }

@@ -2,16 +2,18 @@
 //!
 //! Every rule has an id, which `docs/checks.md` explains, and never speaks without a fix.
 
+mod clocks;
 mod fallback;
 mod hpa;
 mod job;
 mod poll;
 mod promise;
 mod scale_in;
+mod shared;
 mod workers;
 
 use crate::config::trigger::Trigger;
-use crate::manifest::{Pods, Scaled, Written};
+use crate::manifest::{Manifests, Pods, Scaled, Written};
 
 /// Every rule, in the order in which `agent-scaler check` speaks.
 pub const RULES: &[Rule] = &[
@@ -19,12 +21,19 @@ pub const RULES: &[Rule] = &[
     promise::PROMISE_SHORTER_THAN_START,
     promise::LATENCY_SHORTER_THAN_TASK,
     promise::UNSEEN_TASKS,
+    shared::COUNTED_TWICE,
     workers::STUCK_SHORTER_THAN_TASK,
     workers::GIVEN_AGAIN_WHILE_RUNNING,
     workers::SCOPE_NOT_NAMED,
     workers::LIMIT_WITHOUT_DRAIN,
+    clocks::DEADLINE_SHORTER_THAN_TASK,
+    clocks::PERSISTENT_SHORTER_THAN_TASK,
     scale_in::GRACE_SHORTER_THAN_DRAIN,
     scale_in::GRACE_SHORTER_THAN_TASK,
+    clocks::PRE_STOP_USES_UP_GRACE,
+    clocks::STOPPED_BEFORE_TASK_ENDS,
+    clocks::NODE_ENDS_BEFORE_TASK,
+    clocks::ROLLOUT_COUNTS_AS_FAILED,
     scale_in::COOLDOWN_UNDERCUTS_WINDOW,
     scale_in::REPLICAS_SET,
     hpa::TOLERANCE_HIDES_STEPS,
@@ -40,7 +49,7 @@ pub const RULES: &[Rule] = &[
     job::JOB_STRATEGY,
     job::PUSH_FOR_JOB,
     job::METRIC_TYPE_FOR_JOB,
-    job::JOB_ROLLOUT,
+    job::ROLLOUT_ENDS_JOBS,
 ];
 
 /// One thing that is looked for.
@@ -51,7 +60,16 @@ pub struct Rule {
     /// What it warns about, in one line.
     pub summary: &'static str,
     /// Looks at one trigger.
-    pub check: fn(&Subject<'_>) -> Option<Finding>,
+    pub check: Check,
+}
+
+/// How a rule looks at a trigger.
+#[derive(Clone, Copy, Debug)]
+pub enum Check {
+    /// There is one such thing in a trigger.
+    One(fn(&Subject<'_>) -> Option<Finding>),
+    /// There may be several.
+    Each(fn(&Subject<'_>) -> Vec<Finding>),
 }
 
 /// One trigger of ours, and all that is known around it.
@@ -64,7 +82,11 @@ pub struct Subject<'a> {
     /// The trigger as we read it.
     pub trigger: &'a Trigger,
     /// The pods that are scaled, where the same files show them.
-    pub pods: Option<Pods>,
+    pub pods: Option<&'a Pods>,
+    /// Everything that the same files show.
+    pub manifests: &'a Manifests,
+    /// The other triggers of ours that they hold, with their objects.
+    pub others: &'a [(&'a Scaled, &'a Trigger)],
 }
 
 /// What is wrong, and what would be right.
@@ -78,7 +100,11 @@ pub struct Finding {
 
 /// What the rules say of `subject`, each with the id of its rule.
 pub fn findings(subject: &Subject<'_>) -> Vec<(&'static str, Finding)> {
-    RULES.iter().filter_map(|rule| Some((rule.id, (rule.check)(subject)?))).collect()
+    let found = |rule: &Rule| match rule.check {
+        Check::One(check) => check(subject).into_iter().collect(),
+        Check::Each(check) => check(subject),
+    };
+    RULES.iter().flat_map(|rule| found(rule).into_iter().map(|finding| (rule.id, finding))).collect()
 }
 
 /// A finding, if `wrong`.

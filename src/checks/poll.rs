@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::config::trigger::FORGOTTEN_AFTER;
 use crate::engine::hpa::SYNC_EVERY;
 use crate::manifest::Kind;
@@ -12,19 +12,19 @@ use crate::manifest::Kind;
 pub(super) const POLLING_INTERVAL_UNUSED: Rule = Rule {
     id: "polling-interval-unused",
     summary: "only the HPA asks for the number, whatever pollingInterval says",
-    check: polling_interval_unused,
+    check: Check::One(polling_interval_unused),
 };
 
 pub(super) const CACHED_METRICS: Rule = Rule {
     id: "cached-metrics",
     summary: "the HPA gets an old number, and nothing is saved",
-    check: cached_metrics,
+    check: Check::One(cached_metrics),
 };
 
 pub(super) const FORGOTTEN_BETWEEN_POLLS: Rule = Rule {
     id: "forgotten-between-polls",
     summary: "the scaler forgets the trigger before KEDA asks again",
-    check: forgotten_between_polls,
+    check: Check::One(forgotten_between_polls),
 };
 
 /// KEDA's own webhook says the same of such an object.

@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::engine::policy::Workload;
 use crate::manifest::Kind;
 
 pub(super) const BOUNDS_DIFFER: Rule = Rule {
     id: "bounds-differ",
     summary: "the trigger's bounds are not those of the ScaledObject",
-    check: bounds_differ,
+    check: Check::One(bounds_differ),
 };
 
 pub(super) const PROMISE_SHORTER_THAN_START: Rule = Rule {
     id: "promise-shorter-than-start",
     summary: "a start from zero takes longer than maxQueueWait",
-    check: promise_shorter_than_start,
+    check: Check::One(promise_shorter_than_start),
 };
 
 pub(super) const LATENCY_SHORTER_THAN_TASK: Rule = Rule {
     id: "latency-shorter-than-task",
     summary: "a task alone takes longer than latencyTarget",
-    check: latency_shorter_than_task,
+    check: Check::One(latency_shorter_than_task),
 };
 
 pub(super) const UNSEEN_TASKS: Rule =
-    Rule { id: "unseen-tasks", summary: "a plain list cannot show running tasks", check: unseen_tasks };
+    Rule { id: "unseen-tasks", summary: "nothing shows the running tasks", check: Check::One(unseen_tasks) };
 
 /// KEDA does not send the bounds, so an answer beyond them is explained wrongly and shared wrongly.
 fn bounds_differ(subject: &Subject<'_>) -> Option<Finding> {
@@ -90,6 +90,6 @@ fn unseen_tasks(subject: &Subject<'_>) -> Option<Finding> {
                 "running tasks cannot be seen: the number is held for {hold} after the last task was taken"
             )
         },
-        || "metadata: processingListName, with workers that take tasks by LMOVE; or a stream".to_owned(),
+        || format!("metadata: {}", trigger.to_show_running()),
     )
 }

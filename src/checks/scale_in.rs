@@ -4,40 +4,47 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{Finding, Rule, Subject, finding};
+use super::clocks::while_nothing_runs;
+use super::{Check, Finding, Rule, Subject, finding};
 use crate::engine::hpa::Behavior;
-use crate::manifest::Kind;
+use crate::manifest::{Kind, Pods};
 
 pub(super) const GRACE_SHORTER_THAN_DRAIN: Rule = Rule {
     id: "grace-shorter-than-drain",
     summary: "the pods are killed before drainTime is over",
-    check: grace_shorter_than_drain,
+    check: Check::One(grace_shorter_than_drain),
 };
 
 pub(super) const GRACE_SHORTER_THAN_TASK: Rule = Rule {
     id: "grace-shorter-than-task",
     summary: "the pods are killed before a task is done",
-    check: grace_shorter_than_task,
+    check: Check::One(grace_shorter_than_task),
 };
 
 pub(super) const COOLDOWN_UNDERCUTS_WINDOW: Rule = Rule {
     id: "cooldown-undercuts-window",
     summary: "KEDA goes to zero before the HPA's scale-down window is over",
-    check: cooldown_undercuts_window,
+    check: Check::One(cooldown_undercuts_window),
 };
 
 pub(super) const REPLICAS_SET: Rule = Rule {
     id: "replicas-set",
     summary: "the scaled object names a number of replicas itself",
-    check: replicas_set,
+    check: Check::One(replicas_set),
 };
 
 fn grace_shorter_than_drain(subject: &Subject<'_>) -> Option<Finding> {
     let (grace, drain) = (grace(subject)?, subject.trigger.policy.drain_time);
     finding(
         grace < drain,
-        || format!("drainTime is {}, the pods have {}", format_duration(drain), format_duration(grace)),
-        || format!("terminationGracePeriodSeconds: {}", drain.as_secs()),
+        || {
+            let (drain, grace) = (format_duration(drain), format_duration(grace));
+            format!("drainTime is {drain}, the pods have {grace}{}", hook(subject))
+        },
+        || {
+            let least = (drain + pre_stop(subject)).as_secs();
+            format!("terminationGracePeriodSeconds: {least}{}", while_nothing_runs(subject))
+        },
     )
 }
 
@@ -47,16 +54,34 @@ fn grace_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
         grace < task,
         || {
             let (task, grace) = (format_duration(task), format_duration(grace));
+            let hook = hook(subject);
             format!(
-                "a task takes {task}, and a pod that must go has {grace}: a rollout or a drained node kills it"
+                "a task takes {task}, and a pod that must go has {grace}{hook}: a rollout or a drained node kills it"
             )
         },
-        || format!("terminationGracePeriodSeconds: {} at least, and drainTime to match", task.as_secs()),
+        || {
+            let least = (task + pre_stop(subject)).as_secs();
+            let idle = while_nothing_runs(subject);
+            format!("terminationGracePeriodSeconds: {least} at least, and drainTime to match{idle}")
+        },
     )
 }
 
+/// What a worker has from SIGTERM on: the hook before it is part of the grace period.
 fn grace(subject: &Subject<'_>) -> Option<Duration> {
-    Some(Duration::from_secs(subject.pods?.grace_period.into()))
+    let whole = Duration::from_secs(subject.pods?.grace_period.into());
+    Some(whole.saturating_sub(pre_stop(subject)))
+}
+
+fn pre_stop(subject: &Subject<'_>) -> Duration {
+    subject.pods.map(Pods::pre_stop).unwrap_or_default()
+}
+
+fn hook(subject: &Subject<'_>) -> String {
+    match pre_stop(subject) {
+        Duration::ZERO => String::new(),
+        sleep => format!(" after the {} of preStop", format_duration(sleep)),
+    }
 }
 
 /// The cool-down ends all replicas at once, past every policy and window of the HPA.
@@ -72,7 +97,7 @@ fn cooldown_undercuts_window(subject: &Subject<'_>) -> Option<Finding> {
                 "after {cooldown} s of rest KEDA ends all replicas at once, though the HPA's window is {window} s"
             )
         },
-        || format!("cooldownPeriod: {window}, or a shorter behavior.scaleDown.stabilizationWindowSeconds"),
+        || format!("cooldownPeriod: {window} at least"),
     )
 }
 
@@ -80,6 +105,10 @@ fn replicas_set(subject: &Subject<'_>) -> Option<Finding> {
     finding(
         subject.pods.is_some_and(|pods| pods.has_replicas),
         || format!("every apply sets {} back to its own number of replicas", subject.scaled.target.1),
-        || "leave `replicas` out of what is scaled".to_owned(),
+        || {
+            "leave `replicas` out of what is scaled, and first out of what was applied last: `kubectl apply \
+             edit-last-applied` (else the next apply sets 1)"
+                .to_owned()
+        },
     )
 }

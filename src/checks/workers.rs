@@ -2,32 +2,32 @@
 
 use humantime::format_duration;
 
-use super::{Finding, Rule, Subject, finding};
+use super::{Check, Finding, Rule, Subject, clocks, finding};
 use crate::config::keys;
 use crate::manifest::Kind;
 
 pub(super) const STUCK_SHORTER_THAN_TASK: Rule = Rule {
     id: "stuck-shorter-than-task",
     summary: "a task counts as stuck while it still runs as expected",
-    check: stuck_shorter_than_task,
+    check: Check::One(stuck_shorter_than_task),
 };
 
 pub(super) const GIVEN_AGAIN_WHILE_RUNNING: Rule = Rule {
     id: "given-again-while-running",
     summary: "a task is given to a second worker while the first still runs it",
-    check: given_again_while_running,
+    check: Check::Each(given_again_while_running),
 };
 
 pub(super) const SCOPE_NOT_NAMED: Rule = Rule {
     id: "scope-not-named",
     summary: "workers on several queues have no name to report under",
-    check: scope_not_named,
+    check: Check::One(scope_not_named),
 };
 
 pub(super) const LIMIT_WITHOUT_DRAIN: Rule = Rule {
     id: "limit-without-drain",
     summary: "the limit stops growth, but takes no replica away",
-    check: limit_without_drain,
+    check: Check::One(limit_without_drain),
 };
 
 /// Without reports of workers nobody is ever stuck.
@@ -45,22 +45,25 @@ fn stuck_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
 }
 
 /// Each of the two pays for the whole of it.
-fn given_again_while_running(subject: &Subject<'_>) -> Option<Finding> {
-    let again = subject.trigger.plan.given_again_after()?;
-    let task = subject.trigger.policy.expected_task_duration?;
-    finding(
-        again <= task,
-        || {
-            let (again, task) = (format_duration(again), format_duration(task));
-            format!("a task takes {task}, and another worker is given it after {again}")
-        },
-        || {
-            let least = format_duration(task * 2);
+fn given_again_while_running(subject: &Subject<'_>) -> Vec<Finding> {
+    let Some(task) = subject.trigger.policy.expected_task_duration else { return Vec::new() };
+    let holds = clocks::holds(subject).into_iter().filter(|(_, after)| *after <= task);
+    let finding = |(name, after): (String, _)| {
+        let least = format_duration(task * 2);
+        let fix = if name == clocks::VISIBILITY_TIMEOUT {
             format!(
                 "a visibility timeout of {least} at least in the workers' settings, and the same in the metadata"
             )
-        },
-    )
+        } else {
+            format!("{name}: {least} at least, or workers that extend it while they run")
+        };
+        let (task, after) = (format_duration(task), format_duration(after));
+        Finding {
+            what: format!("a task takes {task}, and another worker is given it after {after} ({name})"),
+            fix,
+        }
+    };
+    holds.map(finding).collect()
 }
 
 /// The default is the queue's name, which is a list of names here: no worker would report under that.

@@ -42,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => manifests::server_for(&manifests)?,
     };
     let ours = manifests::ours(&manifests, &server);
-    let notes = arguments.config.as_ref().map_or_else(Vec::new, |_| notes(&server));
+    let of_server = arguments.config.as_ref().map_or_else(Vec::new, |_| notes(&server));
+    let notes = manifests.notes.iter().cloned().chain(of_server).collect();
     let checked = Checked::new(&manifests, &ours, notes);
     match arguments.output {
         Format::Json => say(&printable_json(serde_json::to_string_pretty(&checked)?)),
@@ -70,7 +71,7 @@ fn notes(server: &Server) -> Vec<String> {
 struct Checked {
     errors: usize,
     warnings: usize,
-    /// What the server's file leaves open.
+    /// Files without a trigger of ours, and what the server's file leaves open.
     notes: Vec<String>,
     /// Problems with the shape of a document.
     documents: Vec<String>,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 
+use super::nothing::{self, Given};
 use crate::checks::{self, Finding, Subject};
-use crate::config::keys;
 use crate::config::server::{Connection, Limit, Server};
 use crate::config::trigger::{self, Refusal, Trigger};
-use crate::fields::Problem;
+use crate::config::{keys, places};
 use crate::manifest::{Manifests, Scaled, Written};
 use crate::sources::prometheus;
 use crate::sources::{self, Client, ConnectionKind, Endpoint, ReadError};
@@ -49,15 +49,14 @@ impl Arguments {
     /// When a file cannot be read.
     pub(super) fn load(&self) -> anyhow::Result<Manifests> {
         let mut manifests = Manifests::new(&self.namespace);
+        let mut given = Vec::new();
         for path in &self.files {
-            for (name, text) in texts(path)? {
-                manifests.add(&name, &text);
-            }
+            let texts = texts(path)?;
+            texts.iter().for_each(|(name, text)| manifests.add(name, text));
+            let names = texts.into_iter().map(|(name, _)| name).collect();
+            given.push(Given { path: path.display().to_string(), files: names });
         }
-        if manifests.scaled.is_empty() && manifests.problems.is_empty() {
-            let message = "there is no ScaledObject and no ScaledJob".to_owned();
-            manifests.problems.push(Problem { path: "-f".to_owned(), message, hint: None });
-        }
+        nothing::say(&mut manifests, &given);
         Ok(manifests)
     }
 }
@@ -94,19 +93,31 @@ pub(super) fn ours<'a>(manifests: &'a Manifests, server: &Server) -> Vec<Ours<'a
     for scaled in &manifests.scaled {
         for written in scaled.triggers.iter().filter(|written| is_ours(scaled, written)) {
             let trigger = trigger::parse(server, &scaled.namespace, &scaled.name, &written.metadata);
-            let pods = manifests.pods_of(scaled);
-            let findings = trigger.as_ref().map_or_else(
-                |_| Vec::new(),
-                |trigger| checks::findings(&Subject { scaled, written, trigger, pods }),
-            );
-            found.push(Ours { scaled, written, trigger, findings });
+            found.push(Ours { scaled, written, trigger, findings: Vec::new() });
         }
+    }
+    let all: Vec<Vec<(&'static str, Finding)>> =
+        (0..found.len()).map(|index| findings(manifests, &found, index)).collect();
+    for (ours, findings) in found.iter_mut().zip(all) {
+        ours.findings = findings;
     }
     found
 }
 
+/// What the rules say of one of `ours`, beside all of the others.
+fn findings(manifests: &Manifests, ours: &[Ours<'_>], index: usize) -> Vec<(&'static str, Finding)> {
+    let Some(Ours { scaled, written, trigger: Ok(trigger), findings: _ }) = ours.get(index) else {
+        return Vec::new();
+    };
+    let others = ours.iter().enumerate().filter(|(other, _)| *other != index);
+    let others: Vec<_> =
+        others.filter_map(|(_, other)| Some((other.scaled, other.trigger.as_ref().ok()?))).collect();
+    let pods = manifests.pods_of(scaled);
+    checks::findings(&Subject { scaled, written, trigger, pods, manifests, others: &others })
+}
+
 /// An external trigger is ours if it names a source or a connection; another external scaler's names neither.
-fn is_ours(scaled: &Scaled, written: &Written) -> bool {
+pub(super) fn is_ours(scaled: &Scaled, written: &Written) -> bool {
     let external = matches!(written.kind.as_str(), "external" | "external-push");
     let speaks_our_words =
         [keys::SOURCE.name, keys::CONNECTION.name].iter().any(|key| written.metadata.contains_key(*key));
@@ -160,7 +171,7 @@ struct Nowhere;
 #[async_trait]
 impl Endpoint for Nowhere {
     fn address(&self) -> String {
-        "nowhere".to_owned()
+        places::NOWHERE.to_owned()
     }
 
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {

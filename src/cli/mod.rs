@@ -17,6 +17,7 @@ mod demo;
 mod kafka_reader;
 mod keys;
 mod manifests;
+mod nothing;
 mod plan;
 mod serve;
 

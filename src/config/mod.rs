@@ -4,6 +4,7 @@
 //! a trigger. Either is read whole before anything is refused, so that one error names every problem.
 
 pub mod keys;
+pub mod places;
 pub mod server;
 pub mod tenants;
 pub mod trigger;
@@ -11,6 +12,7 @@ pub mod workers;
 
 mod admission;
 mod credential;
+mod from_env;
 mod numbers;
 mod policy;
 pub mod queries;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::queries::{self, QueriesAt};
 use crate::config::server::{Connection, Server};
 use crate::config::workers::{LimitUse, WorkersAt};
-use crate::config::{admission, keys, policy, workers};
+use crate::config::{admission, from_env, keys, policy, workers};
 use crate::engine::policy::Policy;
 use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, cut, in_brackets, nearest, shortened};
 use crate::sources::prometheus::QUERY_KEYS;
@@ -42,9 +42,17 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Whether anybody is asked who can tell what runs; workers may still do so where nobody else can.
+    /// Whether the queue, a query or the workers are asked what runs.
     pub fn shows_running(&self) -> bool {
-        self.plan.shows_running() || self.queries.as_ref().is_some_and(|queries| queries.plan.shows_running())
+        self.workers.is_some()
+            || self.plan.shows_running()
+            || self.queries.as_ref().is_some_and(|queries| queries.plan.shows_running())
+    }
+
+    /// What to write into its metadata so that running tasks are seen.
+    pub fn to_show_running(&self) -> String {
+        let own = self.source.to_show_running.iter().map(|own| format!("{own}; or ")).collect::<String>();
+        format!("{own}`{}`, if workers report what they run", keys::WORKERS_CONNECTION.name)
     }
 
     /// About how many bytes it keeps for as long as it is watched: those that its author can size.
@@ -133,9 +141,8 @@ fn read(
 ) -> Result<Trigger, Refusal> {
     let values = values(server, metadata);
     let mut fields = Fields::new("metadata", &values);
-    refuse_secrets(&mut fields, metadata);
-
     let source = source(&mut fields, server);
+    from_env::refuse(&mut fields, metadata, source, server.sources);
     let connection: Option<String> = fields.read(&keys::CONNECTION);
     let policy = policy::parse(&mut fields, server.tick);
     let asked = workers::parse(&mut fields, server);
@@ -184,22 +191,10 @@ fn values(server: &Server, metadata: &BTreeMap<String, String>) -> BTreeMap<Stri
         .defaults
         .iter()
         .chain(metadata)
-        // A key that holds a secret is refused by its name, and its value goes no further than here.
-        .filter(|(name, _)| !holds_a_secret(name))
+        // What a variable holds may be a secret: such a key is refused by its name, and its value goes no further.
+        .filter(|(name, _)| !from_env::is_one(name))
         .map(|(name, text)| (name.clone(), Value::Text(text.clone())))
         .collect()
-}
-
-/// KEDA replaces the value of such a key by that of the named variable: mostly a credential.
-fn holds_a_secret(name: &str) -> bool {
-    name.ends_with("FromEnv")
-}
-
-fn refuse_secrets(fields: &mut Fields<'_>, metadata: &BTreeMap<String, String>) {
-    for name in metadata.keys().filter(|name| holds_a_secret(name)) {
-        let hint = "credentials belong in the server's file: `connections.NAME.password: { file: PATH }`";
-        fields.problem_at(name, "is refused, because KEDA sends a secret with it", Some(hint.to_owned()));
-    }
 }
 
 fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {

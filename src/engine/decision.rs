@@ -77,6 +77,13 @@ pub enum Unknown {
     },
 }
 
+impl Answer {
+    /// Whether there is none because nothing shows the running tasks.
+    pub const fn lacks_running(&self) -> bool {
+        matches!(self, Self::Unknown(Unknown::UnseenTasks { .. }))
+    }
+}
+
 /// One rule that changed the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {

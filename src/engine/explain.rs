@@ -201,8 +201,7 @@ impl Display for Unknown {
             Self::Lost { read_at } => write!(f, "not known: the queue was last read at {read_at}"),
             Self::UnseenTasks { until } => write!(
                 f,
-                "not known until {until}: nothing waits that would wake it, and the queue cannot show what runs \
-                 (hint: set processingListName; a shorter expectedTaskDuration shortens the time)"
+                "not known until {until}: nothing waits that would wake it, and the queue cannot show what runs"
             ),
         }
     }

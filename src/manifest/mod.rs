@@ -2,7 +2,13 @@
 //!
 //! Only what matters to a decision is read. The rest is the API server's to check.
 
+mod clocks;
+mod keda;
+mod nodes;
+mod pods;
+mod queues;
 mod shape;
+mod template;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +17,8 @@ use serde_json::Value as Node;
 
 use crate::fields::Problem;
 
+pub use nodes::NodePool;
+pub use pods::{Clock, Ends, Pods, PreStop};
 use shape::Shape;
 
 /// Everything that was found in one or more files.
@@ -22,6 +30,14 @@ pub struct Manifests {
     pub scaled: Vec<Scaled>,
     /// Pod templates, by namespace, kind and name of what holds them.
     pub pods: BTreeMap<(String, String, String), Pods>,
+    /// Karpenter's pools of nodes.
+    pub node_pools: Vec<NodePool>,
+    /// Visibility timeouts of SQS queues, by the queue's name.
+    pub visibility_timeouts: BTreeMap<String, Duration>,
+    /// The kinds of objects in each file, in the order in which they were found.
+    pub kinds: BTreeMap<String, Vec<String>>,
+    /// What is not wrong, and worth knowing.
+    pub notes: Vec<String>,
     /// What is wrong with the shape of a document, with the place of the document in the path.
     pub problems: Vec<Problem>,
 }
@@ -57,8 +73,8 @@ pub struct Scaled {
     pub scale_down: Scaling,
     /// `scalingStrategy` of a ScaledJob.
     pub strategy: Option<Strategy>,
-    /// `rollout.strategy` of a ScaledJob, or what its deprecated `rolloutStrategy` says instead.
-    pub rollout: Option<String>,
+    /// Whether a change of a ScaledJob leaves running Jobs alone: `rollout.strategy: gradual`.
+    pub is_gradual: bool,
     /// What is scaled: kind and name.
     pub target: (String, String),
     /// The pods of a ScaledJob.
@@ -135,15 +151,6 @@ pub struct Strategy {
     pub running_part: f64,
 }
 
-/// Pods of one template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pods {
-    /// Seconds from SIGTERM to SIGKILL; Kubernetes' default is 30.
-    pub grace_period: u32,
-    /// Whether the template sits in an object that names a number of replicas itself.
-    pub has_replicas: bool,
-}
-
 impl Scaled {
     /// The time between two of KEDA's polls, 30 s by default.
     pub fn poll(&self) -> Duration {
@@ -169,36 +176,56 @@ impl Scaled {
 impl Manifests {
     /// Nothing found yet; objects that name no namespace will be in `namespace`.
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), scaled: Vec::new(), pods: BTreeMap::new(), problems: Vec::new() }
+        Self {
+            namespace: namespace.into(),
+            scaled: Vec::new(),
+            pods: BTreeMap::new(),
+            node_pools: Vec::new(),
+            visibility_timeouts: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Adds the documents of one file.
     pub fn add(&mut self, file: &str, text: &str) {
+        self.kinds.entry(file.to_owned()).or_default();
         let documents: Vec<Node> = serde_saphyr::from_multiple(text).unwrap_or_else(|error| {
-            self.problems.push(Problem::no_yaml(file, &error));
+            let problem = template::not_rendered(file, text);
+            self.problems.push(problem.unwrap_or_else(|| Problem::no_yaml(file, &error)));
             Vec::new()
         });
         for (number, node) in (1..).zip(documents) {
-            self.document(format!("{file}#{number}"), &node);
+            self.document(file, format!("{file}#{number}"), &node);
         }
     }
 
     /// The pods that `scaled` scales, if they were found too.
-    pub fn pods_of(&self, scaled: &Scaled) -> Option<Pods> {
+    pub fn pods_of<'a>(&'a self, scaled: &'a Scaled) -> Option<&'a Pods> {
         let (kind, name) = scaled.target.clone();
-        scaled.job.or_else(|| self.pods.get(&(scaled.namespace.clone(), kind, name)).copied())
+        scaled.job.as_ref().or_else(|| self.pods.get(&(scaled.namespace.clone(), kind, name)))
     }
 
-    fn document(&mut self, origin: String, node: &Node) {
-        let mut root = Shape::new(&origin, node, &mut self.problems);
-        let kind = root.text("kind").unwrap_or_default();
-        if kind == "List" {
-            let items: Vec<Node> = node["items"].as_array().cloned().unwrap_or_default();
+    fn document(&mut self, file: &str, origin: String, node: &Node) {
+        let kind = node["kind"].as_str().unwrap_or_default();
+        if let Some(items) = node["items"].as_array().filter(|_| kind.ends_with("List")) {
             for (number, item) in (1..).zip(items) {
-                self.document(format!("{origin}.items[{number}]"), &item);
+                let item = template::of_list(item, node, kind.trim_end_matches("List"));
+                self.document(file, format!("{origin}.items[{number}]"), &item);
             }
             return;
         }
+        if matches!(kind, "ScaledObject" | "ScaledJob") && template::has_placeholder(node) {
+            self.problems.push(template::problem(&origin));
+            return;
+        }
+        let mut root = Shape::new(&origin, node, &mut self.problems);
+        let kind = root.text("kind").unwrap_or_default();
+        if !node.is_null() {
+            self.kinds.entry(file.to_owned()).or_default().push(kind.clone());
+        }
+        keda::see(&mut root, &kind);
         let (namespace, name) = identity(&mut root);
         if name.is_empty() && matches!(kind.as_str(), "ScaledObject" | "ScaledJob") {
             root.problem("metadata.name", "is required");
@@ -213,17 +240,22 @@ impl Manifests {
                 let scaled = scaled(&mut root, origin.clone(), Kind::ScaledJob, namespace, name);
                 self.scaled.push(scaled);
             }
-            "Deployment" | "StatefulSet" => {
-                let mut spec = root.map("spec");
-                let has_replicas = spec.has("replicas");
-                let pods = pods(&mut spec.map("template"), has_replicas);
-                self.pods.insert((namespace, kind, name), pods);
+            // Everything else that lies in such a folder is of no concern here, unless it runs or holds the tasks.
+            _ => {
+                queues::add(&mut self.visibility_timeouts, node, &name);
+                self.node_pools.extend(NodePool::of(node, &name));
+                if WORKLOADS.contains(&kind.as_str())
+                    && let Some(pods) = pods::of_object(&mut root, &kind)
+                {
+                    self.pods.insert((namespace, kind, name), pods);
+                }
             }
-            // Everything else that lies in such a folder is of no concern here.
-            _ => {}
         }
     }
 }
+
+/// Kinds of objects that run pods. A Rollout is Argo's.
+const WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "ReplicaSet", "Rollout", "Job", "CronJob"];
 
 fn identity(root: &mut Shape<'_, '_>) -> (Option<String>, String) {
     let mut metadata = root.map("metadata");
@@ -234,14 +266,15 @@ fn identity(root: &mut Shape<'_, '_>) -> (Option<String>, String) {
 fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: String, name: String) -> Scaled {
     let mut spec = root.map("spec");
     let triggers = spec.list("triggers", trigger);
-    if triggers.is_empty() && !spec.has("triggers") {
+    if triggers.is_empty() && spec.raw("triggers").is_none_or(Node::is_array) {
         spec.problem("triggers", "is required, with one trigger at least");
     }
+    let kind = if kind == Kind::ScaledObject { keda::see_shape(&mut spec) } else { kind };
     let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));
     let strategy = spec.has("scalingStrategy").then(|| strategy(&mut spec.map("scalingStrategy")));
-    let rollout = spec.map("rollout").text("strategy");
-    let rollout = spec.text("rolloutStrategy").or(rollout);
-    let job = (kind == Kind::ScaledJob).then(|| pods(&mut spec.map("jobTargetRef").map("template"), false));
+    let job = (kind == Kind::ScaledJob).then(|| pods::of_job(&mut spec.map("jobTargetRef")));
+    // The deprecated key comes first, as it does for KEDA.
+    let rollout = spec.text("rolloutStrategy").or_else(|| spec.map("rollout").text("strategy"));
     let mut target = spec.map("scaleTargetRef");
     let target_kind = target.text("kind").unwrap_or_else(|| "Deployment".to_owned());
     let target = (target_kind, target.text("name").unwrap_or_default());
@@ -266,7 +299,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
         scale_up,
         scale_down,
         strategy,
-        rollout,
+        is_gradual: rollout.as_deref() == Some("gradual"),
         target,
         job,
         triggers,
@@ -274,12 +307,14 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
 }
 
 fn trigger(trigger: &mut Shape<'_, '_>) -> Written {
-    Written {
+    let written = Written {
         kind: trigger.text("type").unwrap_or_default(),
         metric_type: trigger.text("metricType"),
         cached: trigger.flag("useCachedMetrics").unwrap_or(false),
         metadata: trigger.map("metadata").texts(),
-    }
+    };
+    keda::see_type(trigger, &written);
+    written
 }
 
 fn fallback(fallback: &mut Shape<'_, '_>) -> Fallback {
@@ -311,11 +346,6 @@ fn strategy(strategy: &mut Shape<'_, '_>) -> Strategy {
     }
 }
 
-fn pods(template: &mut Shape<'_, '_>, has_replicas: bool) -> Pods {
-    let grace_period = template.map("spec").number("terminationGracePeriodSeconds").unwrap_or(30);
-    Pods { grace_period, has_replicas }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,7 +353,8 @@ mod tests {
     #[test]
     fn what_matters_is_read_and_what_is_left_out_is_kedas_default() {
         let mut manifests = Manifests::new("default");
-        let text = "kind: ScaledObject\n\
+        let text = "apiVersion: keda.sh/v1alpha1\n\
+                    kind: ScaledObject\n\
                     metadata: { name: a, namespace: acme }\n\
                     spec:\n  \
                       scaleTargetRef: { name: worker }\n  \
@@ -344,14 +375,15 @@ mod tests {
         assert_eq!(scaled.scale_up.tolerance, Some(0.02));
         let policy = ScalingPolicy { kind: "Pods".into(), value: 4, period: 15 };
         assert_eq!(scaled.scale_up.policies, [policy]);
-        let found = Pods { grace_period: 3600, has_replicas: false };
-        assert_eq!(manifests.pods_of(scaled), Some(found));
+        let found = Pods { grace_period: 3600, ..Pods::default() };
+        assert_eq!(manifests.pods_of(scaled), Some(&found));
     }
 
     #[test]
     fn a_broken_document_names_every_problem() {
         let mut manifests = Manifests::new("default");
-        let text = "kind: ScaledObject\n\
+        let text = "apiVersion: keda.sh/v1alpha1\n\
+                    kind: ScaledObject\n\
                     metadata: { name: a }\n\
                     spec: { minReplicaCount: some, cooldownPeriod: -1, \
                       triggers: [{ type: external, metadata: { tasksPerReplica: 4, processing: { a: b } } }] }\n";

@@ -25,6 +25,16 @@ impl<'n, 'p> Shape<'n, 'p> {
         shape
     }
 
+    /// Whether it is no map, or one without entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_none_or(Map::is_empty)
+    }
+
+    /// What stands at `name`, whatever it is.
+    pub(super) fn raw(&self, name: &str) -> Option<&'n Node> {
+        self.node(name)
+    }
+
     /// Whether `name` is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.node(name).is_some()
@@ -114,6 +124,12 @@ impl<'n, 'p> Shape<'n, 'p> {
             }
         }
         texts
+    }
+
+    /// Keeps a problem with the value at `name`, and what to do about it.
+    pub(super) fn problem_with(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let path = format!("{}.{name}", self.path);
+        self.problems.push(Problem { path, message: message.into(), hint: Some(hint.into()) });
     }
 
     /// Keeps a problem with the value at `name`.

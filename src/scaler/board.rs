@@ -377,6 +377,7 @@ impl Watched {
             signals: Arc::clone(signals),
             decision: Arc::clone(decision),
             limit: limit.clone(),
+            to_show_running: self.trigger.to_show_running(),
             error: error.clone(),
         })
     }

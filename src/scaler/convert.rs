@@ -31,10 +31,13 @@ pub(super) fn metric_spec() -> GetMetricSpecResponse {
 ///
 /// # Errors
 /// When nothing is known: the HPA then holds.
-pub(super) fn metrics(answer: &Answer) -> Result<GetMetricsResponse, Status> {
+pub(super) fn metrics(
+    answer: &Answer,
+    to_show_running: impl FnOnce() -> String,
+) -> Result<GetMetricsResponse, Status> {
     let size = match answer {
         Answer::Fresh(size) | Answer::Held(size) => size,
-        Answer::Unknown(unknown) => return Err(nothing_known(unknown)),
+        Answer::Unknown(unknown) => return Err(nothing_known(unknown, to_show_running)),
     };
     #[expect(deprecated, reason = "KEDA reads the integer where the float is zero")]
     let value = MetricValue {
@@ -50,19 +53,26 @@ pub(super) fn metrics(answer: &Answer) -> Result<GetMetricsResponse, Status> {
 /// # Errors
 /// When that is not known. A held "no" is not known either: a task may have come since, and a wrong "no"
 /// lets KEDA kill every pod.
-pub(super) fn activity(answer: &Answer) -> Result<IsActiveResponse, Status> {
+pub(super) fn activity(
+    answer: &Answer,
+    to_show_running: impl FnOnce() -> String,
+) -> Result<IsActiveResponse, Status> {
     match answer {
         Answer::Fresh(size) => Ok(IsActiveResponse { result: size.active }),
         Answer::Held(size) if size.active => Ok(IsActiveResponse { result: true }),
         Answer::Held(_) => {
             Err(Status::unavailable("the queue could not be read since it was last seen empty"))
         }
-        Answer::Unknown(unknown) => Err(nothing_known(unknown)),
+        Answer::Unknown(unknown) => Err(nothing_known(unknown, to_show_running)),
     }
 }
 
-fn nothing_known(unknown: &Unknown) -> Status {
-    status(Code::Unavailable, unknown.to_string())
+fn nothing_known(unknown: &Unknown, to_show_running: impl FnOnce() -> String) -> Status {
+    let hint = match unknown {
+        Unknown::UnseenTasks { .. } => format!(" (hint: {})", to_show_running()),
+        Unknown::NeverRead(_) | Unknown::Lost { .. } => String::new(),
+    };
+    status(Code::Unavailable, format!("{unknown}{hint}"))
 }
 
 /// No evaluation within the time that a first call waits.
@@ -147,7 +157,7 @@ mod tests {
     #[test]
     fn both_fields_hold_the_value_and_a_known_zero_is_zero() {
         for (size, value) in [(EMPTY, 0), (BUSY, 7)] {
-            let answer = metrics(&Answer::Fresh(size)).unwrap();
+            let answer = metrics(&Answer::Fresh(size), String::new).unwrap();
             #[expect(deprecated, reason = "both fields are compared")]
             let values: Vec<_> = answer
                 .metric_values
@@ -160,16 +170,16 @@ mod tests {
 
     #[test]
     fn a_held_no_is_not_known_and_a_held_yes_is_yes() {
-        assert!(activity(&Answer::Held(BUSY)).unwrap().result);
-        assert_eq!(activity(&Answer::Held(EMPTY)).unwrap_err().code(), Code::Unavailable);
-        assert!(!activity(&Answer::Fresh(EMPTY)).unwrap().result);
+        assert!(activity(&Answer::Held(BUSY), String::new).unwrap().result);
+        assert_eq!(activity(&Answer::Held(EMPTY), String::new).unwrap_err().code(), Code::Unavailable);
+        assert!(!activity(&Answer::Fresh(EMPTY), String::new).unwrap().result);
     }
 
     #[test]
     fn what_is_lost_is_unavailable() {
         let lost = Answer::Unknown(Unknown::Lost { read_at: Timestamp::default() });
-        assert_eq!(activity(&lost).unwrap_err().code(), Code::Unavailable);
-        assert_eq!(metrics(&lost).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(activity(&lost, String::new).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(metrics(&lost, String::new).unwrap_err().code(), Code::Unavailable);
     }
 
     #[test]

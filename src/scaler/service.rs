@@ -55,7 +55,7 @@ impl ExternalScaler for Service {
     ) -> Result<Response<IsActiveResponse>, Status> {
         self.counted("IsActive", async {
             let watched = self.watch(&request.into_inner(), Purpose::Answer)?;
-            convert::activity(&self.answer(&watched).await?)
+            convert::activity(&self.answer(&watched).await?, || watched.trigger.to_show_running())
         })
         .await
     }
@@ -94,7 +94,7 @@ impl ExternalScaler for Service {
             if !metric_name.eq_ignore_ascii_case(convert::METRIC) {
                 return Err(convert::unknown_metric(&metric_name));
             }
-            convert::metrics(&self.answer(&watched).await?)
+            convert::metrics(&self.answer(&watched).await?, || watched.trigger.to_show_running())
         })
         .await
     }

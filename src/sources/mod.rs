@@ -64,6 +64,8 @@ pub struct Spec {
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>>,
     /// The kinds of connection that it can be read through, the usual one first.
     pub connections: &'static [&'static ConnectionKind],
+    /// What to write into a trigger that does not show its running tasks; `None` where every trigger shows them.
+    pub to_show_running: Option<&'static str>,
 }
 
 /// A kind of backend that the server file can name a connection to; several sources may share one.
@@ -139,6 +141,11 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
     /// Whether a read can tell what runs.
     fn shows_running(&self) -> bool;
 
+    /// What a read counts tasks in. Two triggers that share one of these places count its tasks twice.
+    fn counts_in(&self) -> Vec<Counted> {
+        self.names().into_iter().map(Counted::at).collect()
+    }
+
     /// The same queue, looked at for replicas that take this long to start: delayed tasks that are due within it
     /// are [soon](Reading::soon). `None` if that makes no difference.
     fn starting_in(&self, start_up: Duration) -> Option<Arc<dyn Plan>> {
@@ -167,6 +174,22 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
     /// Whether a read sends a query that the trigger wrote, which may read whatever the backend holds.
     fn asks_freely(&self) -> bool {
         false
+    }
+}
+
+/// A place on the backend in which tasks are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its name, as a text shows it. Equal texts on one connection are one place.
+    pub place: String,
+    /// The trigger key that leaves it out by `false`, where a framework keeps it once for all of its queues.
+    pub switch: Option<&'static str>,
+}
+
+impl Counted {
+    /// A place that no key leaves out.
+    pub fn at(place: impl Into<String>) -> Self {
+        Self { place: place.into(), switch: None }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Report {
     pub decision: Arc<Decision>,
     /// The rate limit that it shares, if it shares one.
     pub limit: Option<Arc<LimitState>>,
+    /// What to write into the trigger so that running tasks are seen.
+    pub to_show_running: String,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
 }
@@ -89,6 +91,7 @@ impl Report {
             signals: _,
             decision,
             limit,
+            to_show_running: _,
             error,
         } = self;
         let Decision { answer: _, limited_by, steps, want, share, outlook, alternatives, read_at: _ } =
@@ -131,7 +134,13 @@ impl Report {
     /// Why the answer at `now` is what it is, in one sentence.
     pub fn why(&self, now: Timestamp) -> Why<'_> {
         let queries = self.queries.as_deref().zip(self.signals.queries.as_deref());
-        Why { decision: &self.decision, answer: self.answer(now), queries, silent: self.signals.silent }
+        Why {
+            decision: &self.decision,
+            answer: self.answer(now),
+            to_show_running: &self.to_show_running,
+            queries,
+            silent: self.signals.silent,
+        }
     }
 }
 
@@ -205,6 +214,8 @@ fn worker_values(seen: &mut Vec<Seen>, workers: &Workers) {
 pub struct Why<'a> {
     decision: &'a Decision,
     answer: Answer,
+    /// What to write into the trigger so that running tasks are seen.
+    to_show_running: &'a str,
     /// Who is asked, and what they told.
     queries: Option<(&'a str, &'a Queries)>,
     /// Whether nobody tells any more what runs.
@@ -214,6 +225,9 @@ pub struct Why<'a> {
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.decision.explain(&self.answer, f)?;
+        if self.answer.lacks_running() {
+            write!(f, " (hint: {})", self.to_show_running)?;
+        }
         if self.silent {
             f.write_str("; nobody tells any more what runs, so nothing is taken away")?;
         }

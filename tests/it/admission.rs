@@ -176,7 +176,7 @@ fn check_refuses_what_the_server_refuses() {
     std::fs::write(&config, format!("{CONNECTIONS}{TENANTS}\n")).unwrap();
     let object = |namespace: &str, name: &str, connection: &str| {
         format!(
-            "---\nkind: ScaledObject\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ triggers: [ {{ \
+            "---\napiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ triggers: [ {{ \
              type: external-push, metadata: {{ source: redis, connection: {connection}, listName: x }} }} ] }}\n"
         )
     };

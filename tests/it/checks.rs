@@ -169,15 +169,19 @@ fn an_api_key_in_a_trigger_is_an_error_that_does_not_repeat_it() {
 fn what_is_no_scaled_object_is_said_to_be_none() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (content, complaint) in [
-        ("kind: ScaledObjet\nmetadata: { name: a }\n", "there is no ScaledObject and no ScaledJob"),
+        ("kind: ScaledObjet\nmetadata: { name: a }\n", "#1.kind: KEDA has no kind `ScaledObjet`"),
+        ("kind: Service\nmetadata: { name: a }\n", "there is no ScaledObject and no ScaledJob, but Service"),
         ("just a text\n", "#1: must be a map of keys to values"),
-        ("kind: ScaledObject\nspec: { triggers: [x] }\n", "#1.metadata.name: is required"),
         (
-            "kind: ScaledObject\nspec: { triggers: [x] }\n",
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nspec: { triggers: [x] }\n",
+            "#1.metadata.name: is required",
+        ),
+        (
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nspec: { triggers: [x] }\n",
             "#1.spec.triggers[0]: must be a map of keys to values",
         ),
         (
-            "kind: ScaledObject\nmetadata: { name: a }\nspec: { triggers: 5 }\n",
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: { name: a }\nspec: { triggers: 5 }\n",
             "#1.spec.triggers: must be a list",
         ),
     ] {
@@ -190,7 +194,8 @@ fn what_is_no_scaled_object_is_said_to_be_none() {
 
 fn broken() -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-    let object = "kind: ScaledObject\n\
+    let object = "apiVersion: keda.sh/v1alpha1\n\
+                  kind: ScaledObject\n\
                   metadata: { name: support, namespace: acme }\n\
                   spec:\n  \
                     minReplicaCount: two\n  \
@@ -209,7 +214,7 @@ fn found(path: &Path) -> Vec<String> {
     trigger.as_array().unwrap().iter().map(|warning| warning["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn check(files: &[&Path], flags: &[&str]) -> Output {
+pub(crate) fn check(files: &[&Path], flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
     command.arg("check");
     for file in files {
@@ -218,11 +223,11 @@ fn check(files: &[&Path], flags: &[&str]) -> Output {
     command.args(flags).output().unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 

@@ -11,9 +11,11 @@ mod agreement;
 #[cfg(feature = "kafka")]
 mod bad_day;
 mod checks;
+mod clocks;
 mod configuration;
 mod demo;
 mod documents;
+mod field;
 mod isolation;
 mod keda;
 mod limited_by;

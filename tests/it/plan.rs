@@ -194,7 +194,7 @@ fn folder(url: &str, keys: &[(&str, &str)]) -> TempDir {
     let keys: std::collections::BTreeMap<_, _> = keys.iter().copied().collect();
     let metadata: String = keys.iter().map(|(key, value)| format!("      {key}: \"{value}\"\n")).collect();
     let object = format!(
-        "kind: ScaledObject\nmetadata: {{ name: support, namespace: acme }}\nspec:\n  triggers:\n  \
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: support, namespace: acme }}\nspec:\n  triggers:\n  \
          - type: external-push\n    metadata:\n{metadata}"
     );
     fs::write(folder.path().join("object.yaml"), object).unwrap();

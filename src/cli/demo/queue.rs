@@ -28,6 +28,7 @@ pub(super) const SOURCES: &[Spec] = &[Spec {
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE_NAME)?))),
     connections: &[&KIND],
+    to_show_running: None,
 }];
 
 /// The kind of the demo's one connection.

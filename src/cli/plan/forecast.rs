@@ -222,7 +222,7 @@ mod tests {
         manifests.add(
             "a.yaml",
             &format!(
-                "kind: ScaledObject\nmetadata: {{ name: a }}\nspec:\n  triggers: [{{ type: external }}]\n  \
+                "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: a }}\nspec:\n  triggers: [{{ type: external }}]\n  \
                  advanced: {{ horizontalPodAutoscalerConfig: {{ behavior: {{ {window}{comma}{behavior} }} }} }}\n"
             ),
         );

@@ -89,6 +89,7 @@ static SOURCES: &[Spec] = &[Spec {
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&TASKS)?))),
     connections: &[&KIND],
+    to_show_running: None,
 }];
 
 #[derive(Debug)]

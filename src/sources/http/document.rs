@@ -9,7 +9,7 @@ use super::path::{Budget, Found, Path, Sum, Term};
 use super::place::Place;
 use crate::engine::signals::{InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
-use crate::sources::Plan;
+use crate::sources::{Counted, Plan};
 use crate::timestamp::Timestamp;
 
 /// The trigger keys of a document.
@@ -283,6 +283,12 @@ impl Plan for Document {
     fn names(&self) -> Vec<&str> {
         // Its query chooses what the path shows, and is no part of what a pattern lets in.
         vec![self.place.path()]
+    }
+
+    fn counts_in(&self) -> Vec<Counted> {
+        let paths = [Some(&self.ready), self.running.as_ref()];
+        let of = |sum: &Sum| Counted::at(format!("{sum} of {}", self.place));
+        paths.into_iter().flatten().map(of).collect()
     }
 
     fn shows_running(&self) -> bool {

@@ -26,6 +26,9 @@ pub(super) const JSON: Spec = Spec {
     moved: document::MOVED,
     parse: document::parse,
     connections: &[&CONNECTION],
+    to_show_running: Some(
+        "`runningPath`: where the document holds the number of running tasks, e.g. `$.running`",
+    ),
 };
 
 /// What to write instead of a key that says where the server is and who asks.
@@ -39,6 +42,10 @@ const CONNECTION: ConnectionKind = ConnectionKind {
     moved: &[
         ("url", "the server in the `connection`, and what follows it in `path`"),
         ("authMode", IN_CONNECTION),
+        ("username", IN_CONNECTION),
+        ("password", IN_CONNECTION),
+        ("token", IN_CONNECTION),
+        ("apiKey", IN_CONNECTION),
         ("keyParamName", IN_CONNECTION),
     ],
     // Nobody knows what an answer costs the other side.

@@ -35,6 +35,7 @@ pub(super) const SPEC: Spec = Spec {
     moved: queue::keys::MOVED,
     parse: queue::parse,
     connections: &[&CONNECTION],
+    to_show_running: None,
 };
 
 /// What to write instead of a key that says where Kafka is and who asks.
@@ -59,6 +60,8 @@ const CONNECTION: ConnectionKind = ConnectionKind {
         ("cert", IN_CONNECTION),
         ("key", IN_CONNECTION),
         ("keyPassword", IN_CONNECTION),
+        ("awsEndpoint", "not supported: IAM of MSK; give the connection SCRAM, or a `tokenEndpoint`"),
+        ("awsRoleArn", "not supported: IAM of MSK; give the connection SCRAM, or a `tokenEndpoint`"),
         ("awsRegion", "not supported: IAM of MSK; give the connection SCRAM, or a `tokenEndpoint`"),
         ("keytab", "not supported: Kerberos; give the connection another `mechanism`"),
         ("realm", "not supported: Kerberos; give the connection another `mechanism`"),

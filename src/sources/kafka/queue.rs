@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fields::{Fields, Names, PositiveSpan};
-use crate::sources::Plan;
+use crate::sources::{Counted, Plan};
 
 use keys::{
     ALLOW_IDLE_CONSUMERS, CONSUMER_GROUP, ENSURE_EVEN_DISTRIBUTION_OF_PARTITIONS, EXCLUDE_PERSISTENT_LAG,
@@ -223,6 +223,23 @@ impl Plan for Queue {
             Topics::Committed => vec!["*"],
         };
         topics.into_iter().chain([&*self.group]).collect()
+    }
+
+    fn counts_in(&self) -> Vec<Counted> {
+        let group = &self.group;
+        let places = match (&self.topics, &self.partitions) {
+            (Topics::Committed, _) => vec![format!("group {group}")],
+            (Topics::Named(names), None) => {
+                names.iter().map(|name| format!("topic {name} for group {group}")).collect()
+            }
+            // Several triggers may divide a topic by its partitions.
+            (Topics::Named(names), Some(Partitions(ranges))) => names
+                .iter()
+                .flat_map(|name| ranges.iter().map(move |range| (name, range)))
+                .map(|(name, range)| format!("partitions {range:?} of topic {name} for group {group}"))
+                .collect(),
+        };
+        places.into_iter().map(Counted::at).collect()
     }
 
     fn shows_running(&self) -> bool {

@@ -7,7 +7,7 @@ use super::presets::{Parameter, Preset};
 use super::promql::{LabelValue, PromQl};
 use super::queries::{self, QUERY_PRESET};
 use crate::fields::{Fields, Key, Need};
-use crate::sources::Plan;
+use crate::sources::{Counted, Plan};
 
 /// The trigger keys of the source.
 pub(super) const KEYS: &[Key] = &[QUERY];
@@ -85,6 +85,10 @@ impl Plan for Backlog {
             Of::Trigger => queries::EVERYTHING,
             Of::Preset { preset: _, about } => about,
         }]
+    }
+
+    fn counts_in(&self) -> Vec<Counted> {
+        vec![Counted::at(&self.promql)]
     }
 
     fn shows_running(&self) -> bool {

@@ -36,6 +36,9 @@ pub const QUERY: Spec = Spec {
     moved: backlog::MOVED,
     parse: backlog::parse,
     connections: &[&CONNECTION],
+    to_show_running: Some(
+        "`inFlightQuery`: a query for the number of running tasks; or a `queryPreset` that knows it (bullmq, vllm)",
+    ),
 };
 
 /// What to write instead of a key that says where Prometheus is and who asks.
@@ -49,6 +52,9 @@ const CONNECTION: ConnectionKind = ConnectionKind {
     moved: &[
         ("serverAddress", IN_CONNECTION),
         ("authModes", IN_CONNECTION),
+        ("username", IN_CONNECTION),
+        ("password", IN_CONNECTION),
+        ("bearerToken", IN_CONNECTION),
         ("customHeaders", IN_CONNECTION),
         ("queryParameters", IN_CONNECTION),
         ("namespace", "`queryParameters: namespace=…` of the connection"),

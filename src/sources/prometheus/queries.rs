@@ -10,7 +10,7 @@ use super::promql::{LabelValue, PromQl};
 use crate::engine::queries::{Queried, Tail, Told};
 use crate::engine::signals::{Cause, Percentile};
 use crate::fields::{Fields, Key, Need, nearest};
-use crate::sources::Plan;
+use crate::sources::{Counted, Plan};
 
 /// The name, for the tenants' patterns, of what a query may read that a trigger wrote.
 pub(super) const EVERYTHING: &str = "*";
@@ -328,8 +328,7 @@ pub(super) fn whole(tasks: f64) -> u64 {
 
 /// Whether a mean has samples enough; one without a query for them has.
 fn enough(samples: Told<f64>) -> Result<(), Cause> {
-    let Some(samples) = samples else { return Ok(()) };
-    let samples = samples?;
+    let Some(samples) = samples.transpose()? else { return Ok(()) };
     let least = Percentile::ENOUGH;
     // Increases are extrapolated, so twenty tasks may be 19.99.
     if samples.round() < least as f64 {
@@ -344,12 +343,9 @@ fn tail(unit: Unit, p95: Told<f64>, top: Told<f64>, samples: Told<f64>) -> Told<
         let number = p95?;
         let samples = samples.unwrap_or_else(|| Err(Cause::new("nobody counts the samples")))?;
         let samples = whole(samples.round());
-        let is_at_least = match top {
-            // Within a bucket a percentile lies below the bucket's end, where quantile 1 is; only beyond the highest
-            // bucket both are that bucket's end.
-            Some(top) => number >= top?,
-            None => false,
-        };
+        // Within a bucket a percentile lies below the bucket's end, where quantile 1 is; only beyond the highest
+        // bucket both are that bucket's end.
+        let is_at_least = top.transpose()?.is_some_and(|top| number >= top);
         Ok(Tail { percentile: Percentile { p95: time(unit, number)?, samples }, is_at_least })
     };
     Some(tail())
@@ -370,6 +366,11 @@ impl Plan for QueryPlan {
 
     fn names(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
+    }
+
+    fn counts_in(&self) -> Vec<Counted> {
+        let running = self.questions.iter().filter(|(wanted, _)| *wanted == Wanted::InFlight);
+        running.map(|(_, promql)| Counted::at(promql)).collect()
     }
 
     fn shows_running(&self) -> bool {

@@ -13,7 +13,7 @@ use super::peek::Peek;
 use super::presets::{Framework, Heads};
 use super::stream::Stream;
 use crate::engine::signals::Reading;
-use crate::sources::{Plan, Sighting};
+use crate::sources::{Counted, Plan, Sighting};
 use crate::timestamp::Timestamp;
 use crate::workers::reader::{self, LimitScope, Scope};
 
@@ -174,6 +174,17 @@ impl Plan for Layout {
             Self::Framework(framework) => framework.names(),
             Self::Workers(scope) => vec![scope.name()],
             Self::Limit(limit) => vec![limit.name()],
+        }
+    }
+
+    fn counts_in(&self) -> Vec<Counted> {
+        match self {
+            Self::List(list) => list.names().into_iter().map(|name| Counted::at(quoted(name))).collect(),
+            Self::Framework(framework) => framework.counts_in(),
+            // Several groups may read one stream, each of them all of it.
+            Self::Stream(stream) => vec![Counted::at(stream.to_string())],
+            Self::Workers(scope) => vec![Counted::at(format!("the reports of {}", quoted(scope.name())))],
+            Self::Limit(_) => Vec::new(),
         }
     }
 

@@ -47,6 +47,7 @@ pub(super) const LIST: Spec = Spec {
     moved: list::MOVED,
     parse: list::parse,
     connections: CONNECTIONS,
+    to_show_running: Some(PROCESSING_LIST),
 };
 
 /// Tasks in a stream, taken by a consumer group.
@@ -57,6 +58,7 @@ pub(super) const STREAMS: Spec = Spec {
     moved: stream::MOVED,
     parse: stream::parse,
     connections: CONNECTIONS,
+    to_show_running: None,
 };
 
 /// Tasks in sorted sets, scored by the time at which they are due.
@@ -67,6 +69,7 @@ pub(super) const SORTED_SET: Spec = Spec {
     moved: &[],
     parse: presets::sorted_set::parse,
     connections: CONNECTIONS,
+    to_show_running: Some(PROCESSING_LIST),
 };
 
 /// Celery's tasks.
@@ -96,13 +99,18 @@ pub(super) const TASKIQ: Spec = Spec {
     moved: IN_FRAMEWORK,
     parse: presets::taskiq::parse,
     connections: CONNECTIONS,
+    to_show_running: None,
 };
 
 /// The queues of a framework that is a table.
 const fn framework(preset: &'static Preset, parse: fn(&mut Fields<'_>) -> Option<Arc<dyn Plan>>) -> Spec {
-    let Preset { name, summary, keys, rows: _ } = *preset;
-    Spec { name, summary, keys, moved: IN_FRAMEWORK, parse, connections: CONNECTIONS }
+    let Preset { name, summary, keys, to_show_running, rows: _ } = *preset;
+    Spec { name, summary, keys, moved: IN_FRAMEWORK, parse, connections: CONNECTIONS, to_show_running }
 }
+
+/// How lists and sorted sets show running tasks, which Redis forgets once they are taken.
+const PROCESSING_LIST: &str =
+    "`processingListName`: a list into which workers move each task that they take (LMOVE)";
 
 /// What to write instead of the keys of KEDA's `redis` scaler, which sees one list of a framework.
 const IN_FRAMEWORK: &[(&str, &str)] = &[

@@ -25,6 +25,7 @@ pub(super) const QUEUE: Spec = Spec {
     moved: queue::MOVED,
     parse: queue::parse,
     connections: &[&CONNECTION],
+    to_show_running: None,
 };
 
 /// What to write instead of a key that says who asks.

@@ -29,6 +29,7 @@ const SCRIPTED: Spec = Spec {
     moved: &[],
     parse: |fields: &mut Fields<'_>| Some(Arc::new(Named(fields.read(&QUEUE)?))),
     connections: &[&KIND],
+    to_show_running: None,
 };
 
 /// The kind of the script's connection. One that a server's file names has an empty script of its own, until

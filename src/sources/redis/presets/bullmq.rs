@@ -26,6 +26,7 @@ pub(in crate::sources::redis) const BULLMQ: Preset = Preset {
             example: "{acme}",
         },
     ],
+    to_show_running: None,
     rows: &[
         row(Llen, "{prefix}:{queue}:wait", Ready),
         // Up to version 5 a pause renames the list.

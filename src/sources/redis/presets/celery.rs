@@ -65,6 +65,9 @@ pub(in crate::sources::redis) const CELERY: Preset = Preset {
             example: "false",
         },
     ],
+    to_show_running: Some(
+        "leave out `unacked: \"false\"`, if no other trigger counts the tasks of this database and prefix",
+    ),
     rows: &[
         row(Llen, "{globalKeyprefix}{queue}", Ready),
         row(Llen, "{globalKeyprefix}{queue}{separator}{prioritySteps}", Ready),

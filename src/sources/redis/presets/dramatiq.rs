@@ -20,6 +20,7 @@ pub(in crate::sources::redis) const DRAMATIQ: Preset = Preset {
             example: "dramatiq",
         },
     ],
+    to_show_running: None,
     rows: &[
         row(Llen, "{namespace}:{queue}", Ready),
         // Workers take delayed messages early and keep them in their memory.

@@ -8,10 +8,11 @@ use redis::{Pipeline, Value};
 
 use super::question::{Question, Spans, Times, Told as Answered, When};
 use super::tally::{Tally, together};
-use super::{Ask, Clock, Role, Span};
+use super::{Ask, Clock, Role, Span, parameters};
 use crate::engine::signals::Reading;
+use crate::sources::Counted;
 use crate::sources::redis::fault::Fault;
-use crate::sources::redis::layout::Look;
+use crate::sources::redis::layout::{Look, quoted};
 use crate::sources::redis::memory::Memory;
 use crate::sources::redis::peek::{Peek, Wanted};
 use crate::timestamp::Timestamp;
@@ -65,6 +66,18 @@ impl Framework {
         let keys = self.questions.iter().filter(|question| !question.needs_head());
         let keys: BTreeSet<&str> = keys.map(|question| question.key.as_str()).collect();
         keys.into_iter().collect()
+    }
+
+    /// What tasks are counted in: every key but those that hold times, limits and pauses.
+    pub(in crate::sources::redis) fn counts_in(&self) -> Vec<Counted> {
+        let mut places: Vec<Counted> = Vec::new();
+        for question in self.questions.iter().filter(|question| question.row.role.counts()) {
+            let place = quoted(&question.key).into_owned();
+            if places.iter().all(|counted| counted.place != place) {
+                places.push(Counted { place, switch: parameters::switch(question.row.key) });
+            }
+        }
+        places
     }
 
     /// Most commands of one read.

@@ -32,6 +32,8 @@ pub(super) struct Preset {
     pub(super) summary: &'static str,
     /// Its trigger keys; the first names the queues.
     pub(super) keys: &'static [Key],
+    /// What to write into a trigger that does not show its running tasks; `None` where every trigger shows them.
+    pub(super) to_show_running: Option<&'static str>,
     /// What to ask, in this order: where tasks come from before where they go, so that one that moves in between is
     /// counted twice for a tick, and never missed.
     pub(super) rows: &'static [Row],
@@ -138,6 +140,29 @@ pub(super) enum Role {
     Head(&'static str),
     /// Since when that task has waited.
     Since(Stamp),
+}
+
+impl Role {
+    /// Whether it counts tasks that want a slot.
+    const fn counts(self) -> bool {
+        match self {
+            Self::Ready
+            | Self::Due
+            | Self::Soon
+            | Self::Asleep
+            | Self::InFlight
+            | Self::Lost
+            | Self::Unfinished => true,
+            Self::Delayed
+            | Self::Dead
+            | Self::Paused
+            | Self::Concurrency
+            | Self::Rate
+            | Self::Started
+            | Self::Head(_)
+            | Self::Since(_) => false,
+        }
+    }
 }
 
 /// How a time is written in a field.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::question::{HEAD, Question};
-use super::{Framework, Preset, Row, product};
+use super::{Framework, Preset, Row, celery, product, rq, sidekiq};
 use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
 use crate::sources::Plan;
 use crate::sources::redis::layout::{Layout, quoted};
@@ -166,6 +166,13 @@ fn questions(preset: &Preset, queues: &[String], values: &mut Values) -> Vec<Que
     }
     preset.rows.iter().filter(|row| !about_a_queue(row)).for_each(|row| add(row, None, values));
     questions
+}
+
+/// The switch that leaves out a row with this template, if one does.
+pub(super) fn switch(template: &str) -> Option<&'static str> {
+    let switches = [&celery::CELERY, &rq::RQ, &sidekiq::SIDEKIQ].into_iter().flat_map(|preset| preset.keys);
+    let mut switches = switches.filter(|key| key.unit == SWITCH).map(|key| key.name);
+    switches.find(|name| template.contains(&format!("{{{name}}}")))
 }
 
 /// Every text that a template stands for.

@@ -28,6 +28,7 @@ pub(in crate::sources::redis) const RQ: Preset = Preset {
             example: "false",
         },
     ],
+    to_show_running: None,
     rows: &[
         row(Llen, "{prefix}:queue:{queue}", Ready),
         row(Zcount(Span::Past, Seconds), "{prefix}:scheduled:{queue}{withScheduler}", Due),

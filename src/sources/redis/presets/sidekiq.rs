@@ -37,6 +37,9 @@ pub(in crate::sources::redis) const SIDEKIQ: Preset = Preset {
             example: "false",
         },
     ],
+    to_show_running: Some(
+        "leave out `busy: \"false\"`, if no other trigger counts these processes (Redis 7, no cluster)",
+    ),
     rows: &[
         row(Llen, "{namespace:}queue:{queue}", Ready),
         row(Zcount(Span::Past, Seconds), "{namespace:}schedule{scheduled}", Due),

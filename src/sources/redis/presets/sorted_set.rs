@@ -41,7 +41,7 @@ const SECONDS: Preset = of(&rows(Clock::Seconds));
 const MILLIS: Preset = of(&rows(Clock::Millis));
 
 const fn of(rows: &'static [Row]) -> Preset {
-    Preset { name: "sorted set", summary: "", keys: KEYS, rows }
+    Preset { name: "sorted set", summary: "", keys: KEYS, to_show_running: None, rows }
 }
 
 const fn rows(clock: Clock) -> [Row; 5] {

@@ -13,7 +13,7 @@ fn plan_of(servers: &str, topic: &str, flags: &[&str]) -> (Option<i32>, String) 
     let server = format!("connections: {{ main: {{ type: kafka, bootstrapServers: [{brokers}] }} }}\n");
     fs::write(path("server.yaml"), server).unwrap();
     let object = format!(
-        "kind: ScaledObject\nmetadata: {{ name: support, namespace: acme }}\nspec:\n  triggers:\n  \
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: support, namespace: acme }}\nspec:\n  triggers:\n  \
          - type: external-push\n    metadata:\n      source: kafka\n      connection: main\n      \
          topic: {topic}\n      consumerGroup: {topic}\n      offsetResetPolicy: earliest\n"
     );

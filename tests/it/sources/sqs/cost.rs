@@ -77,7 +77,7 @@ async fn planned_with(spec: &str, (kind, queues): (&str, &str), server: &str, fo
     write(
         "object.yaml",
         &format!(
-            "kind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  {spec}\n  triggers:\n  - type: {kind}\n    metadata: \
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  {spec}\n  triggers:\n  - type: {kind}\n    metadata: \
              {{ scalerAddress: \"a:1\", source: aws-sqs-queue, connection: sqs, queueURL: \"{queues}\" }}\n"
         ),
     );

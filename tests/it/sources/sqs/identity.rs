@@ -214,7 +214,7 @@ impl Plan {
         self.write(
             "object.yaml",
             &format!(
-                "kind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  scaleTargetRef: {{ name: worker }}\n  \
+                "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: tasks }}\nspec:\n  scaleTargetRef: {{ name: worker }}\n  \
                  triggers:\n  - type: external\n    metadata: {{ scalerAddress: \"a:1\", source: aws-sqs-queue, \
                  connection: sqs, queueURL: \"{queue}\" }}\n"
             ),

@@ -48,8 +48,9 @@ fn each_key_of_kedas_scaler_says_where_it_went() {
         "metadata.awsRoleArn: unknown key (hint: name a `connection`: the server's file holds its credentials, and \
          the role that it takes (`roleArn`))",
         "metadata.identityOwner: unknown key (hint: name a `connection`: ",
-        "metadata.queueURLFromEnv: is refused, because KEDA sends a secret with it",
-        "metadata.awsSecretAccessKeyFromEnv: is refused, because KEDA sends a secret with it",
+        "metadata.queueURLFromEnv: is refused: variables of the workers are not read (hint: write the value itself",
+        "metadata.awsSecretAccessKeyFromEnv: is refused, because KEDA sends a secret with it (hint: credentials \
+         belong in the server's file: `connections.NAME.secretAccessKey: { file: PATH }`)",
     ] {
         assert!(text.contains(line), "{line}\nis not in\n{text}");
     }

@@ -1,0 +1,61 @@
+//! Tasks that two triggers count.
+
+use std::collections::BTreeMap;
+
+use super::{Check, Finding, Rule, Subject};
+use crate::config::keys;
+use crate::config::places::Place;
+
+pub(super) const COUNTED_TWICE: Rule = Rule {
+    id: "counted-twice",
+    summary: "another trigger counts the same tasks",
+    check: Check::Each(counted_twice),
+};
+
+/// Most places and triggers that a text names.
+const MOST_NAMED: usize = 3;
+
+/// One finding for each group of other triggers with which places are shared.
+fn counted_twice(subject: &Subject<'_>) -> Vec<Finding> {
+    let own = subject.trigger.places();
+    let others: Vec<_> = subject.others.iter().map(|(scaled, other)| (scaled, other.places())).collect();
+    // Which of the places the others share, by the names of those others.
+    let mut shared: BTreeMap<Vec<String>, Vec<&Place>> = BTreeMap::new();
+    for place in &own {
+        let others = others.iter().filter(|(_, others)| others.iter().any(|other| place.is_same(other)));
+        let others: Vec<String> =
+            others.map(|(scaled, _)| format!("{}/{}", scaled.namespace, scaled.name)).collect();
+        if !others.is_empty() {
+            shared.entry(others).or_default().push(place);
+        }
+    }
+    shared.into_iter().map(|(others, places)| finding(&others, &places)).collect()
+}
+
+fn finding(others: &[String], places: &[&Place]) -> Finding {
+    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    let mut switches: Vec<&str> = places.iter().filter_map(|place| place.switch).collect();
+    switches.dedup();
+    let all_switch = places.iter().all(|place| place.switch.is_some());
+    let fix = if all_switch {
+        let off: Vec<String> = switches.iter().map(|name| format!("{name}: \"false\"")).collect();
+        format!(
+            "metadata: {} in all of them but one; {} shows there what runs, if workers report it",
+            off.join(", "),
+            keys::WORKERS_CONNECTION.name
+        )
+    } else {
+        "one trigger for each queue: the workers of one object take all of it, or each object has a queue of its own"
+            .to_owned()
+    };
+    Finding { what: format!("the tasks in {} are counted by {} too", named(&names), named(others)), fix }
+}
+
+/// A few of them, and how many more there are.
+fn named<T: AsRef<str>>(names: &[T]) -> String {
+    let few: Vec<&str> = names.iter().take(MOST_NAMED).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => few.join(", "),
+        more => format!("{} and {more} more", few.join(", ")),
+    }
+}

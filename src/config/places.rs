@@ -1,0 +1,47 @@
+//! Where a trigger counts tasks: two triggers that share a place count its tasks twice.
+
+use crate::config::server::Connection;
+use crate::config::trigger::Trigger;
+
+/// The address of a connection of which only the name is known.
+pub const NOWHERE: &str = "nowhere";
+
+/// A place in which a trigger counts tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The backend that holds it: its address, since two connections may lead to one, or the connection's name.
+    pub backend: String,
+    /// Its name there, as a text shows it.
+    pub name: String,
+    /// The trigger key that leaves it out by `false`, where a framework keeps it once for all of its queues.
+    pub switch: Option<&'static str>,
+}
+
+impl Place {
+    /// Whether the tasks in both are the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.backend == other.backend && self.name == other.name
+    }
+}
+
+impl Trigger {
+    /// Where it counts tasks: in the queue, in what workers report, and by a query for what runs.
+    pub fn places(&self) -> Vec<Place> {
+        let Self { connection, plan, workers, queries, .. } = self;
+        let workers = workers.as_ref().map(|at| (&at.connection, &at.plan));
+        let queries = queries.as_ref().map(|at| (&at.connection, &at.plan));
+        let read = [Some((connection, plan)), workers, queries].into_iter().flatten();
+        let backend = |connection: &Connection| match connection.endpoint.address() {
+            address if address == NOWHERE => connection.name.to_string(),
+            address => address,
+        };
+        read.flat_map(|(connection, plan)| {
+            plan.counts_in().into_iter().map(|counted| Place {
+                backend: backend(connection),
+                name: counted.place,
+                switch: counted.switch,
+            })
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! Clocks in the arguments, variables and annotations of a container, as far as their names are well known.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Node;
+
+use super::pods::{Clock, Ends};
+
+/// What a plain number counts.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Seconds,
+    Millis,
+}
+
+/// Names within variables' names, in capitals, with what happens when their time is over.
+const VARIABLES: &[(&str, Unit, Ends)] = &[
+    ("VISIBILITY_TIMEOUT", Unit::Seconds, Ends::Hold),
+    ("VISIBILITYTIMEOUT", Unit::Seconds, Ends::Hold),
+    ("MAX_POLL_INTERVAL_MS", Unit::Millis, Ends::Hold),
+    ("TASK_TIME_LIMIT", Unit::Seconds, Ends::Task),
+    ("TASK_SOFT_TIME_LIMIT", Unit::Seconds, Ends::Task),
+    ("TASK_TIMEOUT", Unit::Seconds, Ends::Task),
+    ("JOB_TIMEOUT", Unit::Seconds, Ends::Task),
+    ("RQ_DEFAULT_TIMEOUT", Unit::Seconds, Ends::Task),
+];
+
+/// Settings within texts, such as a variable that holds JSON or a file of properties.
+const SETTINGS: &[(&str, Unit, Ends)] = &[
+    ("max.poll.interval.ms", Unit::Millis, Ends::Hold),
+    ("visibility_timeout", Unit::Seconds, Ends::Hold),
+    ("task_time_limit", Unit::Seconds, Ends::Task),
+    ("task_soft_time_limit", Unit::Seconds, Ends::Task),
+];
+
+/// Arguments of workers, whose value follows after `=` or as the next word.
+const ARGUMENTS: &[(&str, Ends)] = &[
+    ("--time-limit", Ends::Task),
+    ("--soft-time-limit", Ends::Task),
+    ("--task-timeout", Ends::Task),
+    ("--job-timeout", Ends::Task),
+    ("--visibility-timeout", Ends::Hold),
+    // Of the proxy of Cloud SQL: how long it waits for connections to end.
+    ("--max-sigterm-delay", Ends::Proxy),
+    ("-term_timeout", Ends::Proxy),
+];
+
+/// Annotations that say how long a proxy goes on after SIGTERM.
+const PROXIES: &[&str] =
+    &["config.linkerd.io/shutdown-grace-period", "config.alpha.linkerd.io/proxy-wait-before-exit-seconds"];
+
+/// Istio's settings of a proxy, as YAML in an annotation.
+const ISTIO: &str = "proxy.istio.io/config";
+
+/// The clocks of one container.
+pub(super) fn of_container(container: &Node) -> Vec<Clock> {
+    let texts = |name: &str| {
+        let texts = container[name].as_array().into_iter().flatten().filter_map(Node::as_str);
+        texts.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let lines = [texts("command"), texts("args")].concat();
+    // A shell's command is one text of several words.
+    let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+    let mut found = arguments(&words);
+    found.extend(timeout_command(&words));
+    found.extend(sidekiq(&words));
+    found.extend(lines.iter().flat_map(|line| settings(line)));
+    let variables = container["env"].as_array().into_iter().flatten();
+    found.extend(
+        variables
+            .filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str()?)))
+            .flat_map(|(name, value)| {
+                variable(name, value).map_or_else(|| settings(value), |clock| vec![clock])
+            }),
+    );
+    found
+}
+
+/// The clocks of proxies beside the worker, which annotations set.
+pub(super) fn of_annotations(annotations: &BTreeMap<String, String>) -> Vec<Clock> {
+    let linkerd =
+        PROXIES.iter().filter_map(|name| Some((*name, time(annotations.get(*name)?, Unit::Seconds)?)));
+    let istio = annotations.get(ISTIO).and_then(|config| {
+        let (_, rest) = config.split_once("terminationDrainDuration")?;
+        let value: String = rest
+            .trim_start_matches(['"', '\'', ':', ' '])
+            .chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect();
+        Some(("terminationDrainDuration of Istio's proxy", time(&value, Unit::Seconds)?))
+    });
+    let clock = |(name, after): (&str, Duration)| Clock { name: name.to_owned(), after, ends: Ends::Proxy };
+    linkerd.chain(istio).map(clock).collect()
+}
+
+/// How long a hook sleeps.
+pub(super) fn sleep(hook: &Node) -> Option<Duration> {
+    if let Some(seconds) = hook["sleep"]["seconds"].as_u64() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let lines = hook["exec"]["command"].as_array()?.iter().filter_map(Node::as_str);
+    let words: Vec<&str> = lines
+        .flat_map(|line| line.split([' ', ';', '&', '\n', '\t']))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let sleeps = words.windows(2).filter(|pair| pair[0] == "sleep" || pair[0].ends_with("/sleep"));
+    let sum = sleeps.filter_map(|pair| time(pair[1], Unit::Seconds)).sum::<Duration>();
+    (!sum.is_zero()).then_some(sum)
+}
+
+fn variable(name: &str, value: &str) -> Option<Clock> {
+    let upper = name.to_uppercase().replace(['.', '-'], "_");
+    let (_, unit, ends) = VARIABLES.iter().find(|(known, _, _)| upper.contains(known))?;
+    let unit = if upper.ends_with("_MS") || upper.ends_with("_MILLIS") { Unit::Millis } else { *unit };
+    Some(Clock { name: format!("the variable {name}"), after: time(value, unit)?, ends: *ends })
+}
+
+fn settings(text: &str) -> Vec<Clock> {
+    let value = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        let rest = rest.trim_start_matches(['"', '\'', ':', '=', ' ']);
+        Some(rest.chars().take_while(char::is_ascii_digit).collect::<String>())
+    };
+    let clock = |(name, unit, ends): &(&str, Unit, Ends)| {
+        Some(Clock { name: (*name).to_owned(), after: time(&value(name)?, *unit)?, ends: *ends })
+    };
+    SETTINGS.iter().filter_map(clock).collect()
+}
+
+fn arguments(words: &[&str]) -> Vec<Clock> {
+    let mut found = Vec::new();
+    for (number, word) in words.iter().enumerate() {
+        for (name, ends) in ARGUMENTS {
+            let value = match word.strip_prefix(name) {
+                Some("") => words.get(number + 1).copied(),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            let after = value.and_then(|value| time(value, Unit::Seconds));
+            found.extend(after.map(|after| Clock { name: (*name).to_owned(), after, ends: *ends }));
+        }
+    }
+    found
+}
+
+/// `timeout 600 worker`: the worker runs no longer, whatever it does then.
+fn timeout_command(words: &[&str]) -> Option<Clock> {
+    let at = words.iter().position(|word| *word == "timeout" || word.ends_with("/timeout"))?;
+    let mut rest = words[at + 1..].iter();
+    let value = loop {
+        match *rest.next()? {
+            // Options whose value is the next word.
+            "-k" | "--kill-after" | "-s" | "--signal" => {
+                rest.next();
+            }
+            option if option.starts_with('-') => {}
+            value => break value,
+        }
+    };
+    Some(Clock {
+        name: "the command `timeout`".to_owned(),
+        after: time(value, Unit::Seconds)?,
+        ends: Ends::Pod,
+    })
+}
+
+/// Sidekiq puts back what still runs so long after SIGTERM.
+fn sidekiq(words: &[&str]) -> Option<Clock> {
+    words.iter().find(|word| word.contains("sidekiq"))?;
+    let pair = words.windows(2).find(|pair| matches!(pair[0], "-t" | "--timeout"))?;
+    let after = time(pair[1], Unit::Seconds)?;
+    Some(Clock { name: format!("sidekiq {}", pair[0]), after, ends: Ends::Stop })
+}
+
+/// A time as people write it: a number in this unit, or one with a unit of its own.
+fn time(text: &str, unit: Unit) -> Option<Duration> {
+    let text = text.trim();
+    match (text.parse::<u64>(), unit) {
+        (Ok(0), _) => None,
+        (Ok(number), Unit::Seconds) => Some(Duration::from_secs(number)),
+        (Ok(number), Unit::Millis) => Some(Duration::from_millis(number)),
+        (Err(_), _) => humantime::parse_duration(text).ok().filter(|time| !time.is_zero()),
+    }
+}

@@ -1,0 +1,220 @@
+//! Every clock in a manifest that can end a task, or give it to another worker, before it is done.
+
+use std::fs;
+use std::path::Path;
+
+use crate::checks::{check, text};
+
+/// A task of half an hour, on pods that have two hours to end.
+const TASK: &str = "expectedTaskDuration: 30m";
+
+const LIST: &str = "source: redis, connection: r, listName: a, processingListName: b";
+
+/// Where each clock stands, a value that is too short, one that is long enough, and the rule.
+#[test]
+fn a_clock_that_is_shorter_than_a_task_is_named_and_a_longer_one_is_not() {
+    let (deadline, stopped, again) =
+        ("deadline-shorter-than-task", "stopped-before-task-ends", "given-again-while-running");
+    for (line, short, long, rule) in [
+        ("POD activeDeadlineSeconds: @", "600", "7200", deadline),
+        ("JOB activeDeadlineSeconds: @", "600", "7200", deadline),
+        // The start of the pod is part of it.
+        ("JOB activeDeadlineSeconds: @", "1830", "1831", deadline),
+        ("CONTAINER command: [timeout, \"-k\", \"10\", \"@\", python, worker.py]", "600", "7200", deadline),
+        ("CONTAINER command: [sh, -c, \"exec /usr/bin/timeout @ python worker.py\"]", "10m", "2h", deadline),
+        ("CONTAINER args: [celery, worker, \"--time-limit=@\"]", "600", "7200", deadline),
+        ("CONTAINER args: [celery, worker, --soft-time-limit, \"@\"]", "600", "7200", deadline),
+        ("CONTAINER env: [{ name: CELERY_TASK_TIME_LIMIT, value: \"@\" }]", "600", "7200", deadline),
+        ("CONTAINER env: [{ name: TASK_TIMEOUT, value: \"@\" }]", "10m", "2h", deadline),
+        (
+            "CONTAINER livenessProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
+            "60",
+            "1800",
+            stopped,
+        ),
+        (
+            "CONTAINER startupProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
+            "60",
+            "1800",
+            stopped,
+        ),
+        ("CONTAINER args: [bundle, exec, sidekiq, -t, \"@\"]", "25", "1800", stopped),
+        ("ANNOTATION proxy.istio.io/config: \"terminationDrainDuration: @\"", "5s", "3600s", stopped),
+        ("ANNOTATION config.linkerd.io/shutdown-grace-period: \"@\"", "30s", "1h", stopped),
+        ("SIDECAR args: [\"--max-sigterm-delay=@\"]", "30s", "1h", stopped),
+        ("CONTAINER env: [{ name: SQS_VISIBILITY_TIMEOUT, value: \"@\" }]", "300", "3600", again),
+        ("CONTAINER env: [{ name: KAFKA_MAX_POLL_INTERVAL_MS, value: \"@\" }]", "300000", "3600000", again),
+        (
+            "CONTAINER env: [{ name: JAVA_OPTS, value: \"-Dmax.poll.interval.ms=@\" }]",
+            "300000",
+            "3600000",
+            again,
+        ),
+        (
+            "CONTAINER env: [{ name: BROKER_TRANSPORT_OPTIONS, value: '{\"visibility_timeout\": @}' }]",
+            "600",
+            "7200",
+            again,
+        ),
+        (
+            "CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }",
+            "6000",
+            "30",
+            "grace-shorter-than-task",
+        ),
+        (
+            "CONTAINER lifecycle: { preStop: { exec: { command: [sh, -c, \"sleep @; true\"] } } }",
+            "6000",
+            "30",
+            "grace-shorter-than-task",
+        ),
+        (
+            "CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }",
+            "7200",
+            "30",
+            "pre-stop-uses-up-grace",
+        ),
+        ("SIDECAR lifecycle: { preStop: { sleep: { seconds: @ } } }", "7200", "30", "pre-stop-uses-up-grace"),
+        ("SPEC progressDeadlineSeconds: @", "600", "7200", "rollout-counts-as-failed"),
+        (
+            "ANNOTATION cluster-autoscaler.kubernetes.io/safe-to-evict: \"@\"",
+            "true",
+            "false",
+            "node-ends-before-task",
+        ),
+        ("ANNOTATION karpenter.sh/@: \"true\"", "do-not-evict", "do-not-disrupt", "node-ends-before-task"),
+    ] {
+        for (value, speaks) in [(short, true), (long, false)] {
+            let line = line.replace('@', value);
+            let said = of(&workload(&line));
+            assert!(said.contains("1 trigger, 0 errors"), "{line}:\n{said}");
+            assert_eq!(said.contains(&format!("[{rule}]")), speaks, "{line}: {rule}\n{said}");
+            assert!(speaks || said.contains("0 warnings"), "{line}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn the_time_to_drain_counts_where_it_is_longer_than_a_task_and_nothing_where_neither_is_known() {
+    let manifest = workload("JOB activeDeadlineSeconds: 3600");
+    assert!(of(&manifest).contains("0 warnings"));
+    let drains = manifest.replace(TASK, "drainTime: 90m");
+    assert!(
+        of(&drains).contains("drainTime is 1h 30m, and activeDeadlineSeconds of the Job ends it after 1h")
+    );
+    let unknown = workload("JOB activeDeadlineSeconds: 60").replace(&format!(", {TASK}"), "");
+    assert!(of(&unknown).contains("0 warnings"), "{}", of(&unknown));
+    // It deletes what is over.
+    assert!(of(&workload("JOB ttlSecondsAfterFinished: 0")).contains("0 warnings"));
+}
+
+#[test]
+fn the_nodes_of_the_pool_that_pods_select_are_compared() {
+    let rule = "[node-ends-before-task]";
+    let pool = |template: &str, disruption: &str| {
+        format!(
+            "---\napiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {{ name: gpu }}\nspec:\n  \
+             disruption: {{ {disruption} }}\n  template: {{ spec: {{ {template} }} }}\n"
+        )
+    };
+    let selects = |name: &str| workload(&format!("POD nodeSelector: {{ karpenter.sh/nodepool: {name} }}"));
+    let grace = pool("terminationGracePeriod: 5m", "");
+    assert!(of(&(selects("gpu") + &grace)).contains("the pool gpu that must go kills its pods after 5m"));
+    assert!(!of(&(selects("other") + &grace)).contains(rule));
+    let tainted = pool("terminationGracePeriod: 5m, taints: [{ key: a, effect: NoSchedule }]", "");
+    assert!(!of(&(workload("") + &tainted)).contains(rule));
+    assert!(of(&(workload("") + &grace)).contains(rule));
+    let young = pool("expireAfter: 20m, terminationGracePeriod: 2h", "");
+    assert!(of(&(selects("gpu") + &young)).contains("a node of the pool gpu lives for 20m"));
+    let good = pool("expireAfter: 336h, terminationGracePeriod: 2h", "");
+    assert!(!of(&(selects("gpu") + &good)).contains(rule));
+    let busy = pool("expireAfter: Never", "consolidationPolicy: WhenEmptyOrUnderutilized");
+    let hasty =
+        selects("gpu").replace("terminationGracePeriodSeconds: 7200", "terminationGracePeriodSeconds: 60");
+    assert!(of(&(hasty + &busy)).contains("the pool gpu empties nodes on which it runs"));
+    assert!(!of(&(selects("gpu") + &busy)).contains(rule));
+}
+
+#[test]
+fn the_visibility_timeout_of_a_queue_in_the_same_files_is_compared() {
+    let object = scaled(
+        "source: aws-sqs-queue, connection: s, queueURL: \"https://sqs.eu-west-1.amazonaws.com/123456789012/tasks\"",
+    );
+    let ack = "---\napiVersion: sqs.services.k8s.aws/v1alpha1\nkind: Queue\nmetadata: { name: x }\nspec: { queueName: tasks, visibilityTimeout: \"@\" }\n";
+    let crossplane = "---\napiVersion: sqs.aws.upbound.io/v1beta1\nkind: Queue\nmetadata: { name: tasks }\nspec: { forProvider: { visibilityTimeoutSeconds: @ } }\n";
+    for queue in [ack, crossplane] {
+        let of = |value: &str| of(&(object.clone() + &queue.replace('@', value)));
+        assert!(
+            of("300")
+                .contains("another worker is given it after 5m (the visibility timeout of the queue tasks)")
+        );
+        assert!(!of("3600").contains("given-again"));
+    }
+    // Amazon's own default is half a minute.
+    assert!(of(&(object + &ack.replace(", visibilityTimeout: \"@\"", ""))).contains("given it after 30s"));
+}
+
+#[test]
+fn what_is_scaled_is_found_whichever_kind_it_is() {
+    for kind in ["StatefulSet", "Rollout", "ReplicaSet"] {
+        let manifest = workload("CONTAINER args: [--time-limit, \"60\"]");
+        let manifest = manifest
+            .replace("kind: Deployment", &format!("kind: {kind}"))
+            .replace("scaleTargetRef: { name: w }", &format!("scaleTargetRef: {{ kind: {kind}, name: w }}"));
+        assert!(of(&manifest).contains("[deadline-shorter-than-task]"), "{}", of(&manifest));
+    }
+}
+
+/// A trigger with a task of half an hour, and what it scales: with one more line in the place that its first word names.
+fn workload(line: &str) -> String {
+    let (place, line) = line.split_once(' ').unwrap_or(("", ""));
+    let at = |name: &str, indent: &str| {
+        if name == place { format!("{indent}{line}\n") } else { String::new() }
+    };
+    let template = |indent: &str| {
+        let sidecar =
+            if place == "SIDECAR" { "- name: proxy\n  image: p\n".to_owned() } else { String::new() };
+        let annotations = at("ANNOTATION", "    ");
+        let metadata = if annotations.is_empty() {
+            String::new()
+        } else {
+            format!("metadata:\n  annotations:\n{annotations}")
+        };
+        let lines = format!(
+            "{metadata}spec:\n  terminationGracePeriodSeconds: 7200\n{}  containers:\n  - name: worker\n    image: w\n{}{}",
+            at("POD", "  "),
+            at("CONTAINER", "    "),
+            sidecar.lines().map(|line| format!("  {line}\n")).collect::<String>() + &at("SIDECAR", "    "),
+        );
+        lines.lines().map(|line| format!("{indent}{line}\n")).collect::<String>()
+    };
+    if place == "JOB" {
+        return format!(
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {{ name: w, namespace: acme }}\nspec:\n  \
+             rollout: {{ strategy: gradual }}\n  maxReplicaCount: 9\n  triggers:\n  - {{ type: external, metadata: \
+             {{ {LIST}, maxReplicaCount: \"9\", workload: job, {TASK} }} }}\n  jobTargetRef:\n{}    template:\n{}",
+            at("JOB", "    "),
+            template("      ")
+        );
+    }
+    format!(
+        "{}---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: w, namespace: acme }}\nspec:\n{}  template:\n{}",
+        scaled(LIST),
+        at("SPEC", "  "),
+        template("    ")
+    )
+}
+
+fn scaled(keys: &str) -> String {
+    format!(
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: w, namespace: acme }}\nspec:\n  \
+         scaleTargetRef: {{ name: w }}\n  maxReplicaCount: 9\n  triggers:\n  - {{ type: external, metadata: {{ {keys}, \
+         maxReplicaCount: \"9\", {TASK} }} }}\n"
+    )
+}
+
+fn of(manifest: &str) -> String {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    fs::write(file.path(), manifest).unwrap();
+    text(&check(&[Path::new(file.path())], &[]))
+}
