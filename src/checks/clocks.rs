@@ -69,8 +69,7 @@ fn longest(subject: &Subject<'_>) -> Option<Longest> {
 
 /// The clocks of the pods that have one of these effects.
 fn clocks<'a>(subject: &Subject<'a>, ends: &'static [Ends]) -> impl Iterator<Item = &'a Clock> {
-    let clocks = subject.pods.map_or(&[][..], |pods| &pods.clocks);
-    clocks.iter().filter(move |clock| ends.contains(&clock.ends))
+    subject.clocks.iter().filter(move |clock| ends.contains(&clock.ends))
 }
 
 fn deadline_shorter_than_task(subject: &Subject<'_>) -> Vec<Finding> {

@@ -13,7 +13,7 @@ mod shared;
 mod workers;
 
 use crate::config::trigger::Trigger;
-use crate::manifest::{Manifests, Pods, Scaled, Written};
+use crate::manifest::{Clock, Manifests, Pods, Scaled, Written};
 
 /// Every rule, in the order in which `agent-scaler check` speaks.
 pub const RULES: &[Rule] = &[
@@ -83,6 +83,8 @@ pub struct Subject<'a> {
     pub trigger: &'a Trigger,
     /// The pods that are scaled, where the same files show them.
     pub pods: Option<&'a Pods>,
+    /// The clocks of those pods.
+    pub clocks: &'a [Clock],
     /// Everything that the same files show.
     pub manifests: &'a Manifests,
     /// The other triggers of ours that they hold, with their objects.

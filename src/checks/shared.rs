@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Check, Finding, Rule, Subject};
 use crate::config::keys;
 use crate::config::places::Place;
+use crate::manifest::Scaled;
 
 pub(super) const COUNTED_TWICE: Rule = Rule {
     id: "counted-twice",
@@ -18,18 +19,32 @@ const MOST_NAMED: usize = 3;
 /// One finding for each group of other triggers with which places are shared.
 fn counted_twice(subject: &Subject<'_>) -> Vec<Finding> {
     let own = subject.trigger.places();
-    let others: Vec<_> = subject.others.iter().map(|(scaled, other)| (scaled, other.places())).collect();
+    // An object that several files hold, as a base and an overlay do, is one.
+    let is_copy =
+        |scaled: &Scaled| is_same_object(subject.scaled, scaled) && scaled.origin != subject.scaled.origin;
+    let others = subject.others.iter().filter(|(scaled, _)| !is_copy(scaled));
+    let others: Vec<_> = others.map(|(scaled, other)| (scaled, other.places())).collect();
     // Which of the places the others share, by the names of those others.
     let mut shared: BTreeMap<Vec<String>, Vec<&Place>> = BTreeMap::new();
     for place in &own {
         let others = others.iter().filter(|(_, others)| others.iter().any(|other| place.is_same(other)));
-        let others: Vec<String> =
-            others.map(|(scaled, _)| format!("{}/{}", scaled.namespace, scaled.name)).collect();
+        let others: Vec<String> = others.map(|(scaled, _)| name(subject, scaled)).collect();
         if !others.is_empty() {
             shared.entry(others).or_default().push(place);
         }
     }
     shared.into_iter().map(|(others, places)| finding(&others, &places)).collect()
+}
+
+fn is_same_object(one: &Scaled, other: &Scaled) -> bool {
+    (one.kind, &one.namespace, &one.name) == (other.kind, &other.namespace, &other.name)
+}
+
+fn name(subject: &Subject<'_>, other: &Scaled) -> String {
+    if is_same_object(subject.scaled, other) {
+        return "another trigger of this object".to_owned();
+    }
+    format!("{}/{}", other.namespace, other.name)
 }
 
 fn finding(others: &[String], places: &[&Place]) -> Finding {

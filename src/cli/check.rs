@@ -1,11 +1,14 @@
 //! `agent-scaler check`: what is wrong with a ScaledObject, without a network.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use comfy_table::Table;
 use serde::Serialize;
 
 use super::manifests::{self, Ours};
+use super::wrap::wrapped;
 use super::{Format, WRONG, load_server, say};
 use crate::config::server::{Limit, Server};
 use crate::fields::Problem;
@@ -47,7 +50,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let checked = Checked::new(&manifests, &ours, notes);
     match arguments.output {
         Format::Json => say(&printable_json(serde_json::to_string_pretty(&checked)?)),
-        Format::Text => say(&checked.text()),
+        Format::Text => {
+            let terminal = std::io::stdout().is_terminal().then(|| Table::new().width()).flatten();
+            let text = checked.text();
+            say(&terminal.map_or_else(|| text.clone(), |width| wrapped(&text, width.into())));
+        }
     }
     Ok(match (checked.errors, checked.warnings) {
         (0, warnings) if warnings > 0 && arguments.deny_warnings => ExitCode::from(WARNED),

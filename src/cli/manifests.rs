@@ -112,8 +112,9 @@ fn findings(manifests: &Manifests, ours: &[Ours<'_>], index: usize) -> Vec<(&'st
     let others = ours.iter().enumerate().filter(|(other, _)| *other != index);
     let others: Vec<_> =
         others.filter_map(|(_, other)| Some((other.scaled, other.trigger.as_ref().ok()?))).collect();
-    let pods = manifests.pods_of(scaled);
-    checks::findings(&Subject { scaled, written, trigger, pods, manifests, others: &others })
+    let (pods, clocks) = (manifests.pods_of(scaled), manifests.clocks_of(scaled));
+    let clocks = clocks.as_slice();
+    checks::findings(&Subject { scaled, written, trigger, pods, clocks, manifests, others: &others })
 }
 
 /// An external trigger is ours if it names a source or a connection; another external scaler's names neither.

@@ -20,6 +20,7 @@ mod manifests;
 mod nothing;
 mod plan;
 mod serve;
+mod wrap;
 
 /// KEDA external scaler for AI-agent workers.
 #[derive(Debug, Parser)]

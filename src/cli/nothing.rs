@@ -94,7 +94,9 @@ fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<S
 /// `2 of Deployment, 1 of Service`, the most frequent first.
 fn counted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    names.for_each(|name| *counts.entry(if name.is_empty() { "no kind" } else { name }).or_default() += 1);
+    names.for_each(|name| {
+        *counts.entry(if name.is_empty() { "something without a kind" } else { name }).or_default() += 1
+    });
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let more = counts.len().saturating_sub(MOST_NAMED);

@@ -67,13 +67,9 @@ pub(super) fn of_container(container: &Node) -> Vec<Clock> {
     found.extend(sidekiq(&words));
     found.extend(lines.iter().flat_map(|line| settings(line)));
     let variables = container["env"].as_array().into_iter().flatten();
-    found.extend(
-        variables
-            .filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str()?)))
-            .flat_map(|(name, value)| {
-                variable(name, value).map_or_else(|| settings(value), |clock| vec![clock])
-            }),
-    );
+    let variables =
+        variables.filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str()?)));
+    found.extend(variables.flat_map(|(name, value)| of_variable(name, value)));
     found
 }
 
@@ -109,7 +105,12 @@ pub(super) fn sleep(hook: &Node) -> Option<Duration> {
     (!sum.is_zero()).then_some(sum)
 }
 
-fn variable(name: &str, value: &str) -> Option<Clock> {
+/// The clocks that a variable sets, by its name or within its value.
+pub(super) fn of_variable(name: &str, value: &str) -> Vec<Clock> {
+    named(name, value).map_or_else(|| settings(value), |clock| vec![clock])
+}
+
+fn named(name: &str, value: &str) -> Option<Clock> {
     let upper = name.to_uppercase().replace(['.', '-'], "_");
     let (_, unit, ends) = VARIABLES.iter().find(|(known, _, _)| upper.contains(known))?;
     let unit = if upper.ends_with("_MS") || upper.ends_with("_MILLIS") { Unit::Millis } else { *unit };

@@ -86,11 +86,20 @@ pub(super) fn see_type(trigger: &mut Shape<'_, '_>, written: &Written) {
     let kind = written.kind.as_str();
     let is_ours = OURS.iter().all(|key| written.metadata.contains_key(*key));
     let external = "`external` or `external-push` for agent-scaler";
-    if trigger.is_empty() || EXTERNAL.contains(&kind) {
+    if trigger.is_empty() {
+        return;
+    }
+    if !trigger.has("metadata") {
+        let hint = "a `scalerAddress`, a `source` and a `connection` for agent-scaler";
+        trigger.problem_with("metadata", "is required", hint);
+    }
+    if EXTERNAL.contains(&kind) {
         return;
     }
     if kind.is_empty() {
-        trigger.problem_with("type", "is required", external);
+        if !trigger.has("type") {
+            trigger.problem_with("type", "is required", external);
+        }
     } else if !TYPES.contains(&kind) {
         let near = nearest(kind, TYPES.iter().copied()).filter(|_| !is_ours);
         let hint = near.unwrap_or_else(|| {

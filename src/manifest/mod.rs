@@ -18,7 +18,7 @@ use serde_json::Value as Node;
 use crate::fields::Problem;
 
 pub use nodes::NodePool;
-pub use pods::{Clock, Ends, Pods, PreStop};
+pub use pods::{Clock, Ends, FromMap, Pods, PreStop};
 use shape::Shape;
 
 /// Everything that was found in one or more files.
@@ -32,6 +32,8 @@ pub struct Manifests {
     pub pods: BTreeMap<(String, String, String), Pods>,
     /// Karpenter's pools of nodes.
     pub node_pools: Vec<NodePool>,
+    /// The entries of ConfigMaps, by namespace and name.
+    config_maps: BTreeMap<(String, String), BTreeMap<String, String>>,
     /// Visibility timeouts of SQS queues, by the queue's name.
     pub visibility_timeouts: BTreeMap<String, Duration>,
     /// The kinds of objects in each file, in the order in which they were found.
@@ -181,6 +183,7 @@ impl Manifests {
             scaled: Vec::new(),
             pods: BTreeMap::new(),
             node_pools: Vec::new(),
+            config_maps: BTreeMap::new(),
             visibility_timeouts: BTreeMap::new(),
             kinds: BTreeMap::new(),
             notes: Vec::new(),
@@ -207,9 +210,18 @@ impl Manifests {
         scaled.job.as_ref().or_else(|| self.pods.get(&(scaled.namespace.clone(), kind, name)))
     }
 
+    /// The clocks of the pods that `scaled` scales, with those in ConfigMaps of the same files.
+    pub fn clocks_of(&self, scaled: &Scaled) -> Vec<Clock> {
+        let map = |name: &str| self.config_maps.get(&(scaled.namespace.clone(), name.to_owned()));
+        self.pods_of(scaled).map(|pods| pods.all_clocks(map)).unwrap_or_default()
+    }
+
     fn document(&mut self, file: &str, origin: String, node: &Node) {
         let kind = node["kind"].as_str().unwrap_or_default();
         if let Some(items) = node["items"].as_array().filter(|_| kind.ends_with("List")) {
+            if items.is_empty() {
+                self.kinds.entry(file.to_owned()).or_default().push(kind.to_owned());
+            }
             for (number, item) in (1..).zip(items) {
                 let item = template::of_list(item, node, kind.trim_end_matches("List"));
                 self.document(file, format!("{origin}.items[{number}]"), &item);
@@ -243,6 +255,9 @@ impl Manifests {
             // Everything else that lies in such a folder is of no concern here, unless it runs or holds the tasks.
             _ => {
                 queues::add(&mut self.visibility_timeouts, node, &name);
+                if kind == "ConfigMap" {
+                    self.config_maps.insert((namespace.clone(), name.clone()), pods::texts(&node["data"]));
+                }
                 self.node_pools.extend(NodePool::of(node, &name));
                 if WORKLOADS.contains(&kind.as_str())
                     && let Some(pods) = pods::of_object(&mut root, &kind)

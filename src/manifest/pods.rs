@@ -25,10 +25,21 @@ pub struct Pods {
     pub pre_stops: Vec<PreStop>,
     /// Everything else that ends something when its time is over.
     pub clocks: Vec<Clock>,
+    /// What is taken from ConfigMaps.
+    pub from_maps: Vec<FromMap>,
     /// Annotations of the template.
     pub annotations: BTreeMap<String, String>,
     /// Labels of the nodes that the pods may run on.
     pub node_selector: BTreeMap<String, String>,
+}
+
+/// Something of a ConfigMap that a container gets to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromMap {
+    /// Name of the ConfigMap.
+    pub map: String,
+    /// The variable and the entry that it holds; without them all entries are variables or files.
+    pub entry: Option<(String, String)>,
 }
 
 /// A hook that sleeps before a container is told to stop. It is part of the grace period.
@@ -130,6 +141,8 @@ fn of_template(template: &mut Shape<'_, '_>) -> Pods {
         .extend(deadline.map(|deadline| clock("activeDeadlineSeconds of the pod", deadline, Ends::Pod)));
     pods.clocks.extend(clocks::of_annotations(&annotations));
     pods.annotations = annotations;
+    let volumes = list(spec.raw("volumes")).iter().filter_map(|volume| volume["configMap"]["name"].as_str());
+    pods.from_maps.extend(volumes.map(|map| FromMap { map: map.to_owned(), entry: None }));
     for (number, container) in list(spec.raw("containers")).iter().enumerate() {
         pods.add(container, number == 0);
     }
@@ -163,6 +176,35 @@ impl Pods {
             }));
         }
         self.clocks.extend(clocks::of_container(container));
+        let whole =
+            list(container.get("envFrom")).iter().filter_map(|from| from["configMapRef"]["name"].as_str());
+        self.from_maps.extend(whole.map(|map| FromMap { map: map.to_owned(), entry: None }));
+        self.from_maps.extend(list(container.get("env")).iter().filter_map(|variable| {
+            let from = &variable["valueFrom"]["configMapKeyRef"];
+            let entry = (variable["name"].as_str()?.to_owned(), from["key"].as_str()?.to_owned());
+            Some(FromMap { map: from["name"].as_str()?.to_owned(), entry: Some(entry) })
+        }));
+    }
+
+    /// Every clock, those in ConfigMaps too; `map` gives the entries of one.
+    pub(super) fn all_clocks<'a>(
+        &self,
+        map: impl Fn(&str) -> Option<&'a BTreeMap<String, String>>,
+    ) -> Vec<Clock> {
+        let mut found = self.clocks.clone();
+        for from in &self.from_maps {
+            let Some(entries) = map(&from.map) else { continue };
+            match &from.entry {
+                Some((variable, entry)) => {
+                    let value = entries.get(entry);
+                    found.extend(value.into_iter().flat_map(|value| clocks::of_variable(variable, value)));
+                }
+                None => {
+                    found.extend(entries.iter().flat_map(|(name, value)| clocks::of_variable(name, value)))
+                }
+            }
+        }
+        found
     }
 }
 

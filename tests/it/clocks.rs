@@ -155,6 +155,24 @@ fn the_visibility_timeout_of_a_queue_in_the_same_files_is_compared() {
 }
 
 #[test]
+fn clocks_in_a_config_map_of_the_same_files_are_read() {
+    let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: m, namespace: acme }\ndata:\n  VISIBILITY_TIMEOUT: \"300\"\n  \
+               app.properties: \"max.poll.interval.ms=60000\"\n";
+    for (line, after) in [
+        ("CONTAINER envFrom: [{ configMapRef: { name: m } }]", "5m (the variable VISIBILITY_TIMEOUT)"),
+        ("POD volumes: [{ name: v, configMap: { name: m } }]", "1m (max.poll.interval.ms)"),
+        (
+            "CONTAINER env: [{ name: SQS_VISIBILITY_TIMEOUT, valueFrom: { configMapKeyRef: { name: m, key: VISIBILITY_TIMEOUT } } }]",
+            "5m (the variable SQS_VISIBILITY_TIMEOUT)",
+        ),
+    ] {
+        let said = of(&(workload(line) + map));
+        assert!(said.contains(&format!("given it after {after}")), "{line}:\n{said}");
+    }
+    assert!(of(&(workload("") + map)).contains("0 warnings"));
+}
+
+#[test]
 fn what_is_scaled_is_found_whichever_kind_it_is() {
     for kind in ["StatefulSet", "Rollout", "ReplicaSet"] {
         let manifest = workload("CONTAINER args: [--time-limit, \"60\"]");

@@ -257,6 +257,7 @@ fn objects_that_keda_never_sees_are_errors() {
         ("type: external", "type: redis", "type: `redis` is KEDA's own scaler, which reads no `source`"),
         ("type: external, ", "", "triggers[0].type: is required (hint: `external` or"),
         ("name: worker }", "deploymentName: worker }", "deploymentName: is a key of KEDA 1"),
+        (", metadata", ", name: x, metadat", "triggers[0].metadata: is required (hint: a `scalerAddress`"),
         (", metadata", ", name: x, metadat", "metadata.source: is required"),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -295,6 +296,7 @@ fn a_file_without_a_trigger_of_ours_says_so() {
         ("", "nothing but comments or white space"),
         ("# only\n# comments\n", "nothing but comments or white space"),
         ("---\n---\n", "nothing but comments or white space"),
+        ("apiVersion: v1\nkind: List\nitems: []\n", "no ScaledObject and no ScaledJob, but List"),
         (several, "no ScaledObject and no ScaledJob, but Service (2)"),
         (
             foreign.as_str(),
