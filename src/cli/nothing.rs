@@ -104,9 +104,6 @@ fn counted<'a>(names: impl Iterator<Item = &'a str>) -> String {
         1 => (*name).to_owned(),
         _ => format!("{name} ({count})"),
     });
-    let mut few = few.collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        few.push_str(&format!(" and {more} more"));
-    }
-    few
+    let few = few.collect::<Vec<_>>().join(", ");
+    if more == 0 { few } else { format!("{few} and {more} more") }
 }

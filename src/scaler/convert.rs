@@ -183,6 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_cannot_show_what_runs_gets_the_hint_of_its_source() {
+        let unseen = Answer::Unknown(Unknown::UnseenTasks { until: Timestamp::default() });
+        let hint = || "`runningPath`".to_owned();
+        let text = "not known until 1970-01-01T00:00:00.000Z: nothing waits that would wake it, and the queue cannot \
+                    show what runs (hint: `runningPath`)";
+        assert_eq!(metrics(&unseen, hint).unwrap_err().message(), text);
+        assert_eq!(activity(&unseen, hint).unwrap_err().message(), text);
+    }
+
+    #[test]
     fn a_terminal_that_shows_the_event_of_a_status_obeys_nothing_in_it() {
         let status = unknown_metric("s0\u{1b}[2J\r");
         assert!(status.message().starts_with("no metric named `s0\\u{1b}[2J\\r`"), "{status:?}");

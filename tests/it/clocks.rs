@@ -10,80 +10,69 @@ const TASK: &str = "expectedTaskDuration: 30m";
 
 const LIST: &str = "source: redis, connection: r, listName: a, processingListName: b";
 
+const DEADLINE: &str = "deadline-shorter-than-task";
+const STOPPED: &str = "stopped-before-task-ends";
+const AGAIN: &str = "given-again-while-running";
+
 /// Where each clock stands, a value that is too short, one that is long enough, and the rule.
+const CLOCKS: &[(&str, &str, &str, &str)] = &[
+    ("POD activeDeadlineSeconds: @", "600", "7200", DEADLINE),
+    ("JOB activeDeadlineSeconds: @", "600", "7200", DEADLINE),
+    // The start of the pod is part of it.
+    ("JOB activeDeadlineSeconds: @", "1830", "1831", DEADLINE),
+    ("CONTAINER command: [timeout, \"-k\", \"10\", \"@\", python, worker.py]", "600", "7200", DEADLINE),
+    ("CONTAINER command: [sh, -c, \"exec /usr/bin/timeout @ python worker.py\"]", "10m", "2h", DEADLINE),
+    ("CONTAINER args: [celery, worker, \"--time-limit=@\"]", "600", "7200", DEADLINE),
+    ("CONTAINER args: [celery, worker, --soft-time-limit, \"@\"]", "600", "7200", DEADLINE),
+    ("CONTAINER env: [{ name: CELERY_TASK_TIME_LIMIT, value: \"@\" }]", "600", "7200", DEADLINE),
+    ("CONTAINER env: [{ name: TASK_TIMEOUT, value: \"@\" }]", "10m", "2h", DEADLINE),
+    (
+        "CONTAINER livenessProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
+        "60",
+        "1800",
+        STOPPED,
+    ),
+    (
+        "CONTAINER startupProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
+        "60",
+        "1800",
+        STOPPED,
+    ),
+    ("CONTAINER args: [bundle, exec, sidekiq, -t, \"@\"]", "25", "1800", STOPPED),
+    ("ANNOTATION proxy.istio.io/config: \"terminationDrainDuration: @\"", "5s", "3600s", STOPPED),
+    ("ANNOTATION config.linkerd.io/shutdown-grace-period: \"@\"", "30s", "1h", STOPPED),
+    ("SIDECAR args: [\"--max-sigterm-delay=@\"]", "30s", "1h", STOPPED),
+    ("CONTAINER env: [{ name: SQS_VISIBILITY_TIMEOUT, value: \"@\" }]", "300", "3600", AGAIN),
+    ("CONTAINER env: [{ name: KAFKA_MAX_POLL_INTERVAL_MS, value: \"@\" }]", "300000", "3600000", AGAIN),
+    ("CONTAINER env: [{ name: JAVA_OPTS, value: \"-Dmax.poll.interval.ms=@\" }]", "300000", "3600000", AGAIN),
+    (
+        "CONTAINER env: [{ name: BROKER_TRANSPORT_OPTIONS, value: '{\"visibility_timeout\": @}' }]",
+        "600",
+        "7200",
+        AGAIN,
+    ),
+    ("CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }", "6000", "30", "grace-shorter-than-task"),
+    (
+        "CONTAINER lifecycle: { preStop: { exec: { command: [sh, -c, \"sleep @; true\"] } } }",
+        "6000",
+        "30",
+        "grace-shorter-than-task",
+    ),
+    ("CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }", "7200", "30", "pre-stop-uses-up-grace"),
+    ("SIDECAR lifecycle: { preStop: { sleep: { seconds: @ } } }", "7200", "30", "pre-stop-uses-up-grace"),
+    ("SPEC progressDeadlineSeconds: @", "600", "7200", "rollout-counts-as-failed"),
+    (
+        "ANNOTATION cluster-autoscaler.kubernetes.io/safe-to-evict: \"@\"",
+        "true",
+        "false",
+        "node-ends-before-task",
+    ),
+    ("ANNOTATION karpenter.sh/@: \"true\"", "do-not-evict", "do-not-disrupt", "node-ends-before-task"),
+];
+
 #[test]
 fn a_clock_that_is_shorter_than_a_task_is_named_and_a_longer_one_is_not() {
-    let (deadline, stopped, again) =
-        ("deadline-shorter-than-task", "stopped-before-task-ends", "given-again-while-running");
-    for (line, short, long, rule) in [
-        ("POD activeDeadlineSeconds: @", "600", "7200", deadline),
-        ("JOB activeDeadlineSeconds: @", "600", "7200", deadline),
-        // The start of the pod is part of it.
-        ("JOB activeDeadlineSeconds: @", "1830", "1831", deadline),
-        ("CONTAINER command: [timeout, \"-k\", \"10\", \"@\", python, worker.py]", "600", "7200", deadline),
-        ("CONTAINER command: [sh, -c, \"exec /usr/bin/timeout @ python worker.py\"]", "10m", "2h", deadline),
-        ("CONTAINER args: [celery, worker, \"--time-limit=@\"]", "600", "7200", deadline),
-        ("CONTAINER args: [celery, worker, --soft-time-limit, \"@\"]", "600", "7200", deadline),
-        ("CONTAINER env: [{ name: CELERY_TASK_TIME_LIMIT, value: \"@\" }]", "600", "7200", deadline),
-        ("CONTAINER env: [{ name: TASK_TIMEOUT, value: \"@\" }]", "10m", "2h", deadline),
-        (
-            "CONTAINER livenessProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
-            "60",
-            "1800",
-            stopped,
-        ),
-        (
-            "CONTAINER startupProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
-            "60",
-            "1800",
-            stopped,
-        ),
-        ("CONTAINER args: [bundle, exec, sidekiq, -t, \"@\"]", "25", "1800", stopped),
-        ("ANNOTATION proxy.istio.io/config: \"terminationDrainDuration: @\"", "5s", "3600s", stopped),
-        ("ANNOTATION config.linkerd.io/shutdown-grace-period: \"@\"", "30s", "1h", stopped),
-        ("SIDECAR args: [\"--max-sigterm-delay=@\"]", "30s", "1h", stopped),
-        ("CONTAINER env: [{ name: SQS_VISIBILITY_TIMEOUT, value: \"@\" }]", "300", "3600", again),
-        ("CONTAINER env: [{ name: KAFKA_MAX_POLL_INTERVAL_MS, value: \"@\" }]", "300000", "3600000", again),
-        (
-            "CONTAINER env: [{ name: JAVA_OPTS, value: \"-Dmax.poll.interval.ms=@\" }]",
-            "300000",
-            "3600000",
-            again,
-        ),
-        (
-            "CONTAINER env: [{ name: BROKER_TRANSPORT_OPTIONS, value: '{\"visibility_timeout\": @}' }]",
-            "600",
-            "7200",
-            again,
-        ),
-        (
-            "CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }",
-            "6000",
-            "30",
-            "grace-shorter-than-task",
-        ),
-        (
-            "CONTAINER lifecycle: { preStop: { exec: { command: [sh, -c, \"sleep @; true\"] } } }",
-            "6000",
-            "30",
-            "grace-shorter-than-task",
-        ),
-        (
-            "CONTAINER lifecycle: { preStop: { sleep: { seconds: @ } } }",
-            "7200",
-            "30",
-            "pre-stop-uses-up-grace",
-        ),
-        ("SIDECAR lifecycle: { preStop: { sleep: { seconds: @ } } }", "7200", "30", "pre-stop-uses-up-grace"),
-        ("SPEC progressDeadlineSeconds: @", "600", "7200", "rollout-counts-as-failed"),
-        (
-            "ANNOTATION cluster-autoscaler.kubernetes.io/safe-to-evict: \"@\"",
-            "true",
-            "false",
-            "node-ends-before-task",
-        ),
-        ("ANNOTATION karpenter.sh/@: \"true\"", "do-not-evict", "do-not-disrupt", "node-ends-before-task"),
-    ] {
+    for (line, short, long, rule) in CLOCKS {
         for (value, speaks) in [(short, true), (long, false)] {
             let line = line.replace('@', value);
             let said = of(&workload(&line));
