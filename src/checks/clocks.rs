@@ -49,6 +49,10 @@ const CLUSTER_AUTOSCALER: Duration = Duration::from_secs(600);
 /// The key of a trigger that says when its framework gives a task to another worker.
 pub(super) const VISIBILITY_TIMEOUT: &str = "visibilityTimeout";
 
+/// What to mind when the template of a NodePool changes: Karpenter takes its nodes for drifted.
+const NODES_ARE_REPLACED: &str = "; apply it while nothing runs, because Karpenter then replaces the present nodes \
+                                  as they are";
+
 /// How long a task may take, in the words of the trigger, and the time itself.
 struct Longest {
     words: String,
@@ -62,7 +66,7 @@ fn longest(subject: &Subject<'_>) -> Option<Longest> {
     let words = match task.max(drain) {
         Duration::ZERO => return None,
         time if time == task => format!("a task takes {}", format_duration(time)),
-        time => format!("drainTime is {}", format_duration(time)),
+        time => format!("a task may run on for {} (drainTime)", format_duration(time)),
     };
     Some(Longest { words, time: task.max(drain) })
 }
@@ -160,27 +164,30 @@ fn node_ends_before_task(subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add =
         |what: String, fix: String| found.push(Finding { what: format!("{words}, and {what}"), fix });
-    let at_least = format!("{} at least", format_duration(time));
+    let (at_least, idle) = (format!("{} at least", format_duration(time)), while_nothing_runs(subject));
     for pool in subject.manifests.node_pools.iter().filter(|pool| pool.takes(pods)) {
         let name = &pool.name;
         if let Some(grace) = pool.termination_grace_period.filter(|grace| *grace < time) {
             let grace = format_duration(grace);
             add(
                 format!("a node of the pool {name} that must go kills its pods after {grace}"),
-                format!("terminationGracePeriod of the NodePool {name}: {at_least}"),
+                format!("terminationGracePeriod of the NodePool {name}: {at_least}{NODES_ARE_REPLACED}"),
             );
         }
         if let Some(age) = pool.expire_after.filter(|age| *age <= time) {
             add(
                 format!("a node of the pool {name} lives for {}", format_duration(age)),
-                format!("expireAfter of the NodePool {name}: many times {}, or Never", format_duration(time)),
+                format!(
+                    "expireAfter of the NodePool {name}: many times {}, or Never{NODES_ARE_REPLACED}",
+                    format_duration(time)
+                ),
             );
         }
         let keeps = annotated("karpenter.sh/do-not-disrupt", "true");
         if pool.consolidates_busy && !keeps && Duration::from_secs(pods.grace_period.into()) < time {
             add(
-                format!("the pool {name} empties nodes on which it runs, to save money"),
-                "the annotation `karpenter.sh/do-not-disrupt: \"true\"` on the pods, or consolidationPolicy: WhenEmpty"
+                format!("the pool {name} empties nodes on which pods run, to save money"),
+                "consolidationPolicy: WhenEmpty, or the annotation `karpenter.sh/do-not-disrupt: \"true\"` on the pods"
                     .to_owned(),
             );
         }
@@ -196,7 +203,7 @@ fn node_ends_before_task(subject: &Subject<'_>) -> Vec<Finding> {
     if annotated("karpenter.sh/do-not-evict", "true") && !annotated("karpenter.sh/do-not-disrupt", "true") {
         add(
             "Karpenter 1 does not read `karpenter.sh/do-not-evict`".to_owned(),
-            "the annotation `karpenter.sh/do-not-disrupt: \"true\"` on the pods".to_owned(),
+            format!("the annotation `karpenter.sh/do-not-disrupt: \"true\"` on the pods{idle}"),
         );
     }
     found

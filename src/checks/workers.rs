@@ -47,15 +47,16 @@ fn stuck_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
 /// Each of the two pays for the whole of it.
 fn given_again_while_running(subject: &Subject<'_>) -> Vec<Finding> {
     let Some(task) = subject.trigger.policy.expected_task_duration else { return Vec::new() };
+    let idle = clocks::while_nothing_runs(subject);
     let holds = clocks::holds(subject).into_iter().filter(|(_, after)| *after <= task);
     let finding = |(name, after): (String, _)| {
         let least = format_duration(task * 2);
         let fix = if name == clocks::VISIBILITY_TIMEOUT {
             format!(
-                "a visibility timeout of {least} at least in the workers' settings, and the same in the metadata"
+                "a visibility timeout of {least} at least in the workers' settings, and the same in the metadata{idle}"
             )
         } else {
-            format!("{name}: {least} at least, or workers that extend it while they run")
+            format!("{name}: {least} at least, or workers that extend it while they run{idle}")
         };
         let (task, after) = (format_duration(task), format_duration(after));
         Finding {
@@ -96,7 +97,8 @@ fn limit_without_drain(subject: &Subject<'_>) -> Option<Finding> {
             let drain = policy.expected_task_duration.map_or("as long as a task takes".to_owned(), |task| {
                 format!("{} at least", format_duration(task))
             });
-            format!("metadata: drainTime: {drain}, and terminationGracePeriodSeconds to match")
+            let idle = clocks::while_nothing_runs(subject);
+            format!("metadata: drainTime: {drain}, and terminationGracePeriodSeconds to match{idle}")
         },
     )
 }
