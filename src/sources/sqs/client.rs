@@ -118,13 +118,10 @@ impl SqsClient {
     /// account in a URL is the user's to write: a name must not open the queue of that name in every account.
     fn is_ours(&self, queue: &Queue) -> Result<(), Fault> {
         let Some(place) = &queue.place else { return Ok(()) };
-        let Access { region, url, accounts, .. } = &*self.access;
-        if let Some(other) = place.region.as_ref().filter(|other| *other != region && url.is_none()) {
-            return Err(Fault::Unexpected(format!(
-                "the URL of `{}` is of the region {other}: name a connection to that region",
-                queue.name
-            )));
+        if let Some(why) = self.access.refuses(queue) {
+            return Err(Fault::Unexpected(why));
         }
+        let accounts = &self.access.accounts;
         let account = &place.account;
         let known = if accounts.is_empty() { self.session.account.as_slice() } else { accounts };
         if known.contains(account) {
@@ -153,9 +150,9 @@ impl SqsClient {
 
     /// What a call names a queue by: its whole URL where that is known, otherwise the name, which AWS takes too.
     fn url_of(&self, queue: &Queue, account: Option<&str>) -> String {
-        match (&queue.place, self.access.origin(), account) {
-            (None, Some(origin), Some(account)) => format!("{origin}/{account}/{}", queue.name),
-            (Some(_), ..) | (None, ..) => queue.url(),
+        match (&queue.place, account) {
+            (None, Some(account)) => format!("{}/{account}/{}", self.access.origin(), queue.name),
+            (Some(_), _) | (None, None) => queue.url(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A region of AWS, and who we are there.
 
+use std::any::Any;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,11 +9,12 @@ use async_trait::async_trait;
 use url::Url;
 
 use super::client::SqsClient;
+use super::host::{Host, Partition};
 use super::memory::{LONGEST_PAUSE, Memory};
-use super::queue::is_account;
+use super::queue::{Queue, Queues, is_account};
 use crate::fields::{Fields, Key, Names, Need, Span};
 use crate::secret::Secret;
-use crate::sources::{Client, Endpoint, ReadError};
+use crate::sources::{Client, Endpoint, Plan, ReadError};
 
 /// The keys of a connection.
 pub(super) const KEYS: &[Key] = &[
@@ -139,7 +141,7 @@ pub(super) struct Role {
 /// Parses the keys of a connection.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Endpoint>> {
     let region: Option<RegionName> = fields.read(&REGION);
-    let url = parse_url(fields);
+    let url = parse_url(fields).filter(|url| is_of(region.as_ref(), url.as_deref(), fields));
     let role = parse_role(fields);
     let keys = parse_keys(fields);
     let accounts: Option<Option<Accounts>> = fields.optional(&ACCOUNTS);
@@ -171,6 +173,21 @@ fn parse_url(fields: &mut Fields<'_>) -> Option<Option<String>> {
         fields.problem(&ENDPOINT, "must be `https://` or `http://`, a host and nothing that is secret");
     }
     Some(Some(url?.as_str().trim_end_matches('/').to_owned()))
+}
+
+/// Whether an address is of the region that is named: AWS would take each call for a forged one.
+fn is_of(region: Option<&RegionName>, url: Option<&str>, fields: &mut Fields<'_>) -> bool {
+    let Some(RegionName(region)) = region else { return true };
+    let host = url.map_or(Host::Other, host_of);
+    let Some(other) = host.region().filter(|other| other != region) else { return true };
+    fields.problem(&ENDPOINT, format!("is of the region {other}, and `region` is {region}"));
+    false
+}
+
+/// What the host of a URL is.
+fn host_of(url: &str) -> Host {
+    let url = Url::parse(url).ok();
+    url.as_ref().and_then(Url::host_str).map_or(Host::Other, Host::of)
 }
 
 fn parse_role(fields: &mut Fields<'_>) -> Option<Option<Role>> {
@@ -272,17 +289,39 @@ impl Access {
         url.clone().unwrap_or_else(|| format!("SQS in {region}"))
     }
 
-    /// How the URLs of its queues begin, where that is known: an address of AWS that is not the usual one serves
-    /// the same queues.
-    pub(super) fn origin(&self) -> Option<String> {
+    /// Whether AWS is asked, through whichever of its hosts.
+    fn asks_aws(&self) -> bool {
+        self.url.as_deref().is_none_or(|url| host_of(url).is_aws())
+    }
+
+    /// How the URLs of its queues begin: an address of AWS that is not the usual one serves the same queues.
+    pub(super) fn origin(&self) -> String {
         let Self { region, url, .. } = self;
-        let foreign = url.as_ref().filter(|url| !url.contains(".amazonaws.com"));
-        if foreign.is_some() {
-            return foreign.cloned();
+        match url {
+            Some(url) if !self.asks_aws() => url.clone(),
+            Some(_) | None => format!("https://sqs.{region}.{}", Partition::of(region).domain),
         }
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        // AWS's closed regions have domains of their own.
-        (!region.contains("-iso")).then(|| format!("https://sqs.{region}.amazonaws.com{suffix}"))
+    }
+
+    /// Why a queue is none of this connection, whatever its account: its URL is of another region, or of somebody
+    /// else than is asked. The call would name a queue of that name here, which is another one.
+    pub(super) fn refuses(&self, queue: &Queue) -> Option<String> {
+        let place = queue.place.as_ref()?;
+        let (name, host, own) = (&queue.name, &place.host, &self.region);
+        if let Some(region) = place.region.as_ref().filter(|region| *region != own) {
+            return Some(format!(
+                "the URL of `{name}` is of the region {region}, and the connection is of {own}: name a connection \
+                 to {region}"
+            ));
+        }
+        if place.kind.is_aws() || !self.asks_aws() {
+            return None;
+        }
+        let asked = self.origin();
+        Some(format!(
+            "the URL of `{name}` has the host {host}, which is none of AWS's for SQS, and the connection asks {asked}: \
+             name the queue without its URL, or a connection whose `endpoint` that host is"
+        ))
     }
 }
 
@@ -295,6 +334,11 @@ impl Endpoint for SqsEndpoint {
     async fn connect(&self) -> Result<Box<dyn Client>, ReadError> {
         let client = SqsClient::open(Arc::clone(&self.access), Arc::clone(&self.memory)).await;
         Ok(Box::new(client.map_err(|fault| fault.at(&self.address()))?))
+    }
+
+    fn refuses(&self, plan: &dyn Plan) -> Option<String> {
+        let queues: &Queues = (plan as &dyn Any).downcast_ref()?;
+        queues.queues.iter().find_map(|queue| self.access.refuses(queue))
     }
 
     fn longest_pause(&self) -> Duration {

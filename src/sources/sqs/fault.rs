@@ -1,5 +1,6 @@
 //! What goes wrong, in words that name the remedy and never a credential.
 
+use super::host::Partition;
 use super::queue::is_account;
 use crate::sources::ReadError;
 
@@ -135,19 +136,16 @@ fn is_identity(text: &str) -> bool {
         (1..=200).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+=,.@_-".contains(&byte))
     };
-    matches!(parts[..], ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam" | "sts", "", account, name]
-        if is_account(account) && is_name(name))
+    let is_partition = |name: &str| Partition::ALL.iter().any(|partition| partition.name == name);
+    matches!(parts[..], ["arn", partition, "iam" | "sts", "", account, name]
+        if is_partition(partition) && is_account(account) && is_name(name))
 }
 
 impl Place<'_> {
     /// The queue as a policy names it.
     fn arn(&self) -> String {
         let Self { name, region, account } = self;
-        let partition = match region {
-            region if region.starts_with("cn-") => "aws-cn",
-            region if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
+        let partition = Partition::of(region).name;
         format!("arn:{partition}:sqs:{region}:{}:{name}", account.unwrap_or("*"))
     }
 }
@@ -212,6 +210,8 @@ mod tests {
         let arn = |region, account| Place { name: "q", region, account }.arn();
         assert_eq!(arn("cn-north-1", Some("123456789012")), "arn:aws-cn:sqs:cn-north-1:123456789012:q");
         assert_eq!(arn("us-gov-east-1", None), "arn:aws-us-gov:sqs:us-gov-east-1:*:q");
+        assert_eq!(arn("us-isob-east-1", None), "arn:aws-iso-b:sqs:us-isob-east-1:*:q");
+        assert_eq!(arn("eusc-de-east-1", None), "arn:aws-eusc:sqs:eusc-de-east-1:*:q");
     }
 
     #[test]

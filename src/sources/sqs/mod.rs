@@ -9,6 +9,7 @@ mod client;
 mod counts;
 mod endpoint;
 mod fault;
+mod host;
 mod identity;
 mod memory;
 mod queue;

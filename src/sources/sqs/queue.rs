@@ -8,6 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::counts::ATTRIBUTES;
+use super::host::{Host, is_region};
 use crate::fields::{Fields, Key, Names, Need, Positive};
 use crate::sources::{Plan, Price};
 
@@ -69,11 +70,15 @@ pub(super) struct Queue {
 /// Where a queue's URL says that it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
-    /// `https://sqs.eu-west-1.amazonaws.com`.
+    /// What comes before the account: `https://sqs.eu-west-1.amazonaws.com`.
     origin: String,
+    /// Its host, without a port.
+    pub(super) host: String,
+    /// What that is.
+    pub(super) kind: Host,
     /// Twelve digits.
     pub(super) account: String,
-    /// The region, where the host names one.
+    /// The region, where the host or the path names one.
     pub(super) region: Option<String>,
 }
 
@@ -139,22 +144,32 @@ impl FromStr for Queue {
             return Err("a URL with credentials: they belong in the server's file");
         }
         let host = url.host_str().ok_or("a URL without a host")?;
-        let parts: Vec<&str> = url.path().split('/').collect();
-        let ["", account, name] = parts[..] else {
-            return Err("a URL must end in the account and the name of the queue");
+        let (host, path) = (host.strip_suffix('.').unwrap_or(host), url.path());
+        let kind = Host::of(host);
+        let parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+        let (prefix, region, account, name) = match parts[..] {
+            ["", account, name] => (String::new(), kind.region(), account, name),
+            // One host for all regions, as LocalStack has it.
+            ["", "queue", region, account, name] if !kind.is_aws() && is_region(region) => {
+                (format!("/queue/{region}"), Some(region), account, name)
+            }
+            _ => return Err(BAD_ENDING),
         };
         if !is_account(account) || url.query().is_some() || url.fragment().is_some() {
-            return Err("a URL must end in the account and the name of the queue");
+            return Err(BAD_ENDING);
         }
         if !is_name(name) {
             return Err(BAD_NAME);
         }
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let origin = format!("{}://{host}{port}", url.scheme());
-        let place = Place { origin, account: account.to_owned(), region: region(host) };
+        let origin = format!("{}://{host}{port}{prefix}", url.scheme());
+        let (host, region) = (host.to_owned(), region.map(str::to_owned));
+        let place = Place { origin, host, kind, account: account.to_owned(), region };
         Ok(Self { name: name.to_owned(), place: Some(place) })
     }
 }
+
+const BAD_ENDING: &str = "a URL must end in the account and the name of the queue";
 
 const BAD_NAME: &str = "a queue's name has up to 80 letters, digits, `-` and `_`, and may end in `.fifo`";
 
@@ -173,18 +188,11 @@ pub(super) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The region in a host of AWS's own: `sqs.REGION.amazonaws.com`, and the older `REGION.queue.amazonaws.com`.
-fn region(host: &str) -> Option<String> {
-    let host = host.strip_suffix(".cn").unwrap_or(host).strip_suffix(".amazonaws.com")?;
-    let region = host.strip_prefix("sqs.").or_else(|| host.strip_suffix(".queue"))?;
-    (!region.contains('.')).then(|| region.to_owned())
-}
-
 impl Queue {
     /// As the trigger names it, with nothing that it may have said besides.
     pub(super) fn url(&self) -> String {
         match &self.place {
-            Some(Place { origin, account, region: _ }) => format!("{origin}/{account}/{}", self.name),
+            Some(Place { origin, account, .. }) => format!("{origin}/{account}/{}", self.name),
             None => self.name.clone(),
         }
     }
@@ -278,17 +286,29 @@ mod tests {
     }
 
     #[test]
-    fn the_region_of_a_url_is_known_where_its_host_is_aws() {
-        for (host, known) in [
-            ("sqs.eu-west-1.amazonaws.com", Some("eu-west-1")),
-            ("sqs.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
-            ("eu-west-1.queue.amazonaws.com", Some("eu-west-1")),
-            ("queue.amazonaws.com", None),
-            ("vpce-1.sqs.eu-west-1.vpce.amazonaws.com", None),
-            ("localhost", None),
+    fn a_url_is_understood_however_it_is_written() {
+        let local = "http://localhost:4566/queue/eu-west-1/000000000000/q";
+        for (text, sent, region) in [
+            ("HTTPS://SQS.EU-WEST-1.AMAZONAWS.COM/123456789012/acme-tasks", URL, "eu-west-1"),
+            ("https://sqs.eu-west-1.amazonaws.com./123456789012/acme-tasks/", URL, "eu-west-1"),
+            (
+                "http://queue.amazonaws.com:8080/123456789012/q.fifo",
+                "http://queue.amazonaws.com:8080/123456789012/q.fifo",
+                "us-east-1",
+            ),
+            (local, local, "eu-west-1"),
+            (
+                "http://sqs.eu-west-1.localhost.localstack.cloud:4566/000000000000/q/",
+                "http://sqs.eu-west-1.localhost.localstack.cloud:4566/000000000000/q",
+                "eu-west-1",
+            ),
         ] {
-            assert_eq!(region(host).as_deref(), known, "{host}");
+            let queue = text.parse::<Queue>().unwrap();
+            let place = queue.place.as_ref().unwrap();
+            assert_eq!((&*queue.url(), place.region.as_deref()), (sent, Some(region)), "{text}");
         }
+        let aws = "https://sqs.eu-west-1.amazonaws.com/queue/eu-west-1/123456789012/q";
+        assert_eq!(aws.parse::<Queue>(), Err(BAD_ENDING), "AWS has no such path");
     }
 
     #[test]
@@ -304,7 +324,8 @@ mod tests {
             (vec![("queueURL", "https://h/123456789012/a%2fb")], vec![bad_name()]),
             (vec![("queueURL", "https://h/123456789012/a?x=/1/b")], vec![ending()]),
             (vec![("queueURL", "https://h/123456789012/a#b")], vec![ending()]),
-            (vec![("queueURL", "https://h/123456789012/a/")], vec![ending()]),
+            (vec![("queueURL", "https://h/123456789012/a//")], vec![ending()]),
+            (vec![("queueURL", "https://h/queue/nowhere/123456789012/a")], vec![ending()]),
             (vec![("queueURL", "https://h/12345/a")], vec![ending()]),
             (vec![("queueURL", "https://h/a")], vec![ending()]),
             (

@@ -4,6 +4,7 @@ mod cost;
 mod counts;
 mod elasticmq;
 mod faults;
+mod hosts;
 mod identity;
 mod pace;
 mod tls;

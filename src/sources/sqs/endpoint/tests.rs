@@ -28,19 +28,69 @@ fn the_pace_is_the_connections_own() {
 #[test]
 fn the_urls_of_queues_begin_as_the_region_or_the_address_has_it() {
     for (region, url, origin) in [
-        ("eu-west-1", None, Some("https://sqs.eu-west-1.amazonaws.com")),
-        ("cn-north-1", None, Some("https://sqs.cn-north-1.amazonaws.com.cn")),
-        ("us-iso-east-1", None, None),
+        ("eu-west-1", None, "https://sqs.eu-west-1.amazonaws.com"),
+        ("cn-north-1", None, "https://sqs.cn-north-1.amazonaws.com.cn"),
+        ("us-iso-east-1", None, "https://sqs.us-iso-east-1.c2s.ic.gov"),
+        (
+            "us-gov-west-1",
+            Some("https://sqs-fips.us-gov-west-1.amazonaws.com"),
+            "https://sqs.us-gov-west-1.amazonaws.com",
+        ),
         (
             "eu-west-1",
             Some("https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com"),
-            Some("https://sqs.eu-west-1.amazonaws.com"),
+            "https://sqs.eu-west-1.amazonaws.com",
         ),
-        ("eu-west-1", Some("http://localhost:4566"), Some("http://localhost:4566")),
+        ("eu-west-1", Some("http://localhost:4566"), "http://localhost:4566"),
     ] {
         let url = url.map(str::to_owned);
         let access = Access { region: region.to_owned(), url, keys: None, role: None, accounts: Vec::new() };
-        assert_eq!(access.origin().as_deref(), origin, "{region}");
+        assert_eq!(access.origin(), origin, "{region}");
+    }
+}
+
+/// Each form of URL beside what the connection asks, which is in eu-west-1.
+#[test]
+fn a_queue_of_another_region_or_host_is_refused_whatever_the_connection_asks() {
+    let vpce = "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com";
+    let (aws, emulator) = ([None, Some(vpce)], [Some("http://localhost:4566"), Some("https://sqs.internal")]);
+    let all = || aws.into_iter().chain(emulator);
+    let refusal = |origin: &str, url: Option<&str>| {
+        let access = Access {
+            region: "eu-west-1".to_owned(),
+            url: url.map(str::to_owned),
+            keys: None,
+            role: None,
+            accounts: Vec::new(),
+        };
+        access.refuses(&format!("{origin}/123456789012/acme-tasks").parse().unwrap())
+    };
+    for origin in [
+        "https://sqs-fips.us-east-1.amazonaws.com",
+        "https://queue.amazonaws.com",
+        "https://us-east-1.queue.amazonaws.com",
+        "https://sqs.us-east-1.api.aws",
+        "https://vpce-1.sqs.us-east-1.vpce.amazonaws.com",
+        "http://sqs.us-east-1.localhost.localstack.cloud:4566",
+        "http://us-east-1.queue.localhost.localstack.cloud:4566",
+        "http://localhost:4566/queue/us-east-1",
+    ] {
+        let refused = "the URL of `acme-tasks` is of the region us-east-1, and the connection is of eu-west-1: name \
+                       a connection to us-east-1";
+        all().for_each(|url| assert_eq!(refusal(origin, url).as_deref(), Some(refused), "{origin} {url:?}"));
+    }
+    for origin in ["https://sqs.eu-west-1.amazonaws.com", "https://eu-west-1.queue.amazonaws.com", vpce] {
+        all().for_each(|url| assert_eq!(refusal(origin, url), None, "{origin} {url:?}"));
+    }
+    for host in ["localhost", "sqs.eu-west-1.amazonaws.com.evil.example", "sqs.amazonaws.com"] {
+        let origin = format!("http://{host}:4566");
+        let refused = format!(
+            "the URL of `acme-tasks` has the host {host}, which is none of AWS's for SQS, and the connection asks \
+             https://sqs.eu-west-1.amazonaws.com: name the queue without its URL, or a connection whose `endpoint` \
+             that host is"
+        );
+        aws.into_iter().for_each(|url| assert_eq!(refusal(&origin, url).as_deref(), Some(&*refused), "{url:?}"));
+        emulator.into_iter().for_each(|url| assert_eq!(refusal(&origin, url), None, "{origin} {url:?}"));
     }
 }
 
@@ -66,6 +116,11 @@ fn wrong_keys_are_refused_and_nothing_that_may_be_secret_is_repeated() {
         (vec![("endpoint", text("localhost:4566"))], vec![BAD_ENDPOINT]),
         (vec![("endpoint", text("https://u:hunter2@h"))], vec![BAD_ENDPOINT]),
         (vec![("endpoint", text("https://h?x=hunter2"))], vec![BAD_ENDPOINT]),
+        (
+            vec![("endpoint", text("https://sqs-fips.us-east-1.amazonaws.com"))],
+            vec!["endpoint: is of the region us-east-1, and `region` is eu-west-1"],
+        ),
+        (vec![("endpoint", text("https://sqs.eu-west-1.api.aws/"))], vec![]),
         (vec![("accounts", text("123"))], vec!["accounts: `123`: an account has 12 digits"]),
         (
             vec![("wakeEvery", text("100ms")), ("accounts", text("123456789012,"))],

@@ -282,7 +282,8 @@ async fn a_queue_of_another_region_is_told_from_its_url() {
     let url = format!("https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/acme-tasks");
     assert_eq!(
         refused(&mut client, &queue(&url)).await,
-        "SQS in eu-west-1: the URL of `acme-tasks` is of the region us-east-1: name a connection to that region"
+        "SQS in eu-west-1: the URL of `acme-tasks` is of the region us-east-1, and the connection is of eu-west-1: name \
+         a connection to us-east-1"
     );
 }
 

@@ -57,6 +57,25 @@ fn each_key_of_kedas_scaler_says_where_it_went() {
     assert!(text.starts_with("9 problems in the trigger metadata:") && !text.contains("hunter2"), "{text}");
 }
 
+/// `check` and the server parse alike, and neither asks AWS for it.
+#[test]
+fn the_region_of_a_url_is_compared_with_that_of_the_connection() {
+    let local = "connections: { sqs-eu: { type: aws, region: eu-west-1, endpoint: \"http://localhost:4566\" } }\n";
+    for file in [FILE, local] {
+        for url in [
+            "https://sqs-fips.us-east-1.amazonaws.com/123456789012/agent-tasks",
+            "https://queue.amazonaws.com/123456789012/agent-tasks",
+            "http://localhost:4566/queue/us-east-1/123456789012/agent-tasks",
+        ] {
+            let keys = [("source", "aws-sqs-queue"), ("connection", "sqs-eu"), ("queueURL", url)];
+            let error = parsed(file, &keys).unwrap_err().to_string();
+            let wanted = "metadata.connection: the URL of `agent-tasks` is of the region us-east-1, and the connection \
+                          is of eu-west-1: name a connection to us-east-1";
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+}
+
 #[test]
 fn an_idle_queue_that_rests_is_not_stale() {
     let of = |keys: &[(&str, &str)]| parsed(FILE, keys).unwrap().policy.fresh_for;
@@ -73,6 +92,7 @@ fn a_tenants_patterns_look_at_the_last_part_of_a_url() {
     };
     assert!(of(URL).is_ok());
     assert!(of("acme-tasks").is_ok());
+    // What it may not read counts for more than where that is.
     for foreign in ["zeta-tasks", "https://acme-x/123456789012/zeta-tasks", "acme-tasks,zeta-tasks"] {
         assert_eq!(
             of(foreign).unwrap_err().to_string(),
