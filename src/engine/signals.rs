@@ -36,6 +36,9 @@ pub struct Reading {
     pub waits: Option<Percentile>,
     /// How long tasks ran, over the last ten minutes.
     pub services: Option<Percentile>,
+    /// What the source usually tells and could not this time, each with the reason, in words. The field that it would be
+    /// in is `None`; all others stand.
+    pub unknown: Vec<Cause>,
 }
 
 /// Tasks taken and not finished, and how well that is known.

@@ -9,7 +9,7 @@ use crate::engine::limit::share::LimitState;
 use crate::engine::policy::Policy;
 use crate::engine::queries::Queries;
 use crate::engine::signals::{
-    InFlight, Origin, Origins, Percentile, Quality, Reading, Signal, Signals, WorkerState, Workers,
+    Cause, InFlight, Origin, Origins, Percentile, Quality, Reading, Signal, Signals, WorkerState, Workers,
 };
 use crate::telemetry::limits::ShownLimit;
 use crate::telemetry::queries::ShownQueries;
@@ -134,12 +134,14 @@ impl Report {
     /// Why the answer at `now` is what it is, in one sentence.
     pub fn why(&self, now: Timestamp) -> Why<'_> {
         let queries = self.queries.as_deref().zip(self.signals.queries.as_deref());
+        let unknown = self.signals.queue.seen().map_or(&[][..], |reading| &reading.unknown);
         Why {
             decision: &self.decision,
             answer: self.answer(now),
             to_show_running: &self.to_show_running,
             queries,
             silent: self.signals.silent,
+            unknown,
         }
     }
 }
@@ -169,6 +171,7 @@ fn reading_values(seen: &mut Vec<Seen>, reading: &Reading, origins: Origins) {
         even_over,
         waits,
         services,
+        unknown: _,
     } = reading;
     let Origins { in_flight: running, waits: of_waits, services: of_services, service: _, arrivals: _ } =
         origins;
@@ -220,13 +223,21 @@ pub struct Why<'a> {
     queries: Option<(&'a str, &'a Queries)>,
     /// Whether nobody tells any more what runs.
     silent: bool,
+    /// What the queue could not tell beside what waits.
+    unknown: &'a [Cause],
 }
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Most causes that are named: one for each key of a trigger with many queues would hide the sentence.
+        const MOST: usize = 3;
         self.decision.explain(&self.answer, f)?;
         if self.answer.lacks_running() {
             write!(f, " (hint: {})", self.to_show_running)?;
+        }
+        self.unknown.iter().take(MOST).try_for_each(|cause| write!(f, "; {cause}"))?;
+        if let more @ 1.. = self.unknown.len().saturating_sub(MOST) {
+            write!(f, "; and {more} more figures are not known")?;
         }
         if self.silent {
             f.write_str("; nobody tells any more what runs, so nothing is taken away")?;

@@ -94,6 +94,7 @@ impl Place {
             Ok(Sighting::Unchanged) => false,
             Ok(sighting) => {
                 self.error = None;
+                self.log_unknown(&sighting);
                 self.seen.take(at, sighting)
             }
             Err(error) => {
@@ -104,6 +105,29 @@ impl Place {
                 }
                 self.error = Some(text);
                 changed
+            }
+        }
+    }
+
+    /// What a reading goes on without is worth a line when it begins, ends or has another reason.
+    fn log_unknown(&self, sighting: &Sighting) {
+        let Sighting::Queue(reading) = sighting else { return };
+        let before = match &self.seen {
+            Seen::Queue(Signal::Seen { value, .. }, _) => value.unknown.as_slice(),
+            Seen::Queue(Signal::Missing(_), _)
+            | Seen::Nothing
+            | Seen::Workers(_)
+            | Seen::Limit(_)
+            | Seen::Queries(_) => &[],
+        };
+        if before == reading.unknown {
+            return;
+        }
+        let PlaceName { connection, owner: _, what: queue } = &self.name;
+        match reading.unknown.as_slice() {
+            [] => tracing::info!(%connection, %queue, "All figures of the queue are known again."),
+            [cause, ..] => {
+                tracing::warn!(%connection, %queue, %cause, "The queue is read without some figures.")
             }
         }
     }

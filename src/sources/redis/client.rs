@@ -100,7 +100,7 @@ impl RedisClient {
             }
         };
         let answers = wire.ask(questions, by, &self.address).await?;
-        let times = answers.iter().filter_map(|answer| answer.as_ref().ok()).map(|(_, now)| *now);
+        let times = answers.iter().filter_map(|answer| answer.as_ref().ok()).map(|given| given.now);
         if let Some(now) = times.min() {
             self.memory.tell(now);
             self.is_answered = true;

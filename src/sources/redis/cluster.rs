@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 use super::access::Access;
 use super::address::Node;
 use super::connection::{Connection, MOST_ANSWERS};
-use super::fault::Fault;
+use super::fault::{Fault, LOST};
 use super::reach::Reach;
 use super::slots::{self, Redirect, Slots};
 use super::visit::{Errand, Link, REST_AFTER_REFUSAL, Round, Visit, visit};
-use super::wire::{self, Answer, Missing, Question};
+use super::wire::{self, Answer, Given, Missing, Question};
 use super::{answer, opening};
 use crate::sources::ReadError;
 use crate::timestamp::Timestamp;
@@ -279,21 +279,38 @@ impl Cluster {
     }
 }
 
-/// The answers to one question; it lacks one where one of them is missing.
+/// The answers to one question. One that a node did not give is an error in its place, where others were given; where
+/// one was too long or not reached, all are asked for again.
 fn together(answers: impl Iterator<Item = Result<(Value, Timestamp), Missing>>) -> Answer {
-    let (mut values, mut first, mut missing) = (Vec::new(), None, None);
+    let (mut values, mut first, mut again, mut lost) = (Vec::new(), None, None, None);
     for answer in answers {
         match answer {
             Ok((value, now)) => {
                 values.push(value);
                 first.get_or_insert(now);
             }
+            Err(Missing::Lost(error)) => {
+                values.push(not_given(&error));
+                lost = Some(error);
+            }
             // The command that is at fault counts, and not those behind it.
-            Err(Missing::NotReached) => missing = missing.or(Some(Missing::NotReached)),
-            Err(why) => missing = Some(why),
+            Err(Missing::NotReached) => again = again.or(Some(Missing::NotReached)),
+            Err(Missing::TooLong) => again = Some(Missing::TooLong),
         }
     }
-    missing.map_or(Ok((values, first.unwrap_or_default())), Err)
+    match (again, first, lost) {
+        (Some(again), ..) => Err(again),
+        (None, None, Some(error)) => Err(Missing::Lost(error)),
+        (None, first, lost) => Ok(Given { values, now: first.unwrap_or_default(), lost }),
+    }
+}
+
+/// What stands for an answer that a node did not give, with the reason.
+fn not_given(error: &ReadError) -> Value {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = error.to_string().chars().map(plain).collect();
+    let answer = redis::parse_redis_value(format!("-{LOST} {text}\r\n").as_bytes());
+    answer.unwrap_or(Value::Nil)
 }
 
 /// Asks `node` who serves what.

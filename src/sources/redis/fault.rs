@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerError};
 
+use super::wrong_type::{self, Purpose};
 use crate::sources::ReadError;
 use crate::workers::reader::Unreadable;
 
@@ -26,6 +27,9 @@ pub(super) const RIGHTS_WITH_SENTINELS: &str = "+role";
 
 /// What a user of the sentinels themselves needs.
 pub(super) const RIGHTS_ON_SENTINELS: &str = "-@all +sentinel|master";
+
+/// The code that stands in for the answer of a node that gave none, where others did.
+pub(super) const LOST: &str = "LOST";
 
 /// How Redis begins to say that it takes no more connections.
 const TOO_MANY_CLIENTS: &str = "max number of clients";
@@ -55,6 +59,14 @@ impl Fault {
         }
     }
 
+    /// Why, without the address.
+    pub(super) fn message(self) -> String {
+        match self {
+            Self::Late => "no answer in time".to_owned(),
+            Self::Lost(message) | Self::Denied(message) | Self::Unexpected(message) => message,
+        }
+    }
+
     /// The server sends more than it was asked for.
     pub(super) fn too_long() -> Self {
         Self::Lost("it sends more than it was asked for".to_owned())
@@ -64,7 +76,7 @@ impl Fault {
     pub(super) fn oversized(most: usize) -> Self {
         let most = most >> 10;
         Self::Unexpected(format!(
-            "the answer takes more than {most} KiB and is not read: something in these keys has grown; delete it"
+            "the answer takes more than {most} KiB and is not read: something in these keys is longer than it ever is"
         ))
     }
 
@@ -81,16 +93,21 @@ impl Fault {
     }
 
     /// What Redis said instead of answering a command about `key`, which should hold a `kind`.
-    pub(super) fn about(key: &str, kind: &str, error: &ServerError) -> Self {
-        Self::refused(key, kind, RIGHTS, error)
+    pub(super) fn about(key: &str, kind: &str, purpose: Purpose, error: &ServerError) -> Self {
+        Self::refused(key, kind, purpose, RIGHTS, error)
     }
 
     /// The same where reading takes other `rights`.
-    pub(super) fn refused(key: &str, kind: &str, rights: &str, error: &ServerError) -> Self {
+    pub(super) fn refused(
+        key: &str,
+        kind: &str,
+        purpose: Purpose,
+        rights: &str,
+        error: &ServerError,
+    ) -> Self {
         match error.code() {
-            "WRONGTYPE" => Self::Unexpected(format!(
-                "`{key}` holds another type than a {kind}: name a {kind}, or delete the key"
-            )),
+            wrong_type::CODE => Self::Unexpected(wrong_type::message(key, kind, purpose, error)),
+            LOST => Self::Lost(error.details().unwrap_or_default().to_owned()),
             "NOPERM" => Self::Denied(format!(
                 "reading `{key}`: {}; the user needs `{rights} ~{key}`",
                 shortened(error.details())
@@ -274,18 +291,19 @@ impl From<Unreadable> for Fault {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {
             Unreadable::Refused { key, kind, error } => match error.code() {
-                "WRONGTYPE" => Self::Unexpected(format!(
-                    "`{key}` holds another type than a {kind}, where workers should report: delete the key"
+                wrong_type::CODE => Self::Unexpected(format!(
+                    "`{key}` holds another type than a {kind}, where workers should report: something else writes to \
+                     it, so have workers report under another name (`workerScope`, `llmLimit`)"
                 )),
                 "NOPERM" => Self::Denied(format!(
                     "reading `{key}`: {}; the user needs `{RIGHTS_FOR_REPORTS} ~agent-scaler:*` on top",
                     shortened(error.details())
                 )),
-                _ => Self::about(&key, kind, &error),
+                _ => Self::about(&key, kind, Purpose::Framework, &error),
             },
             Unreadable::Nonsense { key } => Self::nonsense(&format!("a question about `{key}`")),
             Unreadable::TooMany { key, most } => Self::Unexpected(format!(
-                "`{key}` has more than {most} fields: remove those that nobody writes any more"
+                "`{key}` has more than {most} fields: give each workload a name of its own to report under"
             )),
             Unreadable::ClockWentBack => {
                 Self::Unexpected("its clock went back: what is live is not known in this read".to_owned())

@@ -59,11 +59,19 @@ impl Look {
 
 impl Layout {
     /// Adds the commands of one read; `memory` is what the reads before told.
-    pub(super) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Option<Asked> {
+    /// Where answers are `too_long`, what is asked for are numbers alone.
+    pub(super) fn ask(
+        &self,
+        memory: &Memory,
+        too_long: Option<&Fault>,
+        pipeline: &mut Pipeline,
+    ) -> Option<Asked> {
         match self {
             Self::List(list) => list.ask(pipeline),
             Self::Stream(stream) => stream.ask(pipeline),
-            Self::Framework(framework) => return Some(Asked::Heads(framework.ask(memory, pipeline))),
+            Self::Framework(framework) => {
+                return Some(Asked::Heads(framework.ask(memory, too_long, pipeline)));
+            }
             Self::Workers(scope) => {
                 return Some(Asked::Workers(scope.ask(&memory.minutes, memory.now(), pipeline)));
             }
@@ -128,6 +136,11 @@ impl Layout {
             Self::Workers(_) => 4 << 20,
             Self::List(_) | Self::Stream(_) | Self::Framework(_) | Self::Limit(_) => 1 << 20,
         }
+    }
+
+    /// Whether it can be read without those of its answers that may be long.
+    pub(super) const fn has_short_answers(&self) -> bool {
+        matches!(self, Self::Framework(_))
     }
 
     /// Whether workers write it, each as it likes, beside the queue's own keys.
@@ -224,7 +237,7 @@ impl Plan for Layout {
         pipeline.cmd("TIME");
         match self {
             Self::List(_) | Self::Stream(_) | Self::Limit(_) => {
-                self.ask(&Memory::new(Timestamp::default()), &mut pipeline);
+                self.ask(&Memory::new(Timestamp::default()), None, &mut pipeline);
             }
             Self::Framework(framework) => framework.ask_in_words(&mut pipeline),
             Self::Workers(_) => {}
@@ -296,7 +309,7 @@ mod tests {
         // One more where the oldest entry is not known.
         for (layout, later) in [(stream, 1), (Layout::Limit(LimitScope::new("anthropic/prod")), 0)] {
             let mut pipeline = Pipeline::new();
-            layout.ask(&memory, &mut pipeline);
+            layout.ask(&memory, None, &mut pipeline);
             assert_eq!(layout.cost(), pipeline.len() + later, "{layout:?}");
         }
     }

@@ -9,12 +9,22 @@ use redis::{Pipeline, Value};
 use super::answer;
 use super::fault::Fault;
 use super::layout::{Layout, quoted};
+use super::presets::lists;
+use super::unknown::Unknown;
+use super::wrong_type::Purpose;
 use crate::engine::signals::{InFlight, Reading};
 use crate::fields::{Fields, Key, Names, Need};
 use crate::sources::Plan;
 
 /// The trigger keys of a list.
-pub(super) const KEYS: &[Key] = &[LIST_NAME, PROCESSING_LIST_NAME];
+pub(super) const KEYS: &[Key] = &[
+    LIST_NAME,
+    PROCESSING_LIST_NAME,
+    lists::PROCESSING_SORTED_SET_NAME,
+    lists::PROCESSING_SCORE_UNIT,
+    lists::DELAYED_SORTED_SET_NAME,
+    lists::DELAYED_SCORE_UNIT,
+];
 
 /// Keys of KEDA's `redis` scaler.
 pub(super) const MOVED: &[(&str, &str)] = &[
@@ -48,6 +58,9 @@ pub(super) struct List {
 
 /// Parses the trigger keys of a list.
 pub(super) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
+    if lists::are_named(fields) {
+        return lists::parse(fields);
+    }
     let waiting = fields.read::<Names>(&LIST_NAME);
     let processing = fields.read::<Names>(&PROCESSING_LIST_NAME);
     let processing_is_bad = processing.is_none() && fields.has(&PROCESSING_LIST_NAME);
@@ -101,10 +114,19 @@ impl List {
     pub(super) fn read(&self, answers: &[Value]) -> Result<Reading, Fault> {
         let (waiting, processing) =
             answers.split_at_checked(self.waiting.len()).ok_or_else(|| Fault::nonsense("LLEN"))?;
-        let in_flight = sum(&self.processing, processing)?;
+        let ready = Some(sum(&self.waiting, Purpose::WaitingList, waiting)?);
+        if self.processing.len() != processing.len() {
+            return Err(Fault::nonsense("LLEN"));
+        }
+        let mut unknown = Unknown::default();
+        // What waits is known, whatever is wrong with the record of what runs.
+        let in_flight = sum(&self.processing, Purpose::RunningList, processing)
+            .map(InFlight::Known)
+            .map_err(|fault| unknown.add("what runs", fault));
         Ok(Reading {
-            ready: Some(sum(&self.waiting, waiting)?),
-            in_flight: (!self.processing.is_empty()).then_some(InFlight::Known(in_flight)),
+            ready,
+            in_flight: in_flight.ok().filter(|_| !self.processing.is_empty()),
+            unknown: unknown.into_causes(),
             ..Reading::default()
         })
     }
@@ -115,13 +137,13 @@ impl List {
 }
 
 /// The sum of the lengths; a list that does not exist has the length zero.
-fn sum(names: &[String], answers: &[Value]) -> Result<u64, Fault> {
+fn sum(names: &[String], purpose: Purpose, answers: &[Value]) -> Result<u64, Fault> {
     if names.len() != answers.len() {
         return Err(Fault::nonsense("LLEN"));
     }
     names.iter().zip(answers).try_fold(0_u64, |sum, (name, answer)| {
         if let Value::ServerError(error) = answer {
-            return Err(Fault::about(name, "list", error));
+            return Err(Fault::about(name, "list", purpose, error));
         }
         let length = answer::count(answer).ok_or_else(|| Fault::nonsense(&format!("LLEN {name}")))?;
         Ok(sum.saturating_add(length))
@@ -192,11 +214,12 @@ mod tests {
             vec![Value::Int(1)],
             vec![Value::Int(1), Value::Int(2), Value::Int(3)],
             vec![Value::Nil, Value::Int(1)],
-            vec![Value::Int(1), Value::Int(-1)],
             vec![Value::Okay, Value::Okay],
         ] {
             assert!(matches!(list.read(&answers), Err(Fault::Unexpected(_))), "{answers:?}");
         }
+        let reading = list.read(&[Value::Int(1), Value::Int(-1)]).unwrap();
+        assert_eq!((reading.ready, reading.in_flight, reading.unknown.len()), (Some(1), None, 1));
         let endless = List { waiting: vec!["a".into(), "b".into(), "c".into()], processing: vec![] };
         let reading = endless.read(&vec![Value::Int(i64::MAX); 3]).unwrap();
         assert_eq!(reading, Reading { ready: Some(u64::MAX), ..Reading::default() });

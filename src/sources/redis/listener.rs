@@ -234,7 +234,7 @@ impl Watched {
     fn new(plan: &Arc<dyn Plan>, manner: &Manner) -> Self {
         let mut pipeline = Pipeline::new();
         if let Some(layout) = (plan.as_ref() as &dyn Any).downcast_ref::<Layout>() {
-            layout.ask(&Memory::new(Timestamp::default()), &mut pipeline);
+            layout.ask(&Memory::new(Timestamp::default()), None, &mut pipeline);
         }
         let mut names = BTreeSet::new();
         let tells = |command: &Cmd| {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use redis::Value;
 use tokio::time::{Duration, Instant};
 
 use super::entry_id::EntryId;
@@ -20,6 +21,9 @@ const LONGEST_ID: usize = 512;
 /// How long counted entries are believed to be there: who takes back a task deletes its entry.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
 
+/// How long the type of a key that is of the wrong one is taken for the same.
+const KIND_STANDS: Duration = Duration::from_secs(60);
+
 /// The memory of one connection.
 pub(super) struct Memory {
     /// The unread entries of streams, as far as they are known.
@@ -28,6 +32,10 @@ pub(super) struct Memory {
     heads: HashMap<String, String>,
     /// The lowest scores of sorted sets, by their keys.
     lowest: HashMap<String, f64>,
+    /// The numbers of members of sets, by their keys.
+    members: HashMap<String, u64>,
+    /// The refusals that name the types of keys that are not of the type that was expected, with when that was told.
+    kinds: HashMap<Vec<u8>, (Option<Value>, Instant)>,
     /// What the tasks in streams and sorted sets weigh, by their keys.
     weights: HashMap<String, Weight>,
     /// What workers did in minutes that are over.
@@ -51,6 +59,8 @@ impl Memory {
             unread: HashMap::new(),
             heads: HashMap::new(),
             lowest: HashMap::new(),
+            members: HashMap::new(),
+            kinds: HashMap::new(),
             weights: HashMap::new(),
             minutes: reader::Memory::default(),
             told: (now, Instant::now()),
@@ -123,6 +133,27 @@ impl Memory {
     /// Remembers the lowest score of the sorted set with that key.
     pub(super) fn set_lowest(&mut self, key: &str, score: Option<f64>) {
         set(&mut self.lowest, key, score);
+    }
+
+    /// How many members the set with that key had.
+    pub(super) fn members(&self, key: &str) -> u64 {
+        self.members.get(key).copied().unwrap_or(0)
+    }
+
+    /// Remembers how many members the set with that key has.
+    pub(super) fn set_members(&mut self, key: &str, members: Option<u64>) {
+        set(&mut self.members, key, members);
+    }
+
+    /// What was told of the type of the key a while ago, if anything was.
+    pub(super) fn kind(&self, key: &[u8]) -> Option<&Option<Value>> {
+        self.kinds.get(key).filter(|(_, since)| since.elapsed() < KIND_STANDS).map(|(kind, _)| kind)
+    }
+
+    /// Remembers what was told of the type of the key.
+    pub(super) fn set_kind(&mut self, key: Vec<u8>, kind: Option<Value>) {
+        make_room(&mut self.kinds);
+        self.kinds.insert(key, (kind, Instant::now()));
     }
 
     /// What a task in this key weighs.

@@ -28,9 +28,11 @@ mod round;
 mod sentinel;
 mod slots;
 mod stream;
+mod unknown;
 mod visit;
 mod weight;
 mod wire;
+mod wrong_type;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +112,7 @@ const fn framework(preset: &'static Preset, parse: fn(&mut Fields<'_>) -> Option
 
 /// How lists and sorted sets show running tasks, which Redis forgets once they are taken.
 const PROCESSING_LIST: &str =
-    "`processingListName`: a list into which workers move each task that they take (LMOVE)";
+    "`processingListName` or `processingSortedSetName`: where workers move each task that they take";
 
 /// What to write instead of the keys of KEDA's `redis` scaler, which sees one list of a framework.
 const IN_FRAMEWORK: &[(&str, &str)] = &[

@@ -13,6 +13,8 @@ use super::memory::Memory;
 use super::meter;
 use super::presets::Clock;
 use super::stream::Stream;
+use super::unknown::Unknown;
+use super::wrong_type::Purpose;
 use crate::engine::signals::Reading;
 use crate::timestamp::Timestamp;
 
@@ -118,7 +120,7 @@ impl Peek {
                 for ((key, clock), answer) in sets.iter().zip(answers) {
                     let nonsense = || Fault::nonsense(&format!("ZRANGE {key}"));
                     if let Some(error) = answer::refusal(answer) {
-                        return Err(Fault::about(key, "sorted set", error));
+                        return Err(Fault::about(key, "sorted set", Purpose::DueSet, error));
                     }
                     let score = answer::lowest(answer).ok_or_else(nonsense)?;
                     memory.set_lowest(key, score);
@@ -134,6 +136,18 @@ impl Peek {
     /// The reading without an answer: there was no time, the tasks are fetched less often, or they are too long.
     pub(super) fn unanswered(self, memory: &mut Memory) -> Reading {
         self.with_known(false, memory)
+    }
+
+    /// The same where the answer was none.
+    pub(super) fn failed(self, fault: Fault, memory: &mut Memory) -> Reading {
+        let mut unknown = Unknown::default();
+        if matches!(self.wanted, Wanted::All { .. }) {
+            unknown.add("the exact number of unread entries", fault.clone());
+        }
+        unknown.add("how long the oldest task has waited", fault);
+        let mut reading = self.unanswered(memory);
+        reading.unknown.extend(unknown.into_causes());
+        reading
     }
 
     /// The reading of a stream with the entries that are known; `are_all` says that there are no others.

@@ -1,10 +1,10 @@
 //! One batch: which questions go together, and what becomes of each plan.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::client::RedisClient;
@@ -14,7 +14,8 @@ use super::layout::{Asked, Layout, Look};
 use super::meter;
 use super::peek::Peek;
 use super::weight::LIGHT;
-use super::wire::{Missing, Question};
+use super::wire::{Given, Missing, Question};
+use super::{slots, wrong_type};
 use crate::sources::{Plan, ReadError, Sighting};
 
 /// Most commands of one round trip: a thousand queues of the usual kinds. Redis works one off at a time, and keeps all
@@ -30,6 +31,12 @@ const MOST_HEAVY: usize = 1 << 20;
 /// What answers that were too long may have cost in one batch before the others wait for the next.
 const MOST_WASTED: usize = 32 << 20;
 
+/// Most keys of one queue whose types are told, and most queues for which that is asked in one batch.
+const MOST_TYPES: usize = 32;
+
+/// What the answer about a type may cost: a word or an error.
+const SHORT: usize = 512;
+
 /// One batch.
 pub(super) struct Round<'a> {
     layouts: Vec<Option<&'a Layout>>,
@@ -38,6 +45,8 @@ pub(super) struct Round<'a> {
     by: Instant,
     reopenings: u32,
     wasted: usize,
+    /// For how many queues types were asked.
+    typed: usize,
 }
 
 /// What is asked in one round trip.
@@ -55,6 +64,8 @@ struct Lot {
 struct Entry {
     index: usize,
     asked: Option<Asked>,
+    /// Whether it leaves out what was too long.
+    is_shortened: bool,
 }
 
 impl<'a> Round<'a> {
@@ -68,6 +79,7 @@ impl<'a> Round<'a> {
             by,
             reopenings: 0,
             wasted: 0,
+            typed: 0,
         }
     }
 
@@ -86,11 +98,13 @@ impl<'a> Round<'a> {
                     let fault = Fault::Unexpected("the queue is none of Redis".to_owned());
                     self.results[index] = Some(Err(fault.at(&client.address)));
                 }
-                Some(layout) if client.oversized.rests(layout) => {
+                Some(layout) if client.oversized.rests(layout) && !layout.has_short_answers() => {
                     let fault = Fault::oversized(layout.most());
                     self.results[index] = Some(Err(fault.at(&client.address)));
                 }
-                Some(layout) if client.oversized.has(layout) => apart.push_back(index),
+                Some(layout) if client.oversized.has(layout) && !client.oversized.rests(layout) => {
+                    apart.push_back(index);
+                }
                 Some(layout) => {
                     let is_new = usize::from(!client.oversized.is_proven(layout));
                     together[2 * usize::from(layout.is_report()) + is_new].push_back(index);
@@ -110,9 +124,9 @@ impl<'a> Round<'a> {
         while let Some(index) = apart.pop_front() {
             let mut one = VecDeque::from([index]);
             let Some(lot) = self.next_lot(&mut one, client) else { continue };
-            if self.read(Lot { is_alone: true, ..lot }, client).await.is_none() {
-                return;
-            }
+            let Some(again) = self.read(Lot { is_alone: true, ..lot }, client).await else { return };
+            // It is asked for numbers alone from now on.
+            apart.extend(again);
         }
         self.peek(client).await;
     }
@@ -126,9 +140,11 @@ impl<'a> Round<'a> {
                 continue;
             };
             let mut commands = Pipeline::new();
-            let asked = layout.ask(&client.memory, &mut commands);
+            let too_long = client.oversized.rests(layout).then(|| Fault::oversized(layout.most()));
+            let asked = layout.ask(&client.memory, too_long.as_ref(), &mut commands);
             let allowance = layout.allowance(commands.len());
-            if !lot.takes(&Question { commands, allowance }, Entry { index, asked }) {
+            let entry = Entry { index, asked, is_shortened: too_long.is_some() };
+            if !lot.takes(&Question { commands, allowance }, entry) {
                 break;
             }
             waiting.pop_front();
@@ -156,14 +172,17 @@ impl<'a> Round<'a> {
         for ((entry, question), answer) in lot.entries.into_iter().zip(&lot.questions).zip(answers) {
             let (index, Some(layout)) = (entry.index, self.layouts[entry.index]) else { continue };
             let look = match answer {
-                Ok((values, now)) => {
+                Ok(Given { mut values, now, lost }) => {
+                    self.tell_types(question, &mut values, client).await;
                     let cost = values.iter().map(meter::cost).fold(0, usize::saturating_add);
                     if cost > layout.allowance(question.commands.len()) {
                         client.oversized.add(layout);
-                    } else {
+                    } else if !entry.is_shortened {
                         client.oversized.was_short(layout);
                     }
-                    layout.look(entry.asked.as_ref(), &values, &mut client.memory, now)
+                    layout
+                        .look(entry.asked.as_ref(), &values, &mut client.memory, now)
+                        .map_err(|fault| lost.unwrap_or_else(|| fault.at(&client.address)))
                 }
                 Err(Missing::NotReached) => {
                     again.push(index);
@@ -172,7 +191,11 @@ impl<'a> Round<'a> {
                 Err(Missing::TooLong) if lot.is_alone => {
                     self.wasted = self.wasted.saturating_add(question.allowance);
                     client.oversized.failed(layout);
-                    Err(Fault::oversized(layout.most()))
+                    if layout.has_short_answers() && !entry.is_shortened {
+                        again.push(index);
+                        continue;
+                    }
+                    Err(Fault::oversized(layout.most()).at(&client.address))
                 }
                 Err(Missing::TooLong) => {
                     self.wasted = self.wasted.saturating_add(lot.answers);
@@ -193,10 +216,42 @@ impl<'a> Round<'a> {
                     self.results[index] = Some(Ok(reading.into()));
                     self.peeks.push((index, peek));
                 }
-                Err(fault) => self.results[index] = Some(Err(fault.at(&client.address))),
+                Err(error) => self.results[index] = Some(Err(error)),
             }
         }
         (self.wasted <= MOST_WASTED).then_some(again)
+    }
+
+    /// Has Redis tell the types of keys that are not of the type that was asked for, so that the error can name it.
+    /// Without the right to ask, it names that of the command alone.
+    async fn tell_types(&mut self, question: &Question, values: &mut [Value], client: &mut RedisClient) {
+        let commands = question.commands.cmd_iter().zip(values);
+        let wrong = commands.filter(|(_, value)| wrong_type::is_one(value));
+        let mut wrong: Vec<(Vec<u8>, &mut Value)> = wrong
+            .filter_map(|(command, value)| Some((slots::key(command)?.to_vec(), value)))
+            .take(MOST_TYPES)
+            .collect();
+        let is_unknown = |key: &&Vec<u8>| client.memory.kind(key).is_none();
+        let unknown: BTreeSet<Vec<u8>> =
+            wrong.iter().map(|(key, _)| key).filter(is_unknown).cloned().collect();
+        if !unknown.is_empty() && self.typed < MOST_TYPES {
+            self.typed += 1;
+            let mut commands = Pipeline::new();
+            for key in &unknown {
+                commands.cmd("TYPE").arg(key);
+            }
+            let question = Question { allowance: SHORT * commands.len(), commands };
+            let told = client.ask(std::slice::from_ref(&question), self.by, &mut self.reopenings).await;
+            if let Some(Ok(Given { values, .. })) = told.ok().and_then(|mut answers| answers.pop()) {
+                let told = unknown.into_iter().zip(values);
+                told.for_each(|(key, told)| client.memory.set_kind(key, wrong_type::with_type(&told)));
+            }
+        }
+        for (key, value) in &mut wrong {
+            if let Some(told) = client.memory.kind(key).cloned().flatten() {
+                **value = told;
+            }
+        }
     }
 
     /// Asks what comes with tasks: first where these are known to be short, then where nothing is known, and then some
@@ -223,7 +278,7 @@ impl<'a> Round<'a> {
                 peek.ask(&mut client.memory, &mut commands);
                 let question =
                     Question { commands, allowance: weight.of(count).saturating_mul(2).max(LIGHT / 4) };
-                if !lot.takes(&question, Entry { index: *index, asked: None }) {
+                if !lot.takes(&question, Entry { index: *index, asked: None, is_shortened: false }) {
                     break;
                 }
                 heavy += if weight.is_heavy() { weight.of(count) } else { 0 };
@@ -249,10 +304,13 @@ impl<'a> Round<'a> {
         let mut again = Vec::new();
         for ((index, peek), answer) in asked.into_iter().zip(answers) {
             match answer {
-                Ok((values, _)) => {
-                    let reading = peek.read(&values, &mut client.memory);
-                    let result = reading.map(Sighting::from).map_err(|fault| fault.at(&client.address));
-                    self.results[index] = Some(result);
+                Ok(Given { values, .. }) => {
+                    // What waits was seen before, whatever is wrong with what else was asked.
+                    let known = peek.clone();
+                    let reading = peek
+                        .read(&values, &mut client.memory)
+                        .unwrap_or_else(|fault| known.failed(fault, &mut client.memory));
+                    self.results[index] = Some(Ok(reading.into()));
                 }
                 Err(Missing::TooLong) => {
                     self.wasted = self.wasted.saturating_add(MOST_ANSWERS);

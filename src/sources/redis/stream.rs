@@ -14,6 +14,8 @@ use super::group::Group;
 use super::layout::{Layout, Look, quoted};
 use super::memory::Memory;
 use super::peek::{Peek, Wanted};
+use super::unknown;
+use super::wrong_type::Purpose;
 use crate::engine::signals::{Counters, InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::Plan;
@@ -91,8 +93,22 @@ impl Stream {
     /// When Redis refuses, or an answer makes no sense.
     pub(super) fn look(&self, answers: &[Value], memory: &mut Memory, now: Timestamp) -> Result<Look, Fault> {
         let [groups, length] = answers else { return Err(self.nonsense("XINFO GROUPS")) };
-        let length = answer::count(self.granted(length)?).ok_or_else(|| self.nonsense("XLEN"))?;
-        let Some(group) = self.group_in(groups)? else {
+        let group = self.group_in(groups)?;
+        let length = self
+            .granted(length)
+            .and_then(|length| answer::count(length).ok_or_else(|| self.nonsense("XLEN")));
+        let length = match (length, &group) {
+            (Ok(length), _) => length,
+            // It corrects a lag, and whoever knows that knows what waits.
+            (Err(fault), Some(Group { lag: Some(lag), pending, .. })) => {
+                let unknown = vec![unknown::one("how many entries of the lag were trimmed", fault)];
+                let counters = group.as_ref().map(Group::counters).unwrap_or_default();
+                let reading = known(*lag, *pending, None, counters);
+                return Ok(Look::complete(Reading { unknown, ..reading }));
+            }
+            (Err(fault), _) => return Err(fault),
+        };
+        let Some(group) = group else {
             // Without a group nobody has taken anything; without a stream the length is zero.
             return Ok(Look::complete(known(length, 0, None, Counters::default())));
         };
@@ -155,7 +171,7 @@ impl Stream {
     /// The answer, unless Redis refused it.
     fn granted<'a>(&self, answer: &'a Value) -> Result<&'a Value, Fault> {
         if let Value::ServerError(error) = answer {
-            return Err(Fault::about(&self.name, "stream", error));
+            return Err(Fault::about(&self.name, "stream", Purpose::Stream, error));
         }
         Ok(answer)
     }
@@ -275,8 +291,13 @@ mod tests {
         {
             nonsense.push(vec![parsed(groups), Value::Int(1)]);
         }
+        let without_lag = answers(&[("pending", "1"), ("lag", "nil")], 1);
         for length in [Value::Nil, Value::Int(-1), Value::Okay, Value::Array(vec![])] {
-            nonsense.push(vec![good[0].clone(), length]);
+            nonsense.push(vec![without_lag[0].clone(), length.clone()]);
+            // Who knows the lag knows what waits.
+            let (reading, _) = looked(&[good[0].clone(), length], &mut Memory::new(NOW));
+            assert_eq!((reading.ready, reading.in_flight), (Some(1), Some(InFlight::Known(1))));
+            assert_eq!(reading.unknown.len(), 1);
         }
         for fields in [vec![("lag", "1")], vec![("pending", "-1")], vec![("pending", "nil")]] {
             nonsense.push(answers(&fields, 1));

@@ -29,8 +29,18 @@ pub(super) struct Question {
     pub(super) allowance: usize,
 }
 
-/// The answers to the commands of a question, and when they were given by the clock of the one who gave the first.
-pub(super) type Answer = Result<(Vec<Value>, Timestamp), Missing>;
+/// The answers to the commands of a question.
+pub(super) type Answer = Result<Given, Missing>;
+
+/// One answer for each command.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Given {
+    pub(super) values: Vec<Value>,
+    /// When they were given, by the clock of the one who gave the first.
+    pub(super) now: Timestamp,
+    /// Why some are not there, and an error in their place: other nodes than one gave theirs.
+    pub(super) lost: Option<ReadError>,
+}
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +114,7 @@ impl Wire {
         if is_expected_to_lead {
             is_master(head.get(1).unwrap_or(&Value::Nil))?;
         }
-        let mut answers: Vec<Answer> = answers.map(|answer| Ok((answer, now))).collect();
+        let mut answers: Vec<Answer> = answers.map(|values| Ok(Given { values, now, lost: None })).collect();
         if let Some(end) = end {
             let mut missing = Missing::of(end, endpoint);
             while answers.len() < questions.len() {

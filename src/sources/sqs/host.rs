@@ -70,7 +70,9 @@ impl Host {
         let region = match name.split('.').collect::<Vec<_>>()[..] {
             // Only AWS has hosts in its domains: a region elsewhere in one is somebody's mistake.
             _ if Partition::ALL.iter().any(|partition| partition.has(&name)) => None,
-            ["sqs" | "sqs-fips", region, _, ..] | [region, "queue", _, ..] if is_region(region) => Some(region),
+            ["sqs" | "sqs-fips", region, _, ..] | [region, "queue", _, ..] if is_region(region) => {
+                Some(region)
+            }
             ["queue", .., "localstack", "cloud"] | ["queue", "localhost"] => Some(FIRST_REGION),
             _ => None,
         };

@@ -41,7 +41,10 @@ fn an_error_about_a_key_names_it() {
     for (answer, fault) in [
         (
             "WRONGTYPE Operation against a key holding the wrong kind of value",
-            unexpected("`acme:tasks` holds another type than a list: name a list, or delete the key"),
+            unexpected(
+                "`acme:tasks` holds another type than a list: `listName` takes the list from which workers take \
+                 their tasks",
+            ),
         ),
         (
             "NOPERM No permissions to access a key",
@@ -52,7 +55,7 @@ fn an_error_about_a_key_names_it() {
         ("NOAUTH Authentication required.", denied("it wants a password: give the connection `password`")),
         ("LOADING Redis", unexpected("reading `acme:tasks`: it is loading its data after a start")),
     ] {
-        assert_eq!(Fault::about("acme:tasks", "list", &error(answer)), fault);
+        assert_eq!(Fault::about("acme:tasks", "list", Purpose::WaitingList, &error(answer)), fault);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The queues of a framework that a trigger names: what to ask about them, and what the answers add up to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
+use super::missed::Missed;
 use super::question::{Question, Spans, Times, Told as Answered, When};
 use super::tally::{Tally, together};
 use super::{Ask, Clock, Role, Span, parameters};
@@ -34,6 +35,8 @@ pub(in crate::sources::redis) struct Heads {
     ids: Vec<Option<String>>,
     /// The lowest scores of which it was asked whether they still are, by question.
     lowest: Vec<Option<f64>>,
+    /// What is not asked, by question, and why.
+    left_out: BTreeMap<usize, Fault>,
 }
 
 impl Framework {
@@ -87,7 +90,7 @@ impl Framework {
 
     /// Whether a command follows the names in a set, which others' keys have.
     pub(in crate::sources::redis) fn follows_names(&self) -> bool {
-        self.questions.iter().any(|question| matches!(question.row.ask, Ask::Sort(_)))
+        self.questions.iter().any(Question::follows_names)
     }
 
     /// Whether any answer tells what runs.
@@ -103,13 +106,25 @@ impl Framework {
     }
 
     /// Adds the commands of one read, whose answers hold no tasks. The time of a task at the head of its queue needs its
-    /// id, which the read before told: so a wait that grows is seen without a second round trip.
-    pub(in crate::sources::redis) fn ask(&self, memory: &Memory, pipeline: &mut Pipeline) -> Heads {
+    /// id, which the read before told: so a wait that grows is seen without a second round trip. Where answers are
+    /// `too_long`, only numbers are asked for.
+    pub(in crate::sources::redis) fn ask(
+        &self,
+        memory: &Memory,
+        too_long: Option<&Fault>,
+        pipeline: &mut Pipeline,
+    ) -> Heads {
+        let why = |question: &Question| {
+            let too_many = || question.too_many(memory.members(&question.key));
+            too_long.filter(|_| question.may_be_long()).cloned().or_else(too_many)
+        };
+        let left_out = self.questions.iter().enumerate();
         let lowest =
             |question: &Question| question.is_lowest().then(|| memory.lowest(&question.key)).flatten();
         let heads = Heads {
             ids: (0..self.queues.len()).map(|queue| memory.head(self.place(queue)?)).collect(),
             lowest: self.questions.iter().map(lowest).collect(),
+            left_out: left_out.filter_map(|(index, question)| Some((index, why(question)?))).collect(),
         };
         for (question, head, lowest) in self.asked(&heads) {
             if !question.is_lowest() {
@@ -125,7 +140,7 @@ impl Framework {
     /// Adds all commands with words where numbers depend on the time, and ids on the answers.
     pub(in crate::sources::redis) fn ask_in_words(&self, pipeline: &mut Pipeline) {
         let ids = vec![Some("ID".to_owned()); self.queues.len()];
-        let heads = Heads { ids, lowest: Vec::new() };
+        let heads = Heads { ids, ..Heads::default() };
         for (question, head, _) in self.asked(&heads) {
             question.ask(&InWords, self.spans, head, pipeline);
         }
@@ -133,7 +148,8 @@ impl Framework {
 
     /// The questions that can be asked while these heads are known.
     fn asked<'a>(&'a self, heads: &'a Heads) -> impl Iterator<Item = (&'a Question, &'a str, Option<f64>)> {
-        self.questions.iter().enumerate().filter_map(|(index, question)| {
+        let is_asked = |(index, _): &(usize, &Question)| !heads.left_out.contains_key(index);
+        self.questions.iter().enumerate().filter(is_asked).filter_map(|(index, question)| {
             let lowest = heads.lowest.get(index).copied().flatten();
             if !question.needs_head() {
                 return Some((question, "", lowest));
@@ -154,29 +170,48 @@ impl Framework {
         now: Timestamp,
     ) -> Result<Look, Fault> {
         let mut queues: Vec<Tally> = self.queues.iter().map(|_| Tally::default()).collect();
-        let mut all = Tally::default();
+        let (mut all, mut missed) = (Tally::default(), Missed::default());
+        for (index, fault) in &heads.left_out {
+            self.questions
+                .get(*index)
+                .iter()
+                .for_each(|question| missed.add(question.row.role, fault.clone()));
+        }
         let mut answers = answers.iter();
         let mut unknown = Vec::new();
         for (question, _, lowest) in self.asked(heads) {
             let mut next = || answers.next().ok_or_else(|| Fault::nonsense(question.row.ask.name()));
+            let rights = || self.rights();
             let told = match (question.score_clock(), lowest) {
-                (None, _) => question.read(next()?, &|| self.rights())?,
-                (Some(clock), Some(score))
-                    if question.still_lowest(next()?, next()?, &|| self.rights())? =>
-                {
-                    clock.at(score).map_or(Answered::Nothing, Answered::At)
-                }
-                (Some(clock), _) => {
+                (None, _) => question.read(next()?, &rights),
+                (Some(clock), Some(score)) => match question.still_lowest(next()?, next()?, &rights) {
+                    Ok(true) => Ok(clock.at(score).map_or(Answered::Nothing, Answered::At)),
+                    Ok(false) => {
+                        unknown.push((question.key.clone(), clock));
+                        Ok(Answered::Nothing)
+                    }
+                    Err(fault) => Err(fault),
+                },
+                (Some(clock), None) => {
                     unknown.push((question.key.clone(), clock));
-                    Answered::Nothing
+                    Ok(Answered::Nothing)
                 }
             };
             let about = question.queue.and_then(|queue| queues.get_mut(queue)).unwrap_or(&mut all);
-            about.add(question.row.role, told);
+            match told {
+                Ok(told) => about.add(question.row.role, told),
+                // What waits in the queue itself is what everything else lies beside.
+                Err(fault) if self.is_the_queue(question) => return Err(fault),
+                Err(fault) => missed.add(question.row.role, fault),
+            }
+            if question.row.role == Role::Members {
+                memory.set_members(&question.key, about.members);
+            }
         }
         if answers.next().is_some() {
             return Err(Fault::nonsense("a question about a queue"));
         }
+        let waiting = queues.iter().chain([&all]).map(Tally::waiting).fold(0, u64::saturating_add);
         let everywhere = all.is_paused();
         let mut readings = Vec::with_capacity(queues.len());
         for (index, tally) in queues.into_iter().enumerate() {
@@ -190,12 +225,19 @@ impl Framework {
         let queues = readings.into_iter().reduce(together).unwrap_or_default();
         let ceiling = queues.ceiling;
         let reading = Reading { ceiling, ..together(queues, all.reading(everywhere, None, now)) };
+        let reading = missed.taken_from(reading, waiting)?;
         let is_empty =
             [reading.ready, reading.soon, reading.delayed].into_iter().flatten().all(|tasks| tasks == 0);
         if unknown.is_empty() || is_empty {
             return Ok(Look::complete(reading));
         }
         Ok(Look::Unfinished(Peek { reading, wanted: Wanted::Lowest(unknown), now }))
+    }
+
+    /// Whether a question is the first about what waits in its queue.
+    fn is_the_queue(&self, question: &Question) -> bool {
+        let waits = |other: &&Question| other.row.role == Role::Ready && other.queue == question.queue;
+        self.questions.iter().find(waits).is_some_and(|first| std::ptr::eq(first, question))
     }
 
     /// Under what the head of a queue is remembered: the key of the first list that has one.

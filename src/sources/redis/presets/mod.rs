@@ -9,6 +9,8 @@ pub(super) mod bullmq;
 pub(super) mod celery;
 pub(super) mod dramatiq;
 mod framework;
+pub(super) mod lists;
+mod missed;
 mod parameters;
 mod product;
 mod question;
@@ -75,9 +77,19 @@ pub(super) enum Ask {
     Sismember(&'static str),
     /// The item of a list at this index; negative ones count from the end.
     Lindex(i64),
-    /// A field of each hash that a set names, as `*->field`. The only command here that follows names: it needs
-    /// Redis 7, the right to read all keys, and a Redis that is no cluster.
-    Sort(&'static str),
+    /// Number of members of a set.
+    Scard,
+    /// A field of each hash that a set names, those with the highest number in another field first: what is gone comes
+    /// last. The only command here that follows names: it needs Redis 7, the right to read all keys, and a Redis that
+    /// is no cluster.
+    Sort {
+        /// The keys of the hashes, `*` being the name.
+        each: &'static str,
+        /// The field that orders them.
+        by: &'static str,
+        /// The field that is told.
+        get: &'static str,
+    },
 }
 
 /// Where a score lies, in relation to Redis's own time.
@@ -122,6 +134,8 @@ pub(super) enum Role {
     Asleep,
     /// Tasks that were taken and are not finished.
     InFlight,
+    /// Names of processes that may know of such tasks: how many there are bounds what it takes to ask them.
+    Members,
     /// Those of them that a worker has had for too long: any other gets them again.
     Lost,
     /// Ready tasks and those in flight together.
@@ -155,6 +169,7 @@ impl Role {
             | Self::Unfinished => true,
             Self::Delayed
             | Self::Dead
+            | Self::Members
             | Self::Paused
             | Self::Concurrency
             | Self::Rate

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::question::{HEAD, Question};
-use super::{Framework, Preset, Row, celery, product, rq, sidekiq};
+use super::{Clock, Framework, Preset, Row, celery, product, rq, sidekiq};
 use crate::fields::{Fields, Key, Names, Need, PositiveSpan};
 use crate::sources::Plan;
 use crate::sources::redis::layout::{Layout, quoted};
@@ -31,6 +31,17 @@ pub(in crate::sources::redis) fn parse(
     preset: &'static Preset,
     fields: &mut Fields<'_>,
 ) -> Option<Arc<dyn Plan>> {
+    parse_rows(preset, preset.rows, &[], fields)
+}
+
+/// The same for other `rows` than the preset's own, which depend on the trigger keys `units`.
+pub(super) fn parse_rows(
+    preset: &'static Preset,
+    rows: &[Row],
+    units: &[Key],
+    fields: &mut Fields<'_>,
+) -> Option<Arc<dyn Plan>> {
+    let mut seen = HashSet::new();
     let mut values = Values::new();
     let mut words = vec![preset.name.to_owned()];
     let (mut wrong, mut visibility) = (false, Duration::ZERO);
@@ -40,7 +51,7 @@ pub(in crate::sources::redis) fn parse(
             values.insert(key.name, Vec::new());
             continue;
         };
-        wrong |= repeats(key, &value, fields) || is_unprintable(key, &value, fields);
+        wrong |= repeats(key, &value, &mut seen, fields) || is_unprintable(key, &value, fields);
         let written = value.written();
         if key.need == Need::Required {
             words.push(written);
@@ -55,13 +66,16 @@ pub(in crate::sources::redis) fn parse(
     if wrong {
         return None;
     }
+    for unit in units {
+        words.extend(fields.peek(unit).into_iter().flat_map(|value| [unit.name, value]).map(str::to_owned));
+    }
     let several = preset.keys.first()?;
-    if let Err(message) = product::bounded(preset, &values) {
+    if let Err(message) = product::bounded(preset, rows, &values) {
         fields.problem_at(several.name, message, Some("divide them among several objects".to_owned()));
         return None;
     }
     let queues = values.get(several.name)?.clone();
-    let questions = questions(preset, &queues, &mut values);
+    let questions = questions(preset, rows, &queues, &mut values);
     let framework = Framework::new(words.join(" "), queues, questions).visible_after(visibility);
     Some(Arc::new(Layout::Framework(framework)))
 }
@@ -134,12 +148,18 @@ fn is_unprintable(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> 
     wrong
 }
 
-/// Keeps a problem for a name that is given twice: its tasks would count twice.
-fn repeats(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> bool {
+/// Keeps a problem for a name that is given twice: its tasks would count twice. Whole keys are compared with one another,
+/// and parts of keys with those of their own kind.
+fn repeats(
+    key: &'static Key,
+    value: &Value,
+    seen: &mut HashSet<(&'static str, String)>,
+    fields: &mut Fields<'_>,
+) -> bool {
     let Value::Names(names) = value else { return false };
-    let mut seen = HashSet::new();
+    let kind = if key.name.ends_with("Name") { "" } else { key.name };
     let mut twice = false;
-    for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
+    for name in names.iter().filter(|name| !seen.insert((kind, (*name).clone()))) {
         twice = true;
         fields.problem(key, format!("`{name}` is named twice"));
     }
@@ -147,7 +167,7 @@ fn repeats(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> bool {
 }
 
 /// Every command that the table asks for: those about a queue for each queue, the others once.
-fn questions(preset: &Preset, queues: &[String], values: &mut Values) -> Vec<Question> {
+fn questions(preset: &Preset, rows: &[Row], queues: &[String], values: &mut Values) -> Vec<Question> {
     let Some(queue) = preset.keys.first() else { return Vec::new() };
     let mut questions = Vec::new();
     let mut add = |row: &Row, queue: Option<usize>, values: &Values| {
@@ -162,9 +182,9 @@ fn questions(preset: &Preset, queues: &[String], values: &mut Values) -> Vec<Que
     };
     for (index, name) in queues.iter().enumerate() {
         values.insert(queue.name, vec![name.clone()]);
-        preset.rows.iter().filter(about_a_queue).for_each(|row| add(row, Some(index), values));
+        rows.iter().filter(about_a_queue).for_each(|row| add(row, Some(index), values));
     }
-    preset.rows.iter().filter(|row| !about_a_queue(row)).for_each(|row| add(row, None, values));
+    rows.iter().filter(|row| !about_a_queue(row)).for_each(|row| add(row, None, values));
     questions
 }
 
@@ -197,6 +217,21 @@ fn expanded(template: &str, values: &Values) -> Vec<String> {
             .collect();
     }
     texts
+}
+
+/// What a score counts, since 1970.
+pub(super) struct ScoreUnit(pub(super) Clock);
+
+impl FromStr for ScoreUnit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "seconds" => Ok(Self(Clock::Seconds)),
+            "milliseconds" => Ok(Self(Clock::Millis)),
+            _ => Err("neither `seconds` nor `milliseconds`"),
+        }
+    }
 }
 
 /// A text in which `\x06` stands for a byte, which YAML has only in double quotes.

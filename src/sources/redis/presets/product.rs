@@ -49,9 +49,9 @@ impl Texts {
 ///
 /// # Errors
 /// How many there are, and why, in words.
-pub(super) fn bounded(preset: &Preset, values: &Values) -> Result<(), String> {
+pub(super) fn bounded(preset: &Preset, rows: &[Row], values: &Values) -> Result<(), String> {
     let Some(queue) = preset.keys.first() else { return Ok(()) };
-    let rows = preset.rows.iter().map(|row| commands(row, queue, values));
+    let rows = rows.iter().map(|row| commands(row, queue, values));
     let Texts { count, bytes } = rows.fold(Texts::NONE, Texts::plus);
     if count > MOST_COMMANDS {
         return Err(format!(

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use redis::{Pipeline, Value};
+use redis::{Pipeline, ServerError, Value};
 
 use super::{Ask, Clock, Role, Row, Span, Stamp};
 use crate::sources::redis::answer;
 use crate::sources::redis::fault::Fault;
+use crate::sources::redis::wrong_type::Purpose;
 use crate::timestamp::Timestamp;
 
 /// What a key has where the id at the head of its queue belongs.
@@ -14,6 +15,9 @@ pub(super) const HEAD: &str = "\0";
 
 /// Most processes whose busy threads are summed in one answer.
 const MOST_PROCESSES: usize = 1_000;
+
+/// Most names of processes that Redis is asked to sort, which takes it 15 ms: all others wait for that.
+const MOST_NAMES: u64 = 50_000;
 
 /// A row of a table, with the names that a trigger gives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +98,7 @@ impl Question {
         rights: &dyn Fn() -> String,
     ) -> Result<bool, Fault> {
         let count = |answer: &Value| match answer::refusal(answer) {
-            Some(error) => Err(Fault::refused(&self.key, Ask::Zrange.kind(), &rights(), error)),
+            Some(error) => Err(self.refused(error, rights)),
             None => answer::count(answer).ok_or_else(|| Fault::nonsense(&format!("ZCOUNT {}", self.key))),
         };
         Ok(count(below)? == 0 && count(with)? > 0)
@@ -106,7 +110,7 @@ impl Question {
         let member = self.member.as_deref().unwrap_or_default();
         let command = pipeline.cmd(self.row.ask.name()).arg(key);
         match self.row.ask {
-            Ask::Llen | Ask::Hlen | Ask::Zcard | Ask::Get | Ask::Exists => {}
+            Ask::Llen | Ask::Hlen | Ask::Zcard | Ask::Scard | Ask::Get | Ask::Exists => {}
             Ask::Zcount(span, clock) => {
                 let (low, high) = span.bounds(times, clock, spans);
                 command.arg(low).arg(high);
@@ -123,9 +127,10 @@ impl Question {
             Ask::Lindex(index) => {
                 command.arg(index);
             }
-            Ask::Sort(_) => {
+            Ask::Sort { each: _, by, get } => {
                 let most = MOST_PROCESSES + 1;
-                command.arg("BY").arg("nosort").arg("LIMIT").arg(0).arg(most).arg("GET").arg(member);
+                command.arg("BY").arg(format!("{member}->{by}")).arg("LIMIT").arg(0).arg(most);
+                command.arg("GET").arg(format!("{member}->{get}")).arg("DESC");
             }
         }
     }
@@ -137,10 +142,10 @@ impl Question {
     pub(super) fn read(&self, answer: &Value, rights: &dyn Fn() -> String) -> Result<Told, Fault> {
         let Row { ask, key: _, role } = self.row;
         if let Value::ServerError(error) = answer {
-            if matches!(ask, Ask::Sort(_)) && error.code() == "ERR" {
+            if self.follows_names() && error.code() == "ERR" {
                 return Err(Fault::unfollowed(&self.key, error));
             }
-            return Err(Fault::refused(&self.key, ask.kind(), &rights(), error));
+            return Err(self.refused(error, rights));
         }
         let told = match role {
             Role::Head(_) if *answer == Value::Nil => Some(Told::Nothing),
@@ -152,13 +157,14 @@ impl Question {
                 || answer::bytes(answer).is_some())
             .then(|| Told::Count(u64::from(*answer != Value::Nil))),
             Role::Concurrency | Role::Rate | Role::Started => optional(answer),
-            Role::InFlight if matches!(ask, Ask::Sort(_)) => return self.sum(answer),
+            Role::InFlight if self.follows_names() => return self.sum(answer),
             Role::Ready
             | Role::Due
             | Role::Soon
             | Role::Delayed
             | Role::Asleep
             | Role::InFlight
+            | Role::Members
             | Role::Lost
             | Role::Unfinished
             | Role::Dead
@@ -167,12 +173,48 @@ impl Question {
         told.ok_or_else(|| self.nonsense())
     }
 
+    /// Whether its command follows the names in a set.
+    pub(super) const fn follows_names(&self) -> bool {
+        matches!(self.row.ask, Ask::Sort { .. })
+    }
+
+    /// Whether its answer is as long as what somebody wrote, and not a number of it.
+    pub(super) const fn may_be_long(&self) -> bool {
+        matches!(self.row.ask, Ask::Hget(_) | Ask::Get | Ask::Lindex(_) | Ask::Sort { .. })
+    }
+
+    /// Why it is not asked, where the set had so many `names` the last time.
+    pub(super) fn too_many(&self, names: u64) -> Option<Fault> {
+        (self.follows_names() && names > MOST_NAMES).then(|| {
+            Fault::Unexpected(format!(
+                "`{}` has more than {MOST_NAMES} members, nearly all of processes that are gone, which is more than is \
+                 looked through",
+                self.key
+            ))
+        })
+    }
+
+    /// What Redis said instead of answering.
+    fn refused(&self, error: &ServerError, rights: &dyn Fn() -> String) -> Fault {
+        let Row { ask, key: template, role: _ } = self.row;
+        let purpose = match template {
+            "{listName}" => Purpose::WaitingList,
+            "{sortedSetName}" => Purpose::DueSet,
+            "{processingListName}" => Purpose::RunningList,
+            "{processingSortedSetName}" => Purpose::RunningSet,
+            "{delayedSortedSetName}" => Purpose::DelayedSet,
+            _ => Purpose::Framework,
+        };
+        Fault::refused(&self.key, ask.kind(), purpose, &rights(), error)
+    }
+
     /// The sum of the numbers that a set's members have.
     fn sum(&self, answer: &Value) -> Result<Told, Fault> {
         let numbers = answer::array(answer).ok_or_else(|| self.nonsense())?;
-        if numbers.len() > MOST_PROCESSES {
+        // The processes that live come first: where the last one does, there may be more.
+        if numbers.get(MOST_PROCESSES).is_some_and(|last| *last != Value::Nil) {
             return Err(Fault::Unexpected(format!(
-                "`{}` has more than {MOST_PROCESSES} members: remove those that are gone",
+                "`{}` names more than {MOST_PROCESSES} processes that live, which is more than is summed",
                 self.key
             )));
         }
@@ -229,17 +271,19 @@ impl Ask {
             Self::Exists => "EXISTS",
             Self::Sismember(_) => "SISMEMBER",
             Self::Lindex(_) => "LINDEX",
-            Self::Sort(_) => "SORT_RO",
+            Self::Scard => "SCARD",
+            Self::Sort { .. } => "SORT_RO",
         }
     }
 
     /// What it looks for in the key, with names in braces.
     pub(super) const fn member(self) -> Option<&'static str> {
         match self {
-            Self::Sismember(member) | Self::Sort(member) => Some(member),
+            Self::Sismember(member) | Self::Sort { each: member, .. } => Some(member),
             Self::Llen
             | Self::Hlen
             | Self::Zcard
+            | Self::Scard
             | Self::Zcount(..)
             | Self::Zrange
             | Self::Hget(_)
@@ -256,7 +300,7 @@ impl Ask {
             Self::Hlen | Self::Hget(_) => "hash",
             Self::Zcard | Self::Zcount(..) | Self::Zrange => "sorted set",
             Self::Get | Self::Exists => "text",
-            Self::Sismember(_) | Self::Sort(_) => "set",
+            Self::Scard | Self::Sismember(_) | Self::Sort { .. } => "set",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Sidekiq: a list for each queue; what is scheduled, retried or dead lies together for all queues, as do the processes.
 
-use super::Ask::{Llen, Sismember, Sort, Zcard, Zcount};
+use super::Ask::{Llen, Scard, Sismember, Sort, Zcard, Zcount};
 use super::Clock::Seconds;
-use super::Role::{Dead, Delayed, Due, InFlight, Paused, Ready, Soon};
+use super::Role::{Dead, Delayed, Due, InFlight, Members, Paused, Ready, Soon};
 use super::parameters::{SWITCH, TEXT};
 use super::{Preset, Span, queue, row};
 use crate::fields::{Key, Need};
@@ -48,7 +48,9 @@ pub(in crate::sources::redis) const SIDEKIQ: Preset = Preset {
         row(Zcount(Span::Past, Seconds), "{namespace:}retry{scheduled}", Due),
         row(Zcount(Span::Soon, Seconds), "{namespace:}retry{scheduled}", Soon),
         row(Zcount(Span::Later, Seconds), "{namespace:}retry{scheduled}", Delayed),
-        row(Sort("{namespace:}*->busy"), "{namespace:}processes{busy}", InFlight),
+        // Names of processes that are gone stay there until somebody looks at Sidekiq's own page.
+        row(Scard, "{namespace:}processes{busy}", Members),
+        row(Sort { each: "{namespace:}*", by: "beat", get: "busy" }, "{namespace:}processes{busy}", InFlight),
         row(Zcard, "{namespace:}dead", Dead),
         // Sidekiq Pro.
         row(Sismember("{queue}"), "{namespace:}paused", Paused),

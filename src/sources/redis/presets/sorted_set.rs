@@ -1,12 +1,12 @@
 //! Sorted sets that workers poll for members whose score, a time, has come.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Ask::{Llen, Zcount, Zrange};
-use super::Role::{Delayed, InFlight, Ready, Since, Soon};
-use super::parameters::{NAMES, parse as parse_by};
-use super::{Clock, Preset, Row, Span, Stamp, row};
+use super::Ask::{Zcount, Zrange};
+use super::Role::{Delayed, Ready, Since, Soon};
+use super::lists::{PROCESSING_SCORE_UNIT, PROCESSING_SORTED_SET_NAME, running_rows};
+use super::parameters::{NAMES, ScoreUnit, parse_rows};
+use super::{Clock, Preset, Span, Stamp, row};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::Plan;
 
@@ -26,6 +26,8 @@ pub(in crate::sources::redis) const KEYS: &[Key] = &[
         help: "lists that hold running tasks, separated by commas; without them running tasks are not seen",
         example: "acme:processing",
     },
+    PROCESSING_SORTED_SET_NAME,
+    PROCESSING_SCORE_UNIT,
     SCORE_UNIT,
 ];
 
@@ -37,41 +39,23 @@ const SCORE_UNIT: Key = Key {
     example: "seconds",
 };
 
-const SECONDS: Preset = of(&rows(Clock::Seconds));
-const MILLIS: Preset = of(&rows(Clock::Millis));
-
-const fn of(rows: &'static [Row]) -> Preset {
-    Preset { name: "sorted set", summary: "", keys: KEYS, to_show_running: None, rows }
-}
-
-const fn rows(clock: Clock) -> [Row; 5] {
-    [
-        row(Zcount(Span::Past, clock), "{sortedSetName}", Ready),
-        row(Zcount(Span::Soon, clock), "{sortedSetName}", Soon),
-        row(Zcount(Span::Later, clock), "{sortedSetName}", Delayed),
-        row(Zrange, "{sortedSetName}", Since(Stamp::Score(clock))),
-        row(Llen, "{processingListName}", InFlight),
-    ]
-}
+static PRESET: Preset =
+    Preset { name: "sorted set", summary: "", keys: KEYS, to_show_running: None, rows: &[] };
 
 /// Parses the trigger keys of sorted sets.
 pub(in crate::sources::redis) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>> {
     let unit: Option<ScoreUnit> = fields.read(&SCORE_UNIT);
+    let running = running_rows(fields);
     // Without a unit the other keys are read all the same, for their problems.
-    let plan = parse_by(unit.as_ref().map_or(&SECONDS, |unit| unit.0), fields);
-    unit.and(plan)
-}
-
-struct ScoreUnit(&'static Preset);
-
-impl FromStr for ScoreUnit {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "seconds" => Ok(Self(&SECONDS)),
-            "milliseconds" => Ok(Self(&MILLIS)),
-            _ => Err("neither `seconds` nor `milliseconds`"),
-        }
-    }
+    let clock = unit.as_ref().map_or(Clock::Seconds, |ScoreUnit(clock)| *clock);
+    let mut rows = vec![
+        row(Zcount(Span::Past, clock), "{sortedSetName}", Ready),
+        row(Zcount(Span::Soon, clock), "{sortedSetName}", Soon),
+        row(Zcount(Span::Later, clock), "{sortedSetName}", Delayed),
+        row(Zrange, "{sortedSetName}", Since(Stamp::Score(clock))),
+    ];
+    let is_bad = unit.is_none() || running.is_none();
+    rows.extend(running.into_iter().flatten());
+    let plan = parse_rows(&PRESET, &rows, &[SCORE_UNIT, PROCESSING_SCORE_UNIT], fields);
+    plan.filter(|_| !is_bad)
 }

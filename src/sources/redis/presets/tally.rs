@@ -17,6 +17,8 @@ pub(super) struct Tally {
     unfinished: Option<u64>,
     dead: Option<u64>,
     paused: bool,
+    /// Names of processes.
+    pub(super) members: Option<u64>,
     concurrency: Option<u64>,
     rate: Option<u64>,
     started: u64,
@@ -39,6 +41,7 @@ impl Tally {
             }
             (Role::InFlight, Told::Count(count)) => add(&mut self.in_flight, count),
             (Role::Lost, Told::Count(count)) => self.lost = self.lost.saturating_add(count),
+            (Role::Members, Told::Count(count)) => self.members = Some(count),
             (Role::Unfinished, Told::Count(count)) => add(&mut self.unfinished, count),
             (Role::Dead, Told::Count(count)) => add(&mut self.dead, count),
             (Role::Paused, Told::Count(count)) => self.paused |= count > 0,
@@ -53,6 +56,11 @@ impl Tally {
             // Nothing is there.
             (_, Told::Nothing | Told::Count(_) | Told::Id(_) | Told::At(_)) => {}
         }
+    }
+
+    /// Tasks that a worker could take, now or as soon as one is there, whether the queue is paused or not.
+    pub(super) fn waiting(&self) -> u64 {
+        self.ready.unwrap_or(0).saturating_add(self.due.unwrap_or(0)).saturating_add(self.lost)
     }
 
     /// Whether workers take nothing.

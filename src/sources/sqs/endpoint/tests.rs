@@ -89,7 +89,8 @@ fn a_queue_of_another_region_or_host_is_refused_whatever_the_connection_asks() {
              https://sqs.eu-west-1.amazonaws.com: name the queue without its URL, or a connection whose `endpoint` \
              that host is"
         );
-        aws.into_iter().for_each(|url| assert_eq!(refusal(&origin, url).as_deref(), Some(&*refused), "{url:?}"));
+        aws.into_iter()
+            .for_each(|url| assert_eq!(refusal(&origin, url).as_deref(), Some(&*refused), "{url:?}"));
         emulator.into_iter().for_each(|url| assert_eq!(refusal(&origin, url), None, "{origin} {url:?}"));
     }
 }

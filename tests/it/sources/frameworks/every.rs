@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_scaler::engine::signals::InFlight;
+use agent_scaler::engine::signals::{Cause, InFlight};
 use agent_scaler::sources::{ALL, Plan, ReadError};
 
 use super::super::redis::{
@@ -82,27 +82,100 @@ async fn a_thousand_queues_take_a_handful_of_round_trips() {
     assert!(readings.iter().all(|reading| matches!(reading, Ok(reading) if reading.ready == Some(0))));
 }
 
+/// Every key beside the queue's own, in turn of another type, and in turn out of the user's reach.
 #[tokio::test]
-async fn a_key_of_another_type_is_an_error_that_names_it_and_never_a_zero() {
-    for (source, keys) in SOURCES {
+async fn a_key_that_cannot_be_read_costs_its_own_figure_and_is_named() {
+    for (source, keys) in SOURCES.iter().filter(|(source, _)| *source != "taskiq") {
         let queue = of(source, keys, "acme");
+        let redis = Redis::plain();
+        let (main, _) = works(&redis, source);
+        let mut client = client_of(&redis).await;
+        let whole = read_one(&mut client, &queue).await.unwrap();
+        assert_eq!((whole.ready, whole.unknown.as_slice()), (Some(3), &[][..]), "{source}");
         for name in queue.names() {
             // Whether it exists is all that is asked of it.
             if name == "rq:suspended" {
                 continue;
             }
-            let redis = Redis::plain();
-            let mut client = client_of(&redis).await;
-            if source == "taskiq" {
-                redis.command(&["SET", name, "x"]);
-            } else {
-                redis.command(&["XADD", name, "*", "a", "b"]);
-            }
-            let Err(ReadError::Unexpected { endpoint, message }) = read_one(&mut client, &queue).await else {
-                panic!("{source} takes another type at {name}");
+            let denied = {
+                redis.command(&["ACL", "SETUSER", "scaler", "reset", "on", ">hunter2", "+@all", "%R~*"]);
+                let others = queue.names().into_iter().filter(|other| *other != name);
+                let patterns: Vec<String> = others.map(|other| format!("~{other}")).collect();
+                let mut grant = vec!["ACL", "SETUSER", "scaler", "resetkeys"];
+                grant.extend(patterns.iter().map(String::as_str));
+                redis.command(&grant);
+                let keys =
+                    [text("url", &address(redis.port())), text("username", "scaler"), password("hunter2")];
+                let mut client = connect(&*endpoint(&keys)).await.unwrap();
+                read_one(&mut client, &queue).await
             };
-            assert_eq!(endpoint, address(redis.port()));
-            assert!(message.starts_with(&format!("`{name}` holds another type than a ")), "{message}");
+            redis.command(&["DEL", name]);
+            redis.command(&["XADD", name, "*", "a", "b"]);
+            let wrong = read_one(&mut client, &queue).await;
+            redis.command(&["DEL", name]);
+            works(&redis, source);
+            if name == main {
+                let (Err(wrong), Err(denied)) = (wrong, denied) else { panic!("{source} needs no {name}") };
+                assert!(
+                    wrong.to_string().contains(&format!("`{name}` is a stream, and must be a ")),
+                    "{wrong}"
+                );
+                assert!(matches!(denied, ReadError::Denied { .. }), "{denied}");
+                continue;
+            }
+            let (wrong, denied) = (wrong.unwrap(), denied.unwrap());
+            assert_eq!((wrong.ready, denied.ready), (Some(3), Some(3)), "{source} {name}");
+            let said = wrong
+                .unknown
+                .iter()
+                .any(|cause| cause.to_string().contains(&format!("`{name}` is a stream")));
+            assert!(said, "{source} {name}: {:?}", wrong.unknown);
+            let said =
+                denied.unknown.iter().any(|cause| cause.to_string().contains(&format!("reading `{name}`: ")));
+            assert!(said, "{source} {name}: {:?}", denied.unknown);
+            let is_of_what_runs = |cause: &Cause| cause.to_string().contains("what runs");
+            if wrong.unknown.iter().any(is_of_what_runs) {
+                assert_eq!((wrong.in_flight, denied.in_flight), (None, None), "{source} {name}");
+            }
+        }
+    }
+}
+
+/// Puts three tasks into the queue's own key, and says which it is, with its type.
+fn works(redis: &Redis, source: &str) -> (&'static str, &'static str) {
+    let (key, kind) = match source {
+        "redis-sorted-set" => ("acme", "zset"),
+        "celery" => ("acme", "list"),
+        "bullmq" => ("bull:acme:wait", "list"),
+        "rq" => ("rq:queue:acme", "list"),
+        "sidekiq" => ("queue:acme", "list"),
+        "dramatiq" => ("dramatiq:acme", "list"),
+        _ => panic!("{source}"),
+    };
+    redis.command(&["DEL", key]);
+    for task in ["1", "2", "3"] {
+        let command = if kind == "zset" { vec!["ZADD", key, "1", task] } else { vec!["LPUSH", key, task] };
+        redis.command(&command);
+    }
+    (key, kind)
+}
+
+#[tokio::test]
+async fn an_id_that_is_too_long_to_be_read_costs_the_age_and_not_the_number() {
+    let redis = Redis::plain();
+    for (source, keys) in SOURCES.iter().filter(|(source, _)| ["bullmq", "rq"].contains(source)) {
+        let queue = of(source, keys, "acme");
+        let (main, _) = works(&redis, source);
+        for end in ["LPUSH", "RPUSH"] {
+            redis.command(&[end, main, &"x".repeat(2 << 20)]);
+        }
+        let mut client = client_of(&redis).await;
+        for _ in 0..3 {
+            let reading = read_one(&mut client, &queue).await.unwrap();
+            assert_eq!((reading.ready, reading.in_flight), (Some(5), Some(InFlight::Known(0))), "{source}");
+            let causes: Vec<String> = reading.unknown.iter().map(ToString::to_string).collect();
+            assert!(causes[0].contains("how long the oldest task has waited"), "{source}: {causes:?}");
+            assert!(causes[0].contains("the answer takes more than 1024 KiB"), "{source}: {causes:?}");
         }
     }
 }
@@ -129,10 +202,14 @@ async fn a_user_without_rights_learns_which_it_takes_and_with_them_reads() {
         grant.extend(patterns.iter().map(String::as_str));
         redis.command(&grant);
         match read_one(&mut client, &queue).await {
-            Ok(reading) => assert_eq!(reading.ready, Some(0), "{source}"),
-            // The one that follows names needs to read every key.
-            Err(ReadError::Denied { message, .. }) if *source == "sidekiq" => {
-                assert!(message.starts_with("following the names in `processes`: "), "{message}");
+            Ok(reading) if *source == "sidekiq" => {
+                assert_eq!((reading.ready, reading.in_flight), (Some(0), None));
+                let [cause] = &reading.unknown[..] else { panic!("{:?}", reading.unknown) };
+                let message = cause.to_string();
+                assert!(
+                    message.starts_with("what runs is not known: following the names in `processes`: "),
+                    "{message}"
+                );
                 assert!(
                     message.ends_with(
                         "that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: false`"
@@ -140,8 +217,11 @@ async fn a_user_without_rights_learns_which_it_takes_and_with_them_reads() {
                     "{message}"
                 );
                 redis.command(&["ACL", "SETUSER", "scaler", "%R~*"]);
-                assert_eq!(read_one(&mut client, &queue).await.unwrap().ready, Some(0));
+                let reading = read_one(&mut client, &queue).await.unwrap();
+                assert_eq!((reading.in_flight, reading.unknown), (Some(InFlight::Known(0)), Vec::new()));
             }
+            Ok(reading) => assert_eq!((reading.ready, reading.unknown), (Some(0), Vec::new()), "{source}"),
+            // The one that follows names needs to read every key for what runs.
             Err(error) => panic!("{source}: {error}"),
         }
         redis.command(&["ACL", "SETUSER", "scaler", "resetkeys", "-@all", "+select", "+time"]);

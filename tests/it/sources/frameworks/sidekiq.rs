@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use agent_scaler::engine::signals::Reading;
+use agent_scaler::engine::signals::{InFlight, Reading};
 use serde_json::json;
 
-use super::super::redis::plan;
+use super::super::redis::{client_of, plan, read_one};
 use super::{Stage, tasks};
+use crate::support::servers::Redis;
 
 #[tokio::test]
 async fn queue_schedule_and_busy_threads_are_sidekiq_s_own_counts() {
@@ -47,4 +48,38 @@ async fn queue_schedule_and_busy_threads_are_sidekiq_s_own_counts() {
     worker.kill().await;
     // Until its heartbeat is a minute old, and then its jobs are lost: so Sidekiq has it.
     stage.shows(&mut client, &plan, &seen(2, 0, 2, 4, 2, 1)).await;
+}
+
+/// Nobody has looked at Sidekiq's own page for a year of workers that come and go: only that removes their names.
+#[tokio::test]
+async fn names_of_processes_that_are_gone_keep_nobody_from_what_waits_and_runs() {
+    let redis = Redis::plain();
+    redis.command(&["LPUSH", "queue:default", "1", "2", "3"]);
+    let names: Vec<String> = (0..24_000).map(|number| format!("worker-{number}:1:0123456789ab")).collect();
+    for some in names.chunks(1_000) {
+        let mut command = vec!["SADD", "processes"];
+        command.extend(some.iter().map(String::as_str));
+        redis.command(&command);
+    }
+    let mut client = client_of(&redis).await;
+    let plan = plan("sidekiq", &[("queue", "default")]);
+    let seen = read_one(&mut client, &plan).await.unwrap();
+    assert_eq!((seen.ready, seen.in_flight), (Some(3), Some(InFlight::Known(0))));
+    for (alive, busy) in [(17, "2"), (9_000, "5"), (23_999, "1")] {
+        redis.command(&["HSET", &names[alive], "info", "{}", "busy", busy, "beat", "1700000000.123"]);
+    }
+    for _ in 0..3 {
+        let seen = read_one(&mut client, &plan).await.unwrap();
+        assert_eq!((seen.ready, seen.in_flight), (Some(3), Some(InFlight::Known(8))));
+        assert!(seen.unknown.is_empty(), "{:?}", seen.unknown);
+    }
+    for number in 0..1_100 {
+        redis.command(&["HSET", &names[number], "busy", "1", "beat", "1700000000"]);
+    }
+    let seen = read_one(&mut client, &plan).await.unwrap();
+    assert_eq!((seen.ready, seen.in_flight), (Some(3), None));
+    assert_eq!(
+        seen.unknown[0].to_string(),
+        "what runs is not known: `processes` names more than 1000 processes that live, which is more than is summed"
+    );
 }

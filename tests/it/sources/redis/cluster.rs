@@ -100,6 +100,25 @@ async fn a_node_that_hangs_costs_its_own_queues_only_and_is_left_alone_for_a_whi
     assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
 }
 
+/// The record of what runs is with one that hangs; what waits is not.
+#[tokio::test]
+async fn a_node_that_hangs_costs_the_figures_that_it_has_and_no_others() {
+    let cluster = RedisCluster::start(Tls::Off);
+    let proxy = in_front_of(&cluster, 0).await;
+    let (waiting, running) = (cluster.queue_on(1), cluster.queue_on(0));
+    cluster.command(&["RPUSH", &waiting, "a"]);
+    let plans = [list_with_processing(&waiting, &running), list_with_processing(&running, &waiting)];
+    let mut client = client_of(&cluster).await;
+    assert_eq!(read(&mut client, &plans).await, [Ok(seen(1, Some(0))), Ok(seen(0, Some(1)))]);
+    proxy.switch(Mode::Stall);
+    let results = read(&mut client, &plans).await;
+    let reading = results[0].as_ref().unwrap();
+    assert_eq!((reading.ready, reading.in_flight), (Some(1), None));
+    let late = ReadError::Deadline { endpoint: format!("redis://127.0.0.1:{}", proxy.port()) };
+    assert_eq!(reading.unknown[0].to_string(), format!("what runs is not known: {late}"));
+    assert_eq!(results[1], Err(late));
+}
+
 #[tokio::test]
 async fn nonsense_and_half_answers_of_a_node_cost_its_own_queues_only() {
     let cluster = RedisCluster::start(Tls::Off);

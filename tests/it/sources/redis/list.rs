@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use agent_scaler::engine::signals::InFlight;
+use agent_scaler::fields::Fields;
 use agent_scaler::sources::{Plan, ReadError};
 
 use super::{address, client_at, client_of, list, list_with_processing, read, seen, stream};
@@ -42,14 +44,143 @@ async fn a_key_of_another_type_spoils_its_own_queue_only() {
     redis.command(&["RPUSH", "acme:tasks", "a"]);
     let mut client = client_of(&redis).await;
     let plans = [list("acme:tasks"), list("acme:tasks,text"), stream("text", "workers"), list("acme:tasks")];
-    let wrong = |kind: &str| {
+    let wrong = |kind: &str, key: &str| {
         Err(ReadError::Unexpected {
             endpoint: address(redis.port()),
-            message: format!("`text` holds another type than a {kind}: name a {kind}, or delete the key"),
+            message: format!(
+                "`text` is a string, and must be a {kind}: `{key}` takes the {kind} from which workers take their tasks"
+            ),
         })
     };
-    let expected = [Ok(seen(1, None)), wrong("list"), wrong("stream"), Ok(seen(1, None))];
+    let expected =
+        [Ok(seen(1, None)), wrong("list", "listName"), wrong("stream", "stream"), Ok(seen(1, None))];
     assert_eq!(read(&mut client, &plans).await, expected);
+}
+
+/// What the trigger names as a list of running tasks is something else: that is known to be no list, and what waits is
+/// known all the same.
+#[tokio::test]
+async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
+    let redis = Redis::plain();
+    redis.command(&["RPUSH", "acme:tasks", "a", "b"]);
+    redis.command(&["RPUSH", "acme:busy", "c"]);
+    redis.command(&["ZADD", "acme:set", "1", "d"]);
+    redis.command(&["HSET", "acme:hash", "e", "1"]);
+    redis.command(&["ACL", "SETUSER", "scaler", "on", ">hunter2", "+@all", "~acme:*", "-type"]);
+    let keys = [
+        super::text("url", &address(redis.port())),
+        super::text("username", "scaler"),
+        super::password("hunter2"),
+    ];
+    let mut without_type = super::connect(&*super::endpoint(&keys)).await.unwrap();
+    let mut client = client_of(&redis).await;
+    for (name, says, says_without) in [
+        (
+            "acme:set",
+            "`acme:set` is a sorted set, and must be a list: name it in `processingSortedSetName`",
+            "`acme:set` holds another type than a list: if it is a sorted set, name it in `processingSortedSetName`",
+        ),
+        (
+            "acme:busy,acme:hash",
+            "`acme:hash` is a hash, and must be a list: what runs is counted in lists (`processingListName`) and sorted \
+             sets (`processingSortedSetName`), or workers report it (`workersConnection`)",
+            "`acme:hash` holds another type than a list: if it is a sorted set, name it in `processingSortedSetName`",
+        ),
+    ] {
+        let plan = list_with_processing("acme:tasks", name);
+        for (client, says) in [(&mut client, says), (&mut without_type, says_without)] {
+            let reading = super::read_one(client, &plan).await.unwrap();
+            assert_eq!((reading.ready, reading.in_flight), (Some(2), None), "{name}");
+            assert_eq!(reading.unknown[0].to_string(), format!("what runs is not known: {says}"));
+        }
+    }
+    redis.command(&["ACL", "SETUSER", "scaler", "resetkeys", "~acme:tasks"]);
+    let reading =
+        super::read_one(&mut without_type, &list_with_processing("acme:tasks", "acme:busy")).await.unwrap();
+    assert_eq!((reading.ready, reading.in_flight), (Some(2), None));
+    let said = reading.unknown[0].to_string();
+    assert!(
+        said.starts_with("what runs is not known: reading `acme:busy`: ") && said.ends_with("~acme:busy`"),
+        "{said}"
+    );
+}
+
+/// As Laravel keeps them: `Illuminate/Queue/RedisQueue.php`, `LuaScripts.php`.
+#[tokio::test]
+async fn running_and_delayed_tasks_in_sorted_sets_are_counted() {
+    let redis = Redis::plain();
+    let queue = "laravel_database_queues:default";
+    redis.command(&["RPUSH", queue, "a", "b", "c"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (reserved, delayed) = (format!("{queue}:reserved"), format!("{queue}:delayed"));
+    for (set, second, job) in [
+        (&reserved, now + 90, "d"),
+        (&reserved, now + 60, "e"),
+        // Its worker was killed, and the next one puts it back.
+        (&reserved, now - 5, "f"),
+        (&delayed, now - 1, "g"),
+        (&delayed, now + 20, "h"),
+        (&delayed, now + 600, "i"),
+    ] {
+        redis.command(&["ZADD", set, &second.to_string(), job]);
+    }
+    let mut client = client_of(&redis).await;
+    let base = [("listName", queue), ("processingSortedSetName", &*reserved)];
+    let plan = super::plan("redis", &base);
+    assert!(plan.shows_running());
+    assert_eq!(super::read_one(&mut client, &plan).await, Ok(seen(3, Some(3))), "whatever their scores are");
+    let keys = [
+        &base[..],
+        &[
+            ("processingScoreUnit", "seconds"),
+            ("delayedSortedSetName", &*delayed),
+            ("delayedScoreUnit", "seconds"),
+        ],
+    ];
+    let plan = super::plan("redis", &keys.concat()).starting_in(std::time::Duration::from_secs(30)).unwrap();
+    let reading = super::read_one(&mut client, &plan).await.unwrap();
+    let figures = (reading.ready, reading.due, reading.soon, reading.delayed, reading.in_flight);
+    assert_eq!(figures, (Some(3), Some(2), Some(1), Some(1), Some(InFlight::Known(2))));
+    // With nothing else left, what is due wakes a worker that moves it.
+    redis.command(&["DEL", queue, &reserved]);
+    let reading = super::read_one(&mut client, &plan).await.unwrap();
+    assert_eq!((reading.ready, reading.due, reading.in_flight), (Some(0), Some(1), Some(InFlight::Known(0))));
+}
+
+#[test]
+fn keys_about_sorted_sets_that_say_nothing_are_refused() {
+    let (name, unit) = (("listName", "a"), "seconds");
+    for (keys, problem) in [
+        (
+            vec![name, ("processingScoreUnit", unit)],
+            "processingScoreUnit: says nothing without `processingSortedSetName`",
+        ),
+        (
+            vec![name, ("delayedScoreUnit", unit)],
+            "delayedScoreUnit: says nothing without `delayedSortedSetName`",
+        ),
+        (
+            vec![name, ("delayedSortedSetName", "b")],
+            "delayedScoreUnit: is required by `delayedSortedSetName`",
+        ),
+        (
+            vec![name, ("processingSortedSetName", "b"), ("processingScoreUnit", "days")],
+            "processingScoreUnit: `days`: neither `seconds` nor `milliseconds`",
+        ),
+        (
+            vec![name, ("processingListName", "b"), ("processingSortedSetName", "a")],
+            "processingSortedSetName: `a` is named twice",
+        ),
+    ] {
+        let values = keys.iter().map(|(key, value)| super::text(key, value)).collect();
+        let mut fields = Fields::new("metadata", &values);
+        assert!((super::spec("redis").parse)(&mut fields).is_none());
+        let problems: Vec<String> = fields.finish().iter().map(ToString::to_string).collect();
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(&format!("metadata.{problem}")),
+            "{problems:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -72,7 +72,9 @@ async fn a_host_that_is_none_of_aws_is_refused_where_aws_is_asked() {
         };
         assert!(
             message.starts_with("the URL of `agent-tasks` has the host ")
-                && message.contains("the connection asks https://sqs.eu-west-1.amazonaws.com: name the queue without"),
+                && message.contains(
+                    "the connection asks https://sqs.eu-west-1.amazonaws.com: name the queue without"
+                ),
             "{message}"
         );
     }

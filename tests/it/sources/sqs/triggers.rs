@@ -60,7 +60,8 @@ fn each_key_of_kedas_scaler_says_where_it_went() {
 /// `check` and the server parse alike, and neither asks AWS for it.
 #[test]
 fn the_region_of_a_url_is_compared_with_that_of_the_connection() {
-    let local = "connections: { sqs-eu: { type: aws, region: eu-west-1, endpoint: \"http://localhost:4566\" } }\n";
+    let local =
+        "connections: { sqs-eu: { type: aws, region: eu-west-1, endpoint: \"http://localhost:4566\" } }\n";
     for file in [FILE, local] {
         for url in [
             "https://sqs-fips.us-east-1.amazonaws.com/123456789012/agent-tasks",
