@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::json::Node;
 use super::path::{Budget, Found, Path, Sum, Term};
 use super::place::Place;
-use crate::engine::signals::{InFlight, Reading};
+use crate::engine::signals::{Cause, InFlight, Reading};
 use crate::fields::{Fields, Key, Need};
 use crate::sources::{Counted, Plan};
 use crate::timestamp::Timestamp;
@@ -96,7 +96,7 @@ impl Document {
     /// The numbers in `tree`, which was sent at `now` by the server's clock.
     ///
     /// # Errors
-    /// What is missing, or is no number: neither is zero. It repeats nothing of the document.
+    /// Where what waits is missing, or is no number: neither is zero. It repeats nothing of the document.
     pub(super) fn read(
         &self,
         tree: &Node<'_>,
@@ -104,16 +104,22 @@ impl Document {
         budget: &mut Budget,
     ) -> Result<Reading, String> {
         let ready = total(READY_PATH.name, &self.ready, tree, budget)?;
-        let running =
-            self.running.as_ref().map(|sum| total(RUNNING_PATH.name, sum, tree, budget)).transpose()?;
-        let oldest =
-            self.oldest.as_ref().map(|path| self.oldest(path, tree, now, budget)).transpose()?.flatten();
-        Ok(Reading {
-            ready: Some(ready),
-            in_flight: running.map(InFlight::Known),
-            oldest,
-            ..Reading::default()
-        })
+        let mut reading = Reading { ready: Some(ready), ..Reading::default() };
+        // What waits is known, whatever is wrong with the rest of the document.
+        match self.running.as_ref().map(|sum| total(RUNNING_PATH.name, sum, tree, budget)) {
+            Some(Ok(running)) => reading.in_flight = Some(InFlight::Known(running)),
+            Some(Err(why)) => reading.unknown.push(Cause::new(format!("what runs is not known: {why}"))),
+            None => {}
+        }
+        match self.oldest.as_ref().map(|path| self.oldest(path, tree, now, budget)) {
+            Some(Ok(oldest)) => reading.oldest = oldest,
+            Some(Err(why)) => {
+                let text = format!("how long the oldest task has waited is not known: {why}");
+                reading.unknown.push(Cause::new(text));
+            }
+            None => {}
+        }
+        Ok(reading)
     }
 
     fn oldest(

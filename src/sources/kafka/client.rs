@@ -16,6 +16,7 @@ use super::memory::{Event, Memory};
 use super::opening::opening;
 use super::process::Process;
 use super::queue::Queue;
+use super::round::Partitions;
 use super::starts::Starts;
 use super::topics::Topics;
 use super::wire::{Place, Question};
@@ -56,7 +57,9 @@ impl Client for KafkaClient {
             let result = match queue {
                 Some(queue) => {
                     let offsets = offsets.next().unwrap_or(Err(Fault::Late));
-                    offsets.map(|offsets| self.interpret(queue, offsets, now).into())
+                    offsets.map(|Partitions { offsets, unknown }| {
+                        Reading { unknown, ..self.interpret(queue, offsets, now) }.into()
+                    })
                 }
                 None => Err(Fault::Unexpected("the queue is none of Kafka".to_owned())),
             };

@@ -11,11 +11,19 @@ use super::fault::Fault;
 use super::lag::{self, Offsets};
 use super::queue::{Isolation, Queue, Topics};
 use super::wire::{Answers, End, InOrder, OfGroups, Place, Question, by_topic};
+use crate::engine::signals::Cause;
 
 /// What is to be read of one queue.
 struct Target<'a> {
     queue: &'a Queue,
     places: Vec<Place>,
+}
+
+/// What was read of the partitions of one queue.
+pub(super) struct Partitions {
+    pub(super) offsets: Vec<(Place, Offsets)>,
+    /// What could not be.
+    pub(super) unknown: Vec<Cause>,
 }
 
 /// What every group has committed.
@@ -32,10 +40,10 @@ impl KafkaClient {
         &mut self,
         queues: &[&Queue],
         until: Instant,
-    ) -> Vec<Result<Vec<(Place, Offsets)>, Fault>> {
+    ) -> Vec<Result<Partitions, Fault>> {
         let is_fresh = match self.refresh_topics(queues, until).await {
             Ok(is_fresh) => is_fresh,
-            Err(fault) => return vec![Err(fault); queues.len()],
+            Err(fault) => return queues.iter().map(|_| Err(fault.clone())).collect(),
         };
         let mut targets: Vec<Result<Target<'_>, Fault>> =
             queues.iter().map(|queue| self.target(queue, is_fresh)).collect();
@@ -230,26 +238,33 @@ impl KafkaClient {
         self.starts.due(wanted.into_iter().cloned().collect(), now)
     }
 
-    fn complete(
-        &self,
-        target: &Target<'_>,
-        committed: &Committed,
-        ends: &Ends,
-    ) -> Result<Vec<(Place, Offsets)>, Fault> {
+    fn complete(&self, target: &Target<'_>, committed: &Committed, ends: &Ends) -> Result<Partitions, Fault> {
         let Target { queue, places } = target;
         let committed = committed.get(&queue.group).ok_or(Fault::Late)?.as_ref().map_err(Fault::clone)?;
         let ends = ends.get(&queue.isolation).ok_or(Fault::Late)?.as_ref().map_err(Fault::clone)?;
+        let mut unknown = Vec::new();
         let offsets = places.iter().map(|place| {
             let committed = committed.get(place).cloned().unwrap_or(Err(unanswered(place)))?;
             let end = ends.get(place).cloned().unwrap_or(Err(unanswered(place)))?;
             let start = match self.starts.of(place) {
                 Some(start) => start,
+                // Retention seldom overtakes a group: where it has, the lag counts records that are gone.
+                None if lag::needs_start(queue, committed, end) && committed.is_some() => {
+                    if unknown.is_empty() {
+                        let (topic, partition) = place;
+                        unknown.push(Cause::new(format!(
+                            "how much of the lag retention has removed is not known: where partition {partition} of \
+                             topic `{topic}` begins was not answered"
+                        )));
+                    }
+                    0
+                }
                 None if lag::needs_start(queue, committed, end) => return Err(unanswered(place)),
                 None => 0,
             };
             Ok((place.clone(), Offsets { committed, start, end }))
         });
-        offsets.collect()
+        Ok(Partitions { offsets: offsets.collect::<Result<_, _>>()?, unknown })
     }
 }
 

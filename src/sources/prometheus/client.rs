@@ -58,7 +58,15 @@ impl PrometheusClient {
                 Ok(Reading { ready: Some(whole(tasks)), ..Reading::default() }.into())
             }
             Asked::Queries(plan) => {
-                let answers = answers.into_iter().map(|answer| self.told(answer));
+                // Where others were answered, what became of one is its own trouble.
+                let is_lost = |answer: &Result<f64, Trouble>| matches!(answer, Err(Trouble::Read(_)));
+                let alone = !answers.iter().all(is_lost);
+                let answers = answers.into_iter().map(|answer| match answer {
+                    Err(Trouble::Read(error)) if alone && !matches!(error, ReadError::Unexpected { .. }) => {
+                        Ok(Err(Cause::new(error.to_string())))
+                    }
+                    answer => self.told(answer),
+                });
                 Ok(Sighting::Queried(plan.queried(answers.collect::<Result<_, _>>()?)))
             }
             Asked::Headroom(plan) => {

@@ -8,7 +8,7 @@ use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
 use http_body_util::LengthLimitError;
 
-use super::counts::{ATTRIBUTES, Counts};
+use super::counts::{ATTRIBUTES, Answer};
 use super::fault::{Fault, Place, Said, shortened};
 use super::identity;
 
@@ -16,11 +16,11 @@ use super::identity;
 ///
 /// # Errors
 /// When SQS does not say, or makes no sense.
-pub(super) async fn count(client: &Client, url: String, place: &Place<'_>) -> Result<Counts, Fault> {
+pub(super) async fn count(client: &Client, url: String, place: &Place<'_>) -> Result<Answer, Fault> {
     let call = client.get_queue_attributes().queue_url(url);
     let answer = call.set_attribute_names(Some(ATTRIBUTES.to_vec())).send().await;
     match answer {
-        Ok(answer) => Counts::of(place.name, answer.attributes()),
+        Ok(answer) => Answer::of(place.name, answer.attributes()),
         Err(error) => Err(fault(&error, place)),
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::call;
-use super::counts::Counts;
+use super::counts::{Answer, Counts};
 use super::endpoint::Access;
 use super::fault::{Fault, Place};
 use super::identity::{self, Session};
@@ -39,7 +39,7 @@ pub(super) struct SqsClient {
 }
 
 /// What the calls of one batch said.
-type Answers = BTreeMap<Queue, Result<Counts, Fault>>;
+type Answers = BTreeMap<Queue, Result<Answer, Fault>>;
 
 #[async_trait]
 impl Client for SqsClient {
@@ -190,15 +190,18 @@ impl SqsClient {
 
 /// What the answers say of one plan.
 fn take(memory: &mut Memory, queues: &Queues, answers: &Answers, now: Instant) -> Result<Reading, Fault> {
-    let counts: Result<Vec<Counts>, Fault> = queues
+    let answers: Result<Vec<Answer>, Fault> = queues
         .queues
         .iter()
         .map(|queue| {
             answers.get(queue).cloned().unwrap_or_else(|| Err(Fault::nonsense(&queue.name, "any attribute")))
         })
         .collect();
-    match counts {
-        Ok(counts) => Ok(memory.take(queues, &counts, now)),
+    match answers {
+        Ok(answers) => {
+            let counts: Vec<Counts> = answers.iter().map(|answer| answer.counts).collect();
+            Ok(Answer::known(&answers, memory.take(queues, &counts, now)))
+        }
         Err(fault) => {
             memory.fail(queues, &fault, now);
             Err(fault)

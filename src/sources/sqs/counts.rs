@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_sqs::types::QueueAttributeName;
 
 use super::fault::Fault;
+use crate::engine::signals::{Cause, Reading};
 
 /// What is asked for, and no more.
 pub(super) const ATTRIBUTES: [QueueAttributeName; 3] = [
@@ -24,11 +25,26 @@ pub(super) struct Counts {
     pub(super) delayed: u64,
 }
 
-impl Counts {
+/// What an answer holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) counts: Counts,
+    /// Which of them is not known, and zero here, with the reason.
+    unknown: Vec<(Figure, Fault)>,
+}
+
+/// A count beside that of what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Figure {
+    InFlight,
+    Delayed,
+}
+
+impl Answer {
     /// Reads the answer about the queue `name`.
     ///
     /// # Errors
-    /// When a count is missing or is none.
+    /// When the count of what waits is missing or is none.
     pub(super) fn of(
         name: &str,
         answer: Option<&HashMap<QueueAttributeName, String>>,
@@ -38,9 +54,39 @@ impl Counts {
             text.and_then(|text| text.parse().ok()).ok_or_else(|| Fault::nonsense(name, attribute.as_str()))
         };
         let [visible, in_flight, delayed] = &ATTRIBUTES;
-        Ok(Self { visible: count(visible)?, in_flight: count(in_flight)?, delayed: count(delayed)? })
+        let mut unknown = Vec::new();
+        let mut beside = |attribute, figure| {
+            count(attribute).unwrap_or_else(|fault| {
+                unknown.push((figure, fault));
+                0
+            })
+        };
+        let (visible, in_flight) = (count(visible)?, beside(in_flight, Figure::InFlight));
+        let delayed = beside(delayed, Figure::Delayed);
+        Ok(Self { counts: Counts { visible, in_flight, delayed }, unknown })
     }
 
+    /// What several queues show, without what is not known of any of them.
+    pub(super) fn known(answers: &[Self], reading: Reading) -> Reading {
+        let unknown = || answers.iter().flat_map(|answer| &answer.unknown);
+        let is_unknown = |wanted| unknown().any(|(figure, _)| *figure == wanted);
+        let causes = unknown().filter_map(|(figure, fault)| match figure {
+            Figure::InFlight => Some(Cause::new(format!("what runs is not known: {}", fault.message()))),
+            Figure::Delayed => {
+                let text = format!("what will be due soon is not known: {}", fault.message());
+                reading.soon.map(|_| Cause::new(text))
+            }
+        });
+        Reading {
+            unknown: causes.collect(),
+            soon: reading.soon.filter(|_| !is_unknown(Figure::Delayed)),
+            in_flight: reading.in_flight.filter(|_| !is_unknown(Figure::InFlight)),
+            ..reading
+        }
+    }
+}
+
+impl Counts {
     /// Whether there is nothing at all.
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()
@@ -60,18 +106,29 @@ mod tests {
                 .filter(|(_, text)| text != "absent")
                 .collect()
         };
-        let read = |texts| Counts::of("q", Some(&counts(texts)));
-        assert_eq!(read(["7", "2", "0"]), Ok(Counts { visible: 7, in_flight: 2, delayed: 0 }));
+        let read = |texts| Answer::of("q", Some(&counts(texts)));
+        assert_eq!(
+            read(["7", "2", "0"]),
+            Ok(Answer { counts: Counts { visible: 7, in_flight: 2, delayed: 0 }, unknown: Vec::new() })
+        );
         let [visible, in_flight, delayed] = ATTRIBUTES.map(|name| Fault::nonsense("q", name.as_str()));
         for (texts, fault) in [
             (["absent", "0", "0"], &visible),
             (["-1", "0", "0"], &visible),
-            (["0", "", "0"], &in_flight),
-            (["0", "1.5", "0"], &in_flight),
-            (["0", "0", "many"], &delayed),
+            (["many", "absent", "absent"], &visible),
         ] {
             assert_eq!(read(texts), Err(fault.clone()), "{texts:?}");
         }
-        assert_eq!(Counts::of("q", None), Err(visible));
+        assert_eq!(Answer::of("q", None), Err(visible));
+        for (texts, figure, fault) in [
+            (["5", "", "0"], Figure::InFlight, &in_flight),
+            (["5", "1.5", "0"], Figure::InFlight, &in_flight),
+            (["5", "absent", "0"], Figure::InFlight, &in_flight),
+            (["5", "0", "many"], Figure::Delayed, &delayed),
+        ] {
+            let unknown = vec![(figure, fault.clone())];
+            let counts = Counts { visible: 5, ..Counts::default() };
+            assert_eq!(read(texts), Ok(Answer { counts, unknown }), "{texts:?}");
+        }
     }
 }

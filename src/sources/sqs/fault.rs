@@ -55,6 +55,18 @@ impl Fault {
         }
     }
 
+    /// Why, without the address.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Late => "no answer in time",
+            Self::Lost(message)
+            | Self::Nobody(message)
+            | Self::Denied(message)
+            | Self::Throttled(message)
+            | Self::Unexpected(message) => message,
+        }
+    }
+
     /// Whether fewer calls would help.
     pub(super) const fn is_throttle(&self) -> bool {
         matches!(self, Self::Throttled(_))

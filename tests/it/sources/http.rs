@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_scaler::engine::signals::{InFlight, Reading};
+use agent_scaler::engine::signals::{Cause, InFlight, Reading};
 use agent_scaler::fields::{Fields, Value};
 use agent_scaler::secret::{Revealed, Secret};
 use agent_scaler::sources::{ALL, Client, Plan, ReadError, Sighting, Spec};
@@ -61,6 +61,22 @@ async fn an_empty_queue_is_zero_and_an_empty_document_is_not() {
     let mut client_of_none = client(&none.url(), None).await;
     let message = "`readyPath`: there is nothing at $.waiting".to_owned();
     assert_eq!(read(&mut client_of_none, &[waiting()]).await, [Err(unexpected(&none, message))]);
+}
+
+/// A server that was updated, and calls what runs by another name.
+#[tokio::test]
+async fn what_runs_is_not_known_where_its_path_finds_nothing_and_what_waits_is() {
+    let web = Answerer::start(|_| Said::new(200, r#"{"waiting": 3, "active": 2}"#)).await;
+    let mut client = client(&web.url(), None).await;
+    let plan = plan(&[
+        ("path", "/queue"),
+        ("readyPath", "$.waiting"),
+        ("runningPath", "$.running"),
+        ("oldestPath", "$.oldest[0].since"),
+    ]);
+    let unknown = vec![Cause::new("what runs is not known: `runningPath`: there is nothing at $.running")];
+    let reading = Reading { ready: Some(3), unknown, ..Reading::default() };
+    assert_eq!(read(&mut client, &[plan]).await, [Ok(reading.into())]);
 }
 
 #[tokio::test]

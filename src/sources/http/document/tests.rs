@@ -31,10 +31,33 @@ fn what_is_missing_or_no_number_is_an_error_and_never_a_zero() {
         (json!({"ready": true}), "`readyPath`: a boolean at $.ready is no number of tasks"),
         (json!({"ready": [1]}), "`readyPath`: a list at $.ready is no number of tasks"),
         (json!({"ready": {}}), "`readyPath`: an object at $.ready is no number of tasks"),
-        (json!({"ready": 1}), "`runningPath`: there is nothing at $.running"),
+        (json!({"ready": {"running": 1}}), "`readyPath`: an object at $.ready is no number of tasks"),
     ] {
         assert_eq!(read_from(&document, &value, None), Err(error.to_owned()), "{value}");
     }
+}
+
+#[test]
+fn what_is_wrong_beside_what_waits_costs_that_alone() {
+    let document =
+        document(&[("readyPath", "$.ready"), ("runningPath", "$.running"), ("oldestPath", "$.oldest")]);
+    for (running, why) in [
+        (Value::Null, "null at $.running is no number of tasks"),
+        (json!("busy"), "this text at $.running is no number of tasks"),
+        (json!(-1), "this number at $.running is no number of tasks"),
+        (json!([1]), "a list at $.running is no number of tasks"),
+    ] {
+        let reading =
+            read_from(&document, &json!({"ready": 3, "running": running, "oldest": 5}), None).unwrap();
+        assert_eq!((reading.ready, reading.in_flight), (Some(3), None));
+        assert_eq!(reading.oldest, Some(Duration::from_secs(5)));
+        assert_eq!(reading.unknown, [Cause::new(format!("what runs is not known: `runningPath`: {why}"))]);
+    }
+    let reading = read_from(&document, &json!({"ready": 3, "running": 2, "oldest": "long"}), None).unwrap();
+    assert_eq!((reading.in_flight, reading.oldest), (Some(InFlight::Known(2)), None));
+    let reading = read_from(&document, &json!({"ready": 3}), None).unwrap();
+    let causes: Vec<String> = reading.unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(causes[0], "what runs is not known: `runningPath`: there is nothing at $.running");
 }
 
 #[test]
@@ -55,10 +78,10 @@ fn the_oldest_is_an_age_or_a_time_and_may_be_absent() {
         assert_eq!(read, Ok(seconds.map(Duration::from_secs)), "{unit} {value}");
     }
     let document = document(&[("readyPath", "$.ready"), ("oldestPath", "$.oldest"), ("oldestUnit", "unix")]);
-    let error = read_from(&document, &json!({"ready": 1, "oldest": 1_700_000_000}), None).unwrap_err();
+    let reading = read_from(&document, &json!({"ready": 1, "oldest": 1_700_000_000}), None).unwrap();
     assert_eq!(
-        error,
-        "`oldestPath`: this number is no age in unix, or the server does not say what time it has"
+        reading.unknown[0].to_string(),
+        "how long the oldest task has waited is not known: `oldestPath`: this number is no age in unix, or the server does not say what time it has"
     );
 }
 

@@ -202,6 +202,8 @@ impl Framework {
                 Ok(told) => about.add(question.row.role, told),
                 // What waits in the queue itself is what everything else lies beside.
                 Err(fault) if self.is_the_queue(question) => return Err(fault),
+                // It bounds another question, which tells by itself what is wrong.
+                Err(_) if question.row.role == Role::Members => {}
                 Err(fault) => missed.add(question.row.role, fault),
             }
             if question.row.role == Role::Members {

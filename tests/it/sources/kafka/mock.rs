@@ -2,8 +2,12 @@
 
 use super::*;
 
+use agent_scaler::engine::signals::Cause;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// A stand-in with a topic of two partitions.
 fn mock() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> {
@@ -53,6 +57,44 @@ async fn an_error_for_an_answer_is_an_error_and_the_next_answer_counts() {
         mock.clear_request_errors(kind);
         read_until(&mut client, &tasks("mocked"), &good, |reading| reading).await;
     }
+}
+
+/// Where a partition begins corrects a lag; without it the lag is what the group has not committed.
+#[tokio::test]
+async fn a_first_record_that_nobody_tells_costs_no_lag() {
+    let mock = mock();
+    let servers = mock.bootstrap_servers();
+    let filled = tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", servers).set("group.id", "mocked");
+        let producer: BaseProducer = config.create().unwrap();
+        for _ in 0..5 {
+            producer.send(BaseRecord::<(), str>::to("mocked").partition(0).payload("{}")).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset("mocked", 0, Offset::Offset(2)).unwrap();
+        consumer.commit(&offsets, CommitMode::Sync).unwrap();
+    });
+    filled.await.unwrap();
+    let mut client = client_at(&mock.bootstrap_servers()).await;
+    mock.request_errors(
+        RDKafkaApiKey::ListOffsets,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN],
+    );
+    let reading = read_one(&mut client, &tasks("mocked")).await.unwrap();
+    assert_eq!(lag(&reading), (Some(2), Some(1)));
+    assert_eq!(
+        reading.unknown,
+        [Cause::new(
+            "how much of the lag retention has removed is not known: where partition 0 of topic `mocked` begins was not \
+             answered"
+        )]
+    );
+    mock.clear_request_errors(RDKafkaApiKey::ListOffsets);
+    read_until(&mut client, &tasks("mocked"), &Ok(0), |reading| reading.map(|reading| reading.unknown.len()))
+        .await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use agent_scaler::engine::signals::{Cause, InFlight};
 use agent_scaler::fields::Value;
 use agent_scaler::secret::Secret;
 use agent_scaler::sources::ReadError;
@@ -150,20 +151,34 @@ async fn an_answer_that_makes_no_sense_is_not_a_number() {
             &whole.replace("\"1\"", "\"-1\""),
             "the answer about `q` has no number in ApproximateNumberOfMessages",
         ),
-        (
-            &whole.replace("\"2\"", "\"\""),
-            "the answer about `q` has no number in ApproximateNumberOfMessagesNotVisible",
-        ),
-        (
-            &whole.replace("\"3\"", "\"x\""),
-            "the answer about `q` has no number in ApproximateNumberOfMessagesDelayed",
-        ),
     ] {
         let body = answer.to_owned();
         let server = Answerer::start(move |_| Answer::Say(200, body.clone())).await;
         let mut client = client(&server.url()).await;
         let error = ReadError::Unexpected { endpoint: server.url(), message: message.to_owned() };
         assert_eq!(read_one(&mut client, &queue("q")).await, Err(error), "{answer}");
+    }
+}
+
+/// An emulator that has not all of AWS's attributes, say.
+#[tokio::test]
+async fn a_count_beside_what_waits_that_is_none_costs_itself_only() {
+    let whole = counted(1, 2, 3);
+    let not_visible = "what runs is not known: the answer about `q` has no number in \
+                       ApproximateNumberOfMessagesNotVisible";
+    let delayed = "what will be due soon is not known: the answer about `q` has no number in \
+                   ApproximateNumberOfMessagesDelayed";
+    for (answer, in_flight, soon, unknown) in [
+        (whole.replace("\"2\"", "\"\""), None, Some(3), not_visible),
+        (whole.replace("NumberOfMessagesNotVisible", "Other"), None, Some(3), not_visible),
+        (whole.replace("\"3\"", "\"x\""), Some(InFlight::Known(2)), None, delayed),
+    ] {
+        let server = Answerer::start(move |_| Answer::Say(200, answer.clone())).await;
+        let mut client = client(&server.url()).await;
+        let plan = super::plan(&[("queueURL", "q"), ("scaleOnDelayed", "true")]);
+        let reading = read_one(&mut client, &plan).await.unwrap();
+        assert_eq!((reading.ready, reading.in_flight, reading.soon), (Some(1), in_flight, soon));
+        assert_eq!(reading.unknown, [Cause::new(unknown)]);
     }
 }
 
