@@ -158,6 +158,8 @@ pub struct Workers {
     pub minutes: Vec<Arc<Minute>>,
     /// Number of the present minute.
     pub minute: u64,
+    /// What of the above could not be read this time, each with the reason, in words.
+    pub unknown: Vec<Cause>,
 }
 
 /// What one worker says of itself. A worker is one replica.

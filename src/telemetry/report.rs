@@ -134,7 +134,9 @@ impl Report {
     /// Why the answer at `now` is what it is, in one sentence.
     pub fn why(&self, now: Timestamp) -> Why<'_> {
         let queries = self.queries.as_deref().zip(self.signals.queries.as_deref());
-        let unknown = self.signals.queue.seen().map_or(&[][..], |reading| &reading.unknown);
+        let reading = self.signals.queue.seen().map_or(&[][..], |reading| &reading.unknown);
+        let workers = self.signals.workers.as_deref().map_or(&[][..], |workers| &workers.unknown);
+        let unknown = reading.iter().chain(workers).collect();
         Why {
             decision: &self.decision,
             answer: self.answer(now),
@@ -223,8 +225,8 @@ pub struct Why<'a> {
     queries: Option<(&'a str, &'a Queries)>,
     /// Whether nobody tells any more what runs.
     silent: bool,
-    /// What the queue could not tell beside what waits.
-    unknown: &'a [Cause],
+    /// What the queue and the workers could not tell beside what waits.
+    unknown: Vec<&'a Cause>,
 }
 
 impl fmt::Display for Why<'_> {

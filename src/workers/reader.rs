@@ -102,7 +102,8 @@ impl Scope {
         Asked { at, minutes }
     }
 
-    /// Reads the answers to those commands, which Redis gave at `now`.
+    /// Reads the answers to those commands, which Redis gave at `now`. Gives what workers report, and what of it could
+    /// not be read: of who they are as long as leases tell what runs, and of any minute.
     ///
     /// # Errors
     /// When Redis refuses, or an answer makes no sense.
@@ -112,7 +113,7 @@ impl Scope {
         answers: &[Value],
         memory: &mut Memory,
         now: Timestamp,
-    ) -> Result<Workers, Unreadable> {
+    ) -> Result<(Workers, Vec<Unreadable>), Unreadable> {
         if now + MOST_BEHIND < asked.at {
             return Err(Unreadable::ClockWentBack);
         }
@@ -121,34 +122,51 @@ impl Scope {
         let live = answer::count(live, &leases, "sorted set")?;
         let key = keys::workers(&self.name);
         let gone_after = self.cadence.gone_after();
-        let alive = answer::fields(alive, &key, MOST_WORKERS)?
-            .into_iter()
-            .collect::<BTreeMap<_, _>>()
-            .into_values()
-            .filter_map(|said| presence::read(said, gone_after, now))
-            .collect();
-        let fresh = self.minutes(asked, minutes)?;
+        if minutes.len() < asked.minutes.len() {
+            return Err(Unreadable::Nonsense { key });
+        }
+        let mut unreadable = Vec::new();
+        let alive = match answer::fields(alive, &key, MOST_WORKERS) {
+            Ok(fields) => fields
+                .into_iter()
+                .collect::<BTreeMap<_, _>>()
+                .into_values()
+                .filter_map(|said| presence::read(said, gone_after, now))
+                .collect(),
+            Err(why) if live > 0 => {
+                unreadable.push(why);
+                Vec::new()
+            }
+            Err(why) => return Err(why),
+        };
+        let fresh = self.minutes(asked, minutes, &mut unreadable);
         // If Redis took its time, the last minute that was asked for is the last that is known.
         let present = self.cadence.number(now);
         let last = asked.minutes.last().map_or(present, |last| present.min(*last));
         let minutes = memory.minutes(self, fresh, present, last, now);
-        Ok(Workers { leases: live, alive, minutes, minute: last })
+        let workers = Workers { leases: live, alive, minutes, minute: last, unknown: Vec::new() };
+        Ok((workers, unreadable))
     }
 
     fn minutes(
         &self,
         asked: &Asked,
         answers: &[Value],
-    ) -> Result<BTreeMap<u64, Option<Arc<Minute>>>, Unreadable> {
+        unreadable: &mut Vec<Unreadable>,
+    ) -> BTreeMap<u64, Option<Arc<Minute>>> {
         let mut minutes = BTreeMap::new();
-        for (index, number) in asked.minutes.iter().enumerate() {
+        for (number, answer) in asked.minutes.iter().zip(answers) {
             let key = keys::minute(&self.name, *number);
-            let answer = answers.get(index).unwrap_or(&Value::Nil);
-            let fields = answer::fields(answer, &key, MOST_FIELDS)?;
-            let minute = (!fields.is_empty()).then(|| Arc::new(minute::read(*number, &fields)));
-            minutes.insert(*number, minute);
+            match answer::fields(answer, &key, MOST_FIELDS) {
+                Ok(fields) => {
+                    let minute = (!fields.is_empty()).then(|| Arc::new(minute::read(*number, &fields)));
+                    minutes.insert(*number, minute);
+                }
+                // It is asked for again with the next read.
+                Err(why) => unreadable.push(why),
+            }
         }
-        Ok(minutes)
+        minutes
     }
 
     /// What one read sends, for people: which minutes it asks for depends on what is known already.
@@ -331,6 +349,24 @@ mod tests {
         assert!(matches!(LimitScope::new("acme").read(&[], NOW), Err(Unreadable::Nonsense { .. })));
     }
 
+    #[test]
+    fn who_workers_are_and_a_minute_cost_themselves_while_leases_tell_what_runs() {
+        let scope = Scope::new("acme", Duration::from_secs(60));
+        let asked = scope.ask(&Memory::default(), NOW, &mut Pipeline::new());
+        let mut answers = vec![hash(&[("done", "2")]); asked.minutes.len()];
+        answers[7] = Value::Int(1);
+        let read = |leases, workers: &Value| {
+            let answers = [&[Value::Int(leases), workers.clone()][..], &answers].concat();
+            scope.read(&asked, &answers, &mut Memory::default(), NOW)
+        };
+        let (workers, unreadable) = read(3, &Value::Int(1)).unwrap();
+        assert_eq!((workers.leases, workers.alive.len(), workers.minutes.len()), (3, 0, 29));
+        assert_eq!(unreadable.len(), 2);
+        assert!(read(0, &Value::Int(1)).is_err(), "nobody else tells what runs");
+        let (workers, unreadable) = read(0, &hash(&[])).unwrap();
+        assert_eq!((workers.leases, workers.minutes.len(), unreadable.len()), (0, 29, 1));
+    }
+
     proptest! {
         /// Workers write to the present minute by their own clocks, which are late or ahead by less than one.
         #[test]
@@ -370,7 +406,9 @@ mod tests {
             None => hash(&[]),
         }));
         assert_eq!(answers.len(), pipeline.len());
-        scope.read(&asked, &answers, memory, now)
+        let (workers, unreadable) = scope.read(&asked, &answers, memory, now)?;
+        assert_eq!(unreadable, []);
+        Ok(workers)
     }
 
     fn store<const N: usize>(numbers: [u64; N]) -> BTreeMap<u64, u64> {

@@ -100,7 +100,7 @@ fn whatever_workers_write_is_read_and_decides_their_own_lot_only() {
         let seen = LimitScope::new("prod").read(&[hash(limit)], NOW).unwrap();
         is_plain(&format!("{seen:?}"))?;
         match read {
-            Ok(reported) => decide_beside(Arc::new(reported), seen),
+            Ok((reported, _)) => decide_beside(Arc::new(reported), seen),
             Err(error) => is_plain(&format!("{error:?}")),
         }
     });

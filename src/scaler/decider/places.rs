@@ -111,24 +111,27 @@ impl Place {
 
     /// What a reading goes on without is worth a line when it begins, ends or has another reason.
     fn log_unknown(&self, sighting: &Sighting) {
-        let Sighting::Queue(reading) = sighting else { return };
+        let now = match sighting {
+            Sighting::Queue(reading) => reading.unknown.as_slice(),
+            Sighting::Workers(workers) => workers.unknown.as_slice(),
+            Sighting::Limit(_) | Sighting::Queried(_) | Sighting::Unchanged => return,
+        };
         let before = match &self.seen {
             Seen::Queue(Signal::Seen { value, .. }, _) => value.unknown.as_slice(),
+            Seen::Workers(Signal::Seen { value, .. }) => value.unknown.as_slice(),
             Seen::Queue(Signal::Missing(_), _)
+            | Seen::Workers(Signal::Missing(_))
             | Seen::Nothing
-            | Seen::Workers(_)
             | Seen::Limit(_)
             | Seen::Queries(_) => &[],
         };
-        if before == reading.unknown {
+        if before == now {
             return;
         }
-        let PlaceName { connection, owner: _, what: queue } = &self.name;
-        match reading.unknown.as_slice() {
-            [] => tracing::info!(%connection, %queue, "All figures of the queue are known again."),
-            [cause, ..] => {
-                tracing::warn!(%connection, %queue, %cause, "The queue is read without some figures.")
-            }
+        let PlaceName { connection, owner: _, what } = &self.name;
+        match now {
+            [] => tracing::info!(%connection, read = %what, "All figures are known again."),
+            [cause, ..] => tracing::warn!(%connection, read = %what, %cause, "Some figures are not known."),
         }
     }
 

@@ -12,7 +12,8 @@ use super::memory::Memory;
 use super::peek::Peek;
 use super::presets::{Framework, Heads};
 use super::stream::Stream;
-use crate::engine::signals::Reading;
+use super::unknown::Unknown;
+use crate::engine::signals::{Reading, Workers};
 use crate::sources::{Counted, Plan, Sighting};
 use crate::timestamp::Timestamp;
 use crate::workers::reader::{self, LimitScope, Scope};
@@ -100,7 +101,12 @@ impl Layout {
             }
             Self::Workers(scope) => {
                 let Some(Asked::Workers(asked)) = asked else { return Err(Fault::nonsense("HSCAN")) };
-                let workers = scope.read(asked, answers, &mut memory.minutes, now)?;
+                let (workers, unreadable) = scope.read(asked, answers, &mut memory.minutes, now)?;
+                let mut unknown = Unknown::default();
+                unreadable
+                    .into_iter()
+                    .for_each(|why| unknown.add("a part of what workers report", why.into()));
+                let workers = Workers { unknown: unknown.into_causes(), ..workers };
                 Ok(Look::Complete(Sighting::Workers(workers)))
             }
             Self::Limit(limit) => Ok(Look::Complete(Sighting::Limit(limit.read(answers, now)?))),

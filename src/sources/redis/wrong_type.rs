@@ -59,7 +59,7 @@ fn way_out(purpose: Purpose, real: Option<&str>) -> &'static str {
              workers report it (`workersConnection`)"
         }
         (Purpose::Framework, _) => {
-            "the framework keeps no such key, so the names or the prefix in the trigger lead to a key of something else"
+            "something else uses this key, so look at the names and the prefix in the trigger"
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the protocol does not know, and what is none of it.
 
-use agent_scaler::engine::signals::{Worker, Workers};
+use agent_scaler::engine::signals::{Cause, Worker, Workers};
 use agent_scaler::sources::ReadError;
 use agent_scaler::workers::keys;
 use agent_scaler::workers::writer::{Beat, Tally};
@@ -45,19 +45,17 @@ async fn a_key_of_another_type_is_named_and_spoils_nothing_else() {
     let mut client = redis.scaler().await;
     let number = redis.number(now(&redis));
     let limit = keys::limit(LIMIT);
+    let elsewhere = "where workers should report: something else writes to it, so have workers report under another \
+                     name (`workerScope`, `llmLimit`)";
     for (key, kind, plan) in [
         (keys::leases(SCOPE), "sorted set", client.workers_of(SCOPE)),
         (keys::workers(SCOPE), "hash", client.workers_of(SCOPE)),
-        (keys::minute(SCOPE, number), "hash", client.workers_of(SCOPE)),
-        (keys::minute(SCOPE, number - 29), "hash", client.workers_of(SCOPE)),
         (limit.clone(), "hash", limit_of(LIMIT)),
     ] {
         redis.command(&["SET", &key, "x"]);
         let unexpected = ReadError::Unexpected {
             endpoint: format!("{}/0", redis.url()),
-            message: format!(
-                "`{key}` holds another type than a {kind}, where workers should report: delete the key"
-            ),
+            message: format!("`{key}` holds another type than a {kind}, {elsewhere}"),
         };
         assert_eq!(client.read(plan).await, Err(unexpected));
         if key == limit {
@@ -67,7 +65,18 @@ async fn a_key_of_another_type_is_named_and_spoils_nothing_else() {
         }
         redis.command(&["DEL", &key]);
     }
-    client.workers().await;
+    // A minute costs itself, and so does who workers are while leases tell what runs.
+    redis.command(&["ZADD", &keys::leases(SCOPE), &(now(&redis).as_millis() + 60_000).to_string(), "a"]);
+    for key in [keys::minute(SCOPE, number), keys::minute(SCOPE, number - 29), keys::workers(SCOPE)] {
+        redis.command(&["SET", &key, "x"]);
+        let seen = client.workers().await;
+        let cause = format!(
+            "a part of what workers report is not known: `{key}` holds another type than a hash, {elsewhere}"
+        );
+        assert_eq!((seen.leases, seen.unknown), (1, vec![Cause::new(cause)]));
+        redis.command(&["DEL", &key]);
+    }
+    assert_eq!(client.workers().await.unknown, []);
 }
 
 #[tokio::test]
@@ -110,7 +119,12 @@ async fn more_workers_than_are_read_are_said_to_be_too_many() {
     // Redis may give some more than it was asked for, but not that many.
     report(12_000);
     let key = keys::workers(SCOPE);
-    let message = format!("`{key}` has more than 10000 fields: remove those that nobody writes any more");
+    let message =
+        format!("`{key}` has more than 10000 fields: give each workload a name of its own to report under");
     let too_many = ReadError::Unexpected { endpoint: format!("{}/0", redis.url()), message };
     assert_eq!(client.read(client.workers_of(SCOPE)).await, Err(too_many));
+    // What runs is known all the same.
+    redis.command(&["ZADD", &keys::leases(SCOPE), &(now(&redis).as_millis() + 60_000).to_string(), "a"]);
+    let Workers { leases, alive, unknown, .. } = client.workers().await;
+    assert_eq!((leases, alive.len(), unknown.len()), (1, 0, 1));
 }

@@ -276,7 +276,8 @@ pub(super) fn pacing(requests: u64) -> Workers {
         paces: true,
         poison: 0,
     }];
-    Workers { leases: 10, alive, minutes: (90..100).map(minute).collect(), minute: 100 }
+    let minutes = (90..100).map(minute).collect();
+    Workers { leases: 10, alive, minutes, minute: 100, ..Workers::default() }
 }
 
 pub(super) fn cap(share: &Share) -> &Cap {

@@ -37,8 +37,10 @@ impl Missed {
         }
         let known =
             |roles: &[fn(&Role) -> bool]| !self.roles.iter().any(|role| roles.iter().any(|is| is(role)));
-        let Reading { soon, delayed, in_flight, dead, oldest, ceiling, .. } = reading;
+        let Reading { due, soon, delayed, in_flight, dead, oldest, ceiling, .. } = reading;
         Ok(Reading {
+            // What was seen to be due is; that nothing is was not seen.
+            due: due.filter(|due| *due > 0 || known(&[|role| matches!(role, Role::Due | Role::Asleep)])),
             soon: soon.filter(|_| known(&[|role| *role == Role::Soon])),
             delayed: delayed.filter(|_| known(&[|role| matches!(role, Role::Delayed | Role::Asleep)])),
             // The sum over several keys is not known if one of them is not: some of what runs is not all of it.
