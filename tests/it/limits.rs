@@ -292,7 +292,8 @@ fn busy(requests: u64) -> Workers {
         paces: true,
         poison: 0,
     };
-    Workers { leases: 10, alive: vec![alive; 10], minutes: (90..100).map(minute).collect(), minute: 100 }
+    let minutes = (90..100).map(minute).collect();
+    Workers { leases: 10, alive: vec![alive; 10], minutes, minute: 100, ..Workers::default() }
 }
 
 fn idle(worker: Worker) -> Worker {

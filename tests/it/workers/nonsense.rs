@@ -65,9 +65,10 @@ async fn a_key_of_another_type_is_named_and_spoils_nothing_else() {
         }
         redis.command(&["DEL", &key]);
     }
+    let mut client = redis.scaler().await;
     // A minute costs itself, and so does who workers are while leases tell what runs.
     redis.command(&["ZADD", &keys::leases(SCOPE), &(now(&redis).as_millis() + 60_000).to_string(), "a"]);
-    for key in [keys::minute(SCOPE, number), keys::minute(SCOPE, number - 29), keys::workers(SCOPE)] {
+    for key in [keys::minute(SCOPE, number - 29), keys::minute(SCOPE, number), keys::workers(SCOPE)] {
         redis.command(&["SET", &key, "x"]);
         let seen = client.workers().await;
         let cause = format!(

@@ -73,8 +73,8 @@ async fn names_of_processes_that_are_gone_keep_nobody_from_what_waits_and_runs()
         assert_eq!((seen.ready, seen.in_flight), (Some(3), Some(InFlight::Known(8))));
         assert!(seen.unknown.is_empty(), "{:?}", seen.unknown);
     }
-    for number in 0..1_100 {
-        redis.command(&["HSET", &names[number], "busy", "1", "beat", "1700000000"]);
+    for name in &names[..1_100] {
+        redis.command(&["HSET", name, "busy", "1", "beat", "1700000000"]);
     }
     let seen = read_one(&mut client, &plan).await.unwrap();
     assert_eq!((seen.ready, seen.in_flight), (Some(3), None));

@@ -108,10 +108,10 @@ async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
 /// As Laravel keeps them: `Illuminate/Queue/RedisQueue.php`, `LuaScripts.php`.
 #[tokio::test]
 async fn running_and_delayed_tasks_in_sorted_sets_are_counted() {
-    let redis = Redis::plain();
+    let server = Redis::plain();
     let queue = "laravel_database_queues:default";
-    redis.command(&["RPUSH", queue, "a", "b", "c"]);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    server.command(&["RPUSH", queue, "a", "b", "c"]);
+    let (now, _): (u64, u64) = redis::from_redis_value(server.command(&["TIME"])).unwrap();
     let (reserved, delayed) = (format!("{queue}:reserved"), format!("{queue}:delayed"));
     for (set, second, job) in [
         (&reserved, now + 90, "d"),
@@ -122,9 +122,9 @@ async fn running_and_delayed_tasks_in_sorted_sets_are_counted() {
         (&delayed, now + 20, "h"),
         (&delayed, now + 600, "i"),
     ] {
-        redis.command(&["ZADD", set, &second.to_string(), job]);
+        server.command(&["ZADD", set, &second.to_string(), job]);
     }
-    let mut client = client_of(&redis).await;
+    let mut client = client_of(&server).await;
     let base = [("listName", queue), ("processingSortedSetName", &*reserved)];
     let plan = super::plan("redis", &base);
     assert!(plan.shows_running());
@@ -142,7 +142,7 @@ async fn running_and_delayed_tasks_in_sorted_sets_are_counted() {
     let figures = (reading.ready, reading.due, reading.soon, reading.delayed, reading.in_flight);
     assert_eq!(figures, (Some(3), Some(2), Some(1), Some(1), Some(InFlight::Known(2))));
     // With nothing else left, what is due wakes a worker that moves it.
-    redis.command(&["DEL", queue, &reserved]);
+    server.command(&["DEL", queue, &reserved]);
     let reading = super::read_one(&mut client, &plan).await.unwrap();
     assert_eq!((reading.ready, reading.due, reading.in_flight), (Some(0), Some(1), Some(InFlight::Known(0))));
 }
