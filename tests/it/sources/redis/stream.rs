@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_scaler::engine::signals::{Counters, Reading};
+use agent_scaler::engine::signals::{Counters, InFlight, Reading};
 use agent_scaler::sources::{Client, Plan, ReadError};
 
 use super::{PATIENCE, client_at, client_of, counted, read, read_one, seen, stream};
@@ -425,4 +425,35 @@ impl Tasks {
 fn without_age(reading: Reading) -> Reading {
     assert!(reading.oldest.is_none_or(|age| age < PATIENCE), "{:?}", reading.oldest);
     Reading { oldest: None, ..reading }
+}
+
+/// What corrects a lag and what tells an age are beside what waits.
+#[tokio::test]
+async fn a_command_that_is_denied_costs_what_it_tells() {
+    let redis = Redis::plain();
+    let mut connection = redis.connection();
+    redis::cmd("XGROUP")
+        .arg(&["CREATE", "acme:tasks", "workers", "$", "MKSTREAM"])
+        .exec(&mut connection)
+        .unwrap();
+    for _ in 0..3 {
+        redis.command(&["XADD", "acme:tasks", "*", "a", "b"]);
+    }
+    redis.command(&["XREADGROUP", "GROUP", "workers", "w", "COUNT", "1", "STREAMS", "acme:tasks", ">"]);
+    for (denied, figure) in [
+        ("-xrange", "how long the oldest task has waited is not known: reading `acme:tasks`: "),
+        ("-xlen", "how many entries of the lag were trimmed is not known: reading `acme:tasks`: "),
+    ] {
+        redis.command(&["ACL", "SETUSER", "scaler", "reset", "on", ">hunter2", "~acme:*", "+@all", denied]);
+        let keys = [
+            super::text("url", &super::address(redis.port())),
+            super::text("username", "scaler"),
+            super::password("hunter2"),
+        ];
+        let mut client = super::connect(&*super::endpoint(&keys)).await.unwrap();
+        let reading = read_one(&mut client, &stream("acme:tasks", "workers")).await.unwrap();
+        assert_eq!((reading.ready, reading.in_flight), (Some(2), Some(InFlight::Known(1))), "{denied}");
+        assert_eq!((reading.oldest, reading.unknown.len()), (None, 1), "{denied}");
+        assert!(reading.unknown[0].to_string().starts_with(figure), "{:?}", reading.unknown);
+    }
 }
