@@ -195,6 +195,7 @@ fn signals_at(queue: Reading, at: Timestamp) -> Signals {
     let service = seen(Duration::from_secs(10), at);
     let arrivals = seen(2.0, at);
     Signals {
+        failed: None,
         queue: seen(queue, at),
         service,
         arrivals,

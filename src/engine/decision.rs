@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::limit::Dimension;
 use crate::engine::limit::share::Share;
+use crate::engine::policy::{Policy, Workload};
 use crate::engine::signals::Cause;
 use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
@@ -65,10 +66,12 @@ pub struct Size {
 pub enum Unknown {
     /// The queue has not been read since this process began to watch it.
     NeverRead(Cause),
-    /// The queue was last read too long ago, and was idle then.
+    /// The queue was last read too long ago, and was idle then, or its workload is Jobs.
     Lost {
         /// When it was read.
         read_at: Timestamp,
+        /// Why it could not be read since, where a read has failed.
+        cause: Option<Cause>,
     },
     /// The queue is empty, cannot show running tasks, and has not been watched long enough to tell.
     UnseenTasks {
@@ -199,23 +202,27 @@ pub enum Change {
 }
 
 impl Answer {
-    /// What becomes of an answer whose reading is not fresh any more.
-    pub(super) fn held(size: Size, read_at: Timestamp, now: Timestamp) -> Self {
-        if size.active || now.since(read_at) <= LOST_AFTER {
+    /// What becomes of an answer whose reading is not fresh any more. Jobs would be started by one that stands.
+    pub(super) fn held(size: Size, workload: Workload, read_at: Timestamp, now: Timestamp) -> Self {
+        if workload.is_held() && (size.active || now.since(read_at) <= LOST_AFTER) {
             Self::Held(size)
         } else {
-            Self::Unknown(Unknown::Lost { read_at })
+            Self::Unknown(Unknown::Lost { read_at, cause: None })
         }
     }
 }
 
 impl Decision {
     /// The answer as of `now`: a decision that nobody renews grows old by itself.
-    pub fn answer_at(&self, fresh_for: Duration, now: Timestamp) -> Answer {
+    pub fn answer_at(&self, policy: &Policy, now: Timestamp) -> Answer {
         match (&self.answer, self.read_at) {
             (Answer::Fresh(size) | Answer::Held(size), Some(read_at)) => {
                 let age = now.since(read_at);
-                if age <= fresh_for { self.answer.clone() } else { Answer::held(*size, read_at, now) }
+                if age <= policy.fresh_for {
+                    self.answer.clone()
+                } else {
+                    Answer::held(*size, policy.workload, read_at, now)
+                }
             }
             (Answer::Fresh(_) | Answer::Held(_), None) | (Answer::Unknown(_), _) => self.answer.clone(),
         }

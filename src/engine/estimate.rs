@@ -152,7 +152,17 @@ impl Throughput {
         let told = reported.fresh.as_ref().filter(|workers| workers.unknown.is_empty());
         let last_ended = told.map(|workers| workers.last_ended()).or(counted);
         let silent = !shows_running && reported.is_silent(asked, policy, now);
-        Signals { queue, service, arrivals, workers: reported.fresh, silent, last_ended, queries, origins }
+        Signals {
+            queue,
+            failed: None,
+            service,
+            arrivals,
+            workers: reported.fresh,
+            silent,
+            last_ended,
+            queries,
+            origins,
+        }
     }
 
     /// Service time: as workers report it, as a query tells it, as the queue shows it, as the user expects it.

@@ -198,7 +198,10 @@ impl Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverRead(cause) => write!(f, "not known: the queue was never read: {cause}"),
-            Self::Lost { read_at } => write!(f, "not known: the queue was last read at {read_at}"),
+            Self::Lost { read_at, cause } => {
+                write!(f, "not known: the queue was last read at {read_at}")?;
+                cause.iter().try_for_each(|cause| write!(f, ": {cause}"))
+            }
             Self::UnseenTasks { until } => write!(
                 f,
                 "not known until {until}: nothing waits that would wake it, and the queue cannot show what runs"

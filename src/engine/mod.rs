@@ -14,6 +14,8 @@ pub mod want;
 
 mod explain;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod testing;
 
 use std::sync::Arc;
@@ -56,10 +58,10 @@ pub fn decide(
     memory: &Memory,
     now: Timestamp,
 ) -> (Decision, Memory) {
-    let stand_in = staleness::stand_in(policy, &signals.queue, memory, now);
+    let stand_in = staleness::stand_in(policy, signals, memory, now);
     let queue = signals.queue.seen().zip(signals.queue.at());
     let (Some(want), Some((reading, read_at)), None) = (want, queue, &stand_in) else {
-        let answer = stand_in.unwrap_or_else(|| staleness::last_or_unknown(memory));
+        let answer = stand_in.unwrap_or_else(|| staleness::last_or_unknown(policy, memory));
         return (undecided(signals, want, share, answer), memory.clone());
     };
 
@@ -96,7 +98,7 @@ pub fn claimed(policy: &Policy, signals: &Signals, want: &Want) -> Option<f64> {
     let slots = if want.promise_missed { want.for_every_task(policy) } else { want.slots };
     let most = f64::from(policy.replicas.max()) * f64::from(policy.tasks_per_replica.get());
     let ceiling = signals.queue.seen().and_then(|reading| reading.ceiling).map_or(f64::INFINITY, f64::from);
-    let active = activation::is_active(policy, want, signals.silent);
+    let active = activation::is_active(policy, want, signals.silent && policy.workload.is_held());
     active.then(|| slots.min(most).min(ceiling).max(1.0))
 }
 
@@ -130,8 +132,11 @@ impl Scene<'_> {
         draft.apply(running::hold(policy, signals, reading, want, memory, now, draft.replicas));
         draft.apply(unseen::hold(shadow, draft.replicas));
         // Who alone could show running tasks is silent: what was active stays so.
-        let was_active = signals.silent && memory.last.is_some_and(|last| last.active);
+        let may_run = signals.silent && policy.workload.is_held();
+        let was_active = may_run && memory.last.is_some_and(|last| last.active);
         let active = activation::is_active(policy, want, was_active || unseen::keeps_active(shadow));
+        // A block leaves no Job to be started, and what starts none is inactive.
+        let active = active && (policy.workload.is_held() || draft.replicas > 0);
         draft.apply(activation::sleep(active, draft.replicas));
         // The user's bounds come last: they are a budget, and outrank everything.
         draft.apply(bounds::clamp(policy, active, draft.replicas));

@@ -65,8 +65,19 @@ impl Policy {
 pub enum Workload {
     /// A Deployment or another kind with replicas, through an HPA.
     Deployment,
-    /// Jobs, one for a task.
+    /// Jobs, one for a task. KEDA ends none of them, so nothing that holds replicas protects any: it would start
+    /// Jobs that find no task.
     Job,
+}
+
+impl Workload {
+    /// Whether a number above the present demand protects anything that runs.
+    pub const fn is_held(self) -> bool {
+        match self {
+            Self::Deployment => true,
+            Self::Job => false,
+        }
+    }
 }
 
 /// The fewest and the most replicas of an active workload.

@@ -39,6 +39,20 @@ pub struct Reading {
     /// What the source usually tells and could not this time, each with the reason, in words. The field that it would be
     /// in is `None`; all others stand.
     pub unknown: Vec<Cause>,
+    /// Tasks among the above that this read did not see: an earlier one did, and the source does not believe yet
+    /// that they are gone.
+    pub kept: Tasks,
+}
+
+/// Numbers of tasks, as in a reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Among those that a worker could take now.
+    pub ready: u64,
+    /// Among those that will be due soon.
+    pub soon: u64,
+    /// Among those taken and not finished.
+    pub in_flight: u64,
 }
 
 /// Tasks taken and not finished, and how well that is known.
@@ -216,6 +230,8 @@ impl WorkerState {
 pub struct Signals {
     /// The last reading of the queue that succeeded.
     pub queue: Signal<Reading>,
+    /// Why the queue could not be read since, if the last attempt failed.
+    pub failed: Option<Cause>,
     /// Service time S: how long a task holds a slot.
     pub service: Signal<Duration>,
     /// New tasks per second; for explanation only, it decides nothing.

@@ -9,6 +9,7 @@ use crate::engine::decision::{Answer, Decision, LimitedBy, Size};
 use crate::engine::limit::share::{Bound, Cap, Share};
 use crate::engine::limit::{Allowance, Block, Dimension};
 use crate::engine::policy::{Policy, ReplicaRange, Workload};
+pub(crate) use crate::engine::signals::Tasks;
 use crate::engine::signals::{Cause, InFlight, Origins, Quality, Reading, Signal, Signals, Workers};
 use crate::engine::want::Want;
 use crate::engine::{Memory, decide, want};
@@ -44,6 +45,19 @@ impl Trigger {
 
     pub(crate) fn sees(&mut self, reading: Reading) -> &mut Self {
         self.signals.queue = Signal::Seen { value: reading, at: self.now, quality: Quality::Measured };
+        self.signals.failed = None;
+        self.decide()
+    }
+
+    /// A read that fails.
+    pub(crate) fn fails(&mut self) -> &mut Self {
+        self.signals.failed = Some(Cause::new("connection refused"));
+        self.decide()
+    }
+
+    /// Whether those who alone could tell what runs are silent from now on.
+    pub(crate) fn is_silent(&mut self, silent: bool) -> &mut Self {
+        self.signals.silent = silent;
         self.decide()
     }
 
@@ -106,6 +120,11 @@ impl Trigger {
 
     pub(crate) fn decision(&self) -> &Decision {
         self.decision.as_ref().expect("the timeline has begun")
+    }
+
+    /// What the last decision has become at `second`, if nobody renews it.
+    pub(crate) fn answer_at(&self, second: u64) -> Answer {
+        self.decision().answer_at(&self.policy, Timestamp::from_millis(second * 1_000))
     }
 
     pub(crate) fn known(&self) -> Option<Size> {
@@ -191,6 +210,7 @@ pub(crate) fn signals(queue: Signal<Reading>, service: Option<Duration>) -> Sign
     let arrivals = Signal::Missing(Cause::new("not measured"));
     Signals {
         queue,
+        failed: None,
         service,
         arrivals,
         workers: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Policy, Workload};
 
 /// What of a float is a rounding error and not a task.
 const ROUNDING: f64 = 1e-6;
@@ -81,6 +81,10 @@ impl Want {
 
     /// Slots with which no task would have to wait for another.
     pub fn for_every_task(&self, policy: &Policy) -> f64 {
-        self.odd.weigh(policy, self.running()) as f64 + self.waiting() as f64
+        let running = match policy.workload {
+            Workload::Deployment => self.odd.weigh(policy, self.running()),
+            Workload::Job => self.running(),
+        };
+        running as f64 + self.waiting() as f64
     }
 }

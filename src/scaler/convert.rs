@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_unavailable() {
-        let lost = Answer::Unknown(Unknown::Lost { read_at: Timestamp::default() });
+        let lost = Answer::Unknown(Unknown::Lost { read_at: Timestamp::default(), cause: None });
         assert_eq!(activity(&lost, String::new).unwrap_err().code(), Code::Unavailable);
         assert_eq!(metrics(&lost, String::new).unwrap_err().code(), Code::Unavailable);
     }

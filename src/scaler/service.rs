@@ -16,6 +16,7 @@ use crate::config::server::{Connection, Server};
 use crate::config::tenants::Tenants;
 use crate::config::trigger::{self, Trigger};
 use crate::engine::decision::{Answer, Unknown};
+use crate::engine::policy::Policy;
 use crate::engine::signals::Cause;
 use crate::scaler::board::{Board, Evaluation, OpenStream, Purpose, Watched};
 use crate::scaler::convert;
@@ -164,7 +165,7 @@ impl Service {
     /// The answer of the last evaluation; waits for the first one, while the trigger is new.
     async fn answer(&self, watched: &Watched) -> Result<Answer, Status> {
         let of = |last: &Evaluation| {
-            let answer = last.decision.answer_at(watched.trigger.policy.fresh_for, self.clock.now());
+            let answer = last.decision.answer_at(&watched.trigger.policy, self.clock.now());
             self.without_address(answer, &watched.trigger.connection)
         };
         if let Some(last) = watched.evaluation() {
@@ -192,7 +193,7 @@ impl Service {
     /// The state once it is known, then every change from inactive to active. Failed reads are no change.
     fn activations(&self, watched: Arc<Watched>) -> Result<Answers<IsActiveResponse>, Status> {
         let state = Activations {
-            fresh_for: watched.trigger.policy.fresh_for,
+            policy: watched.trigger.policy,
             stream: self.board.open_stream(watched).map_err(convert::too_many_streams)?,
             clock: Arc::clone(&self.clock),
             told: None,
@@ -245,7 +246,7 @@ impl EndOfStream {
 /// An open `StreamIsActive`.
 struct Activations {
     stream: OpenStream,
-    fresh_for: Duration,
+    policy: Policy,
     clock: Arc<dyn Clock>,
     /// The state that the other side knows of; `None` before the first message.
     told: Option<bool>,
@@ -256,7 +257,7 @@ impl Activations {
     async fn next(&mut self) -> Option<bool> {
         loop {
             let last = self.stream.next().await?;
-            let known = match last.decision.answer_at(self.fresh_for, self.clock.now()) {
+            let known = match last.decision.answer_at(&self.policy, self.clock.now()) {
                 Answer::Fresh(size) => Some(size.active),
                 Answer::Held(size) => size.active.then_some(true),
                 Answer::Unknown(_) => None,

@@ -50,7 +50,7 @@ pub struct Report {
 impl Report {
     /// The answer that KEDA would get at `now`.
     pub fn answer(&self, now: Timestamp) -> Answer {
-        self.decision.answer_at(self.policy.fresh_for, now)
+        self.decision.answer_at(&self.policy, now)
     }
 
     /// Time since the queue was read.
@@ -174,6 +174,7 @@ fn reading_values(seen: &mut Vec<Seen>, reading: &Reading, origins: Origins) {
         waits,
         services,
         unknown: _,
+        kept: _,
     } = reading;
     let Origins { in_flight: running, waits: of_waits, services: of_services, service: _, arrivals: _ } =
         origins;

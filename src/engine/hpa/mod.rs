@@ -7,7 +7,7 @@ mod behavior;
 mod events;
 pub mod jobs;
 pub mod keda;
-mod metric;
+pub(in crate::engine) mod metric;
 mod why;
 
 use std::time::Duration;

@@ -15,11 +15,9 @@ use crate::timestamp::Timestamp;
 /// is backlog and arrivals at once, and would count twice.
 pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp) -> Option<Want> {
     let reading = signals.queue.seen()?;
-    let Reading { ready, due, soon, in_flight, .. } = reading;
     // Who cannot tell what waits has not said that nothing does.
-    let backlog = (*ready)?.saturating_add(due.unwrap_or(0));
-    let soon = soon.unwrap_or(0);
-    let in_flight = in_flight.map(InFlight::tasks);
+    let (ready, soon, in_flight) = counted(policy.workload, reading)?;
+    let backlog = ready.saturating_add(reading.due.unwrap_or(0));
     let p95 = reading.services.and_then(Percentile::known);
     let promise = policy.promise(p95);
     let time_to_start = policy.time_to_start(promise);
@@ -35,7 +33,12 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp)
         stuck: workers.stuck(policy.stuck_after, now),
         poison: workers.poison(),
     });
-    let held = odd.weigh(policy, in_flight.unwrap_or(0));
+    let running = in_flight.unwrap_or(0);
+    let held = match policy.workload {
+        Workload::Deployment => odd.weigh(policy, running),
+        // Each has a Job of its own, whatever becomes of it, and KEDA subtracts that Job.
+        Workload::Job => running,
+    };
     Some(Want {
         backlog,
         soon,
@@ -48,6 +51,22 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp)
         part,
         promise_missed: promise::is_missed(promise, reading, memory),
         slots: held as f64 + part * (backlog.saturating_add(soon)) as f64,
+    })
+}
+
+/// Tasks that are ready, due soon and running, as they count.
+///
+/// A Job that starts before its task is due finds nothing, and one for a task that only an earlier read saw mostly
+/// does.
+fn counted(workload: Workload, reading: &Reading) -> Option<(u64, u64, Option<u64>)> {
+    let Reading { ready, soon, in_flight, kept, .. } = reading;
+    let (ready, soon, in_flight) = ((*ready)?, soon.unwrap_or(0), in_flight.map(InFlight::tasks));
+    Some(match workload {
+        Workload::Deployment => (ready, soon, in_flight),
+        Workload::Job => {
+            let running = in_flight.map(|tasks| tasks.saturating_sub(kept.in_flight));
+            (ready.saturating_sub(kept.ready), 0, running)
+        }
     })
 }
 

@@ -6,7 +6,8 @@ use crate::engine::signals::Reading;
 
 /// Raises the number until each slot has as many partitions as the others, or one at most.
 pub(in crate::engine) fn round_up(policy: &Policy, reading: &Reading, replicas: u32) -> Option<Step> {
-    let partitions = reading.even_over?;
+    // A Job for no task makes nothing more even.
+    let partitions = reading.even_over.filter(|_| policy.workload.is_held())?;
     let slots = policy.tasks_per_replica;
     let most = partitions.div_ceil(slots.get());
     let is_even = |replicas: &u32| partitions.is_multiple_of(replicas.saturating_mul(slots.get()));

@@ -3,7 +3,7 @@
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
 use crate::engine::limit::share::{Bound, Share};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Policy, Workload};
 use crate::engine::rules::running;
 use crate::engine::signals::Signals;
 use crate::engine::want::Want;
@@ -26,7 +26,7 @@ pub(in crate::engine) fn cut(share: Option<&Share>, memory: &Memory, replicas: u
 }
 
 /// Lowers the number to that of the busy replicas while the provider refuses everything; never below one, which
-/// will notice when it does not.
+/// will notice when it does not. Of Jobs only those that run are left: one more would be started to be refused.
 pub(in crate::engine) fn wait(
     policy: &Policy,
     signals: &Signals,
@@ -37,7 +37,10 @@ pub(in crate::engine) fn wait(
     replicas: u32,
 ) -> Option<Step> {
     share?.blocked.filter(|block| block.until > now)?;
-    let most = running::busy(policy, signals, want, memory, now).max(1);
+    let most = match policy.workload {
+        Workload::Deployment => running::busy(policy, signals, want, memory, now).max(1),
+        Workload::Job => Want::replicas(policy, want.running() as f64),
+    };
     (replicas > most).then_some(Step { by: LimitedBy::LlmBlocked, from: replicas, to: most })
 }
 

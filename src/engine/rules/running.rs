@@ -2,7 +2,7 @@
 
 use crate::engine::Memory;
 use crate::engine::decision::{LimitedBy, Step};
-use crate::engine::policy::{Policy, Workload};
+use crate::engine::policy::Policy;
 use crate::engine::signals::{Percentile, Reading, Signals};
 use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
@@ -22,7 +22,7 @@ pub(in crate::engine) fn hold(
     replicas: u32,
 ) -> Option<Step> {
     // Nobody scales Jobs in.
-    if policy.workload == Workload::Job || finishes_in_time(policy, reading) {
+    if !policy.workload.is_held() || finishes_in_time(policy, reading) {
         return None;
     }
     let floor = busy(policy, signals, want, memory, now);

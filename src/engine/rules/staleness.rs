@@ -1,36 +1,40 @@
-//! While the queue cannot be read the last answer stands; after 90 s "nothing to do" is not known any more.
+//! While the queue cannot be read the last answer stands; after 90 s "nothing to do" is not known any more. For Jobs
+//! no answer stands: what is not known starts none.
 
 use crate::engine::Memory;
 use crate::engine::decision::{Answer, Unknown};
 use crate::engine::policy::Policy;
-use crate::engine::signals::{Cause, Reading, Signal};
+use crate::engine::signals::{Cause, Signal, Signals};
 use crate::timestamp::Timestamp;
 
 /// The answer that replaces a decision, unless the reading is fresh.
 pub(in crate::engine) fn stand_in(
     policy: &Policy,
-    queue: &Signal<Reading>,
+    signals: &Signals,
     memory: &Memory,
     now: Timestamp,
 ) -> Option<Answer> {
-    let read_at = match queue {
+    let read_at = match &signals.queue {
         Signal::Missing(cause) => return Some(Answer::Unknown(Unknown::NeverRead(cause.clone()))),
         Signal::Seen { at, .. } => *at,
     };
+    let lost = || Answer::Unknown(Unknown::Lost { read_at, cause: signals.failed.clone() });
+    // Tasks may have ended since, and their Jobs with them: KEDA would start these anew.
+    if signals.failed.is_some() && !policy.workload.is_held() {
+        return Some(lost());
+    }
     let age = now.since(read_at);
     if age <= policy.fresh_for {
         return None;
     }
-    Some(match memory.last {
-        Some(last) => Answer::held(last, read_at, now),
-        None => Answer::Unknown(Unknown::Lost { read_at }),
-    })
+    Some(memory.last.map_or_else(lost, |last| Answer::held(last, policy.workload, read_at, now)))
 }
 
 /// The answer where the queue was read and did not say what waits: the last one, if there is one.
-pub(in crate::engine) fn last_or_unknown(memory: &Memory) -> Answer {
+pub(in crate::engine) fn last_or_unknown(policy: &Policy, memory: &Memory) -> Answer {
     let cause = || Cause::new("the source cannot tell what waits");
-    memory.last.map_or_else(|| Answer::Unknown(Unknown::NeverRead(cause())), Answer::Held)
+    let last = memory.last.filter(|_| policy.workload.is_held());
+    last.map_or_else(|| Answer::Unknown(Unknown::NeverRead(cause())), Answer::Held)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::decision::{LimitedBy, Size, Step, Unknown};
-use crate::engine::policy::{Policy, Workload};
+use crate::engine::policy::Policy;
 use crate::engine::signals::Reading;
 use crate::engine::want::Want;
 use crate::timestamp::Timestamp;
@@ -59,7 +59,7 @@ impl Unseen {
         let watched_since = *self.watched_since.get_or_insert(now);
         let hold = policy.unseen_for();
         self.peaks.retain(|peak| now.since(peak.wanted_at) <= hold);
-        if reading.in_flight.is_some() || policy.workload == Workload::Job {
+        if reading.in_flight.is_some() || !policy.workload.is_held() {
             self.peaks.clear();
             return Shadow::None;
         }
