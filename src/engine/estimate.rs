@@ -214,7 +214,10 @@ fn grown(before: Option<u64>, after: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::signals::Counters;
+    use crate::engine::policy::Workload;
+    use crate::engine::queries::Queried;
+    use crate::engine::signals::{Counters, Tasks};
+    use crate::engine::{Memory, want};
 
     /// Twenty minutes of a stream with 12 slots and tasks of 20 to 100 s, seen through its counters only.
     #[test]
@@ -299,6 +302,40 @@ mod tests {
         assert_eq!(told(7, at(0), at(3)), (Some(InFlight::Known(7)), false));
         assert_eq!(told(7, at(0), at(4)), (Some(InFlight::Estimated(7)), true));
         assert_eq!(told(0, at(0), at(3)), (None, false), "nobody reports under this name");
+    }
+
+    #[test]
+    fn what_workers_told_last_starts_no_jobs_and_what_they_tell_now_does() {
+        let policy = crate::engine::testing::policy(|policy| policy.workload = Workload::Job);
+        let told = |read: Timestamp, kept| {
+            let kept = Tasks { in_flight: kept, ..Tasks::default() };
+            let in_flight = (kept.in_flight > 0).then_some(InFlight::Estimated(kept.in_flight));
+            let value = Reading { ready: Some(3), in_flight, kept, ..Reading::default() };
+            let queue = Signal::Seen { value, at: at(4), quality: Quality::Measured };
+            let value = Arc::new(Workers { leases: 7, ..Workers::default() });
+            let workers = Signal::Seen { value, at: read, quality: Quality::Measured };
+            let signals = Throughput::default().signals(&policy, queue, Some(&workers), None, at(4));
+            want(&policy, &signals, &Memory::default(), at(4)).unwrap().running()
+        };
+        assert_eq!((told(at(1), 0), told(at(0), 0)), (7, 0));
+        assert_eq!((told(at(1), 20), told(at(0), 20)), (7, 0), "the queue itself counts none of its twenty");
+        assert_eq!(told(at(1), 2), 7);
+    }
+
+    #[test]
+    fn a_query_that_failed_starts_no_jobs_for_what_it_told_before() {
+        let job = crate::engine::testing::policy(|policy| policy.workload = Workload::Job);
+        let deployment = crate::engine::testing::policy(|_| {});
+        let mut queries = Queries::default();
+        queries.take(at(0), Queried { in_flight: Some(Ok(4)), ..Queried::default() });
+        assert_eq!((queries.running(&job, at(1)), queries.running(&deployment, at(1))), (Some(4), Some(4)));
+        let nothing = Some(Err(Cause::new("no series")));
+        let mut partly = queries.clone();
+        partly.take(at(1), Queried { in_flight: nothing, ..Queried::default() });
+        queries.fail(Cause::new("connection refused"));
+        for queries in [queries, partly] {
+            assert_eq!((queries.running(&job, at(1)), queries.running(&deployment, at(1))), (None, Some(4)));
+        }
     }
 
     fn at(tick: u64) -> Timestamp {

@@ -234,8 +234,8 @@ proptest! {
 
 /// What a poll of KEDA makes of a value: `hpa/jobs.rs` with the strategy `default`.
 fn created(value: u32, running: u32) -> u32 {
+    use crate::engine::hpa::Milli;
     use crate::engine::hpa::jobs::{Bounds, Calculation, Strategy, Trigger, Unfinished, demand, to_create};
-    use crate::engine::hpa::metric::Milli;
     let bounds = Bounds { min: 0, max: Some(1_000) };
     let said = Trigger { value: Milli::whole(value), target: Some(Milli::whole(1)), active: value > 0 };
     let demand = demand(&[said], Calculation::Max, bounds);

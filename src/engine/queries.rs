@@ -139,9 +139,10 @@ impl Queries {
         lines.into_iter().flatten().collect()
     }
 
-    /// Tasks that run, as of a fresh look.
+    /// Tasks that run, as of a fresh look; of Jobs, as of the last one.
     pub(in crate::engine) fn running(&self, policy: &Policy, now: Timestamp) -> Option<u64> {
-        self.in_flight.within(policy.fresh_for, now)
+        let failed = self.failure.is_some() || self.in_flight.cause.is_some();
+        self.in_flight.within(policy.fresh_for, now).filter(|_| policy.workload.is_held() || !failed)
     }
 
     /// Tasks that ran when that was last told.
@@ -173,6 +174,7 @@ impl Queries {
                 reading.in_flight = Some(InFlight::Known(running));
                 origins.in_flight = Origin::Queries;
             }
+            reading.is_told_of(running);
         }
         // A time that is at least so long is good for one thing: to break a promise that is shorter.
         let wait = self

@@ -148,6 +148,7 @@ impl Reported {
                 Some(InFlight::Estimated(tasks)) if tasks >= running => Some(InFlight::Estimated(running)),
                 Some(_) | None => Some(InFlight::Known(running)),
             };
+            value.is_told_of(workers.running());
             if seen.is_none_or(|seen| seen < running) {
                 origins.in_flight = Origin::Workers;
             }
@@ -159,7 +160,10 @@ impl Reported {
             }
             return;
         }
-        // Nobody shows what runs any more: as much as when somebody last did.
+        // Nobody shows what runs any more: as much as when somebody last did. Jobs are not started for that.
+        if !policy.workload.is_held() {
+            return;
+        }
         let reported = self.last.as_ref().map(|workers| workers.running());
         let told = queries.and_then(Queries::last_running);
         if let (None, Some(last)) = (seen, reported.max(told)) {

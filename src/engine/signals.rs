@@ -39,8 +39,8 @@ pub struct Reading {
     /// What the source usually tells and could not this time, each with the reason, in words. The field that it would be
     /// in is `None`; all others stand.
     pub unknown: Vec<Cause>,
-    /// Tasks among the above that this read did not see: an earlier one did, and the source does not believe yet
-    /// that they are gone.
+    /// Tasks among the above that this read did not see, and which hold replicas all the same: an earlier one saw them,
+    /// and the source does not believe yet that they are gone, or a worker is to be there before its first task.
     pub kept: Tasks,
 }
 
@@ -53,6 +53,15 @@ pub struct Tasks {
     pub soon: u64,
     /// Among those taken and not finished.
     pub in_flight: u64,
+}
+
+impl Reading {
+    /// Takes note that somebody else knows of so many running tasks: they run, whatever the queue only keeps.
+    pub(in crate::engine) fn is_told_of(&mut self, running: u64) {
+        let all = self.in_flight.map_or(0, InFlight::tasks);
+        let seen = all.saturating_sub(self.kept.in_flight).max(running);
+        self.kept.in_flight = all.saturating_sub(seen);
+    }
 }
 
 /// Tasks taken and not finished, and how well that is known.

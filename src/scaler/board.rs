@@ -2,6 +2,7 @@
 
 mod latest;
 mod occupancy;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::config::trigger::{FORGOTTEN_AFTER, Trigger};
 use crate::engine::decision::Decision;
@@ -21,6 +23,8 @@ use crate::timestamp::Timestamp;
 
 use latest::Latest;
 use occupancy::Occupancy;
+
+pub(super) use streams::{OpenStream, SpecStream, TooManyStreams};
 
 /// Most open streams of a kind on one trigger. KEDA has one, and a few that it has lost and we have not noticed yet.
 const MOST_STREAMS: u32 = 32;
@@ -44,7 +48,7 @@ pub struct Board {
 /// What the decider is told.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// A trigger is watched from now on, or a stream of it was opened.
+    /// A trigger is watched from now on, a stream of it was opened, or somebody waits for what its queue shows now.
     Watched(Arc<Watched>),
     /// The trigger with this number is watched no more.
     Dropped(u64),
@@ -64,6 +68,8 @@ pub struct Watched {
     /// The request that it was last parsed from.
     request: AtomicU64,
     asked_ms: AtomicU64,
+    /// When a call last asked for what its queue shows now.
+    question: Mutex<Option<Instant>>,
     /// Whether a call has asked for more than its spec.
     is_wanted: AtomicBool,
     is_dropped: AtomicBool,
@@ -85,59 +91,8 @@ pub struct Evaluation {
     pub limit: Option<Arc<LimitState>>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
-}
-
-/// An open stream on a trigger, which is looked at more often for as long as there is one.
-pub(super) struct OpenStream {
-    watched: Arc<Watched>,
-    /// Version of the last evaluation that it took.
-    version: u64,
-}
-
-impl OpenStream {
-    /// The next evaluation; `None` once the trigger is watched no more.
-    pub(super) async fn next(&mut self) -> Option<Arc<Evaluation>> {
-        let (version, evaluation) = self.watched.evaluations.newer_than(self.version).await?;
-        self.version = version;
-        Some(evaluation)
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.watched.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An open stream of a spec, whose trigger is watched or refused.
-pub(super) enum SpecStream {
-    /// Watched.
-    Watched(Arc<Watched>),
-    /// Refused: counted with all others of its kind.
-    Refused(Arc<AtomicU32>),
-}
-
-impl SpecStream {
-    fn count(&self) -> &AtomicU32 {
-        match self {
-            Self::Watched(watched) => &watched.specs,
-            Self::Refused(count) => count,
-        }
-    }
-}
-
-impl Drop for SpecStream {
-    fn drop(&mut self) {
-        self.count().fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Too many streams are open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{most} streams of this kind are open on this trigger already")]
-pub struct TooManyStreams {
-    /// The limit.
-    pub most: u32,
+    /// All that was seen of its tasks was read at this time or later.
+    pub as_of: Instant,
 }
 
 /// A hash of what a call says of a trigger, with a key of this process: the same call gives the same trigger without
@@ -236,6 +191,7 @@ impl Board {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
             request: AtomicU64::new(request.0),
             asked_ms: AtomicU64::new(now.as_millis()),
+            question: Mutex::default(),
             is_wanted: AtomicBool::new(purpose == Purpose::Answer),
             is_dropped: AtomicBool::new(false),
             streams: AtomicU32::new(0),
@@ -246,6 +202,32 @@ impl Board {
         permit.send(Change::Watched(Arc::clone(&watched)));
         drop(occupancy);
         Ok(watched)
+    }
+
+    /// Has everything about the tasks of a trigger read at once, and gives the evaluation of that: the next one that is
+    /// as of `asked` or later. `None` if the trigger is watched no more.
+    pub(super) async fn ask(&self, watched: &Arc<Watched>, asked: Instant) -> Option<Arc<Evaluation>> {
+        {
+            let mut question = watched.question();
+            *question = (*question).max(Some(asked));
+        }
+        self.hint(watched);
+        let mut version = 0;
+        loop {
+            let (newer, evaluation) = watched.evaluations.newer_than(version).await?;
+            if asked <= evaluation.as_of {
+                return Some(evaluation);
+            }
+            version = newer;
+        }
+    }
+
+    /// Tells the decider that a trigger is to be read at another pace. Without the message it finds out at its next
+    /// tick.
+    fn hint(&self, watched: &Arc<Watched>) {
+        if self.changes.capacity() > self.max_triggers {
+            drop(self.changes.try_send(Change::Watched(Arc::clone(watched))));
+        }
     }
 
     /// Opens a stream on a trigger, whose first task is looked for more often from now on.
@@ -259,10 +241,7 @@ impl Board {
         if before >= MOST_STREAMS {
             return Err(TooManyStreams { most: MOST_STREAMS });
         }
-        // Without the message the decider finds out at its next tick.
-        if self.changes.capacity() > self.max_triggers {
-            drop(self.changes.try_send(Change::Watched(Arc::clone(&stream.watched))));
-        }
+        self.hint(&stream.watched);
         Ok(stream)
     }
 
@@ -349,6 +328,17 @@ impl Watched {
         Some(evaluation)
     }
 
+    /// Whether a call waits for a newer evaluation than there is.
+    pub(super) fn is_asked(&self) -> bool {
+        let question = *self.question();
+        question.zip(self.evaluation()).is_some_and(|(asked, last)| last.as_of < asked)
+    }
+
+    fn question(&self) -> MutexGuard<'_, Option<Instant>> {
+        // The critical sections assign, and leave nothing half done.
+        self.question.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a stream is open on this trigger.
     pub(super) fn has_streams(&self) -> bool {
         self.streams.load(Ordering::Relaxed) > 0
@@ -364,7 +354,7 @@ impl Watched {
         let evaluation = self.evaluation()?;
         let Trigger { id, policy, source, plan: _, connection, workers: _, limit: _, queries } =
             &self.trigger;
-        let Evaluation { signals, decision, limit, error } = evaluation.as_ref();
+        let Evaluation { signals, decision, limit, error, as_of: _ } = evaluation.as_ref();
         Some(Report {
             namespace: Arc::clone(&id.namespace),
             name: Arc::clone(&id.name),

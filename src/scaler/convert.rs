@@ -80,6 +80,13 @@ pub(super) fn not_yet() -> Status {
     Status::unavailable("the queue has not been read yet; ask again")
 }
 
+/// No reading within the time that a value for Jobs waits for one.
+pub(super) fn not_read_since() -> Status {
+    Status::unavailable(
+        "the queue was not read in time since this was asked, and an older number would start Jobs",
+    )
+}
+
 /// The server is going away.
 pub(super) fn shutting_down() -> Status {
     Status::unavailable("this server is shutting down; ask another")

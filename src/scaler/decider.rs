@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,7 @@ use crate::engine::decision::Decision;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::share::Share;
 use crate::engine::policy::Policy;
-use crate::engine::signals::Signals;
+use crate::engine::signals::{Cause, Signals};
 use crate::engine::{Memory, decide, want};
 use crate::scaler::board::{Board, Change, Evaluation};
 use crate::scaler::observer::Voice;
@@ -180,13 +180,17 @@ impl Decider {
     /// Takes in what batches saw, and decides about the triggers that they concern.
     async fn take(&mut self, batches: impl Iterator<Item = Batch>) {
         let mut concerned: Vec<u64> = Vec::new();
-        for Batch { at, between_ticks, results } in batches {
+        for Batch { at, began, between_ticks, results } in batches {
             for (id, result) in results {
                 let Some(place) = self.places.get_mut(&id) else { continue };
-                let changed = place.take(at, result);
+                let changed = place.take((at, began), result);
                 // Reads between ticks come several times a second; mostly nothing has changed.
                 if changed || !between_ticks {
                     concerned.extend(place.triggers());
+                } else {
+                    let members = place.triggers().filter_map(|number| self.triggers.get(&number));
+                    let asked = members.filter(|member| member.watched.is_asked());
+                    concerned.extend(asked.map(|member| member.watched.number));
                 }
             }
         }
@@ -237,11 +241,26 @@ impl Decider {
     /// What the engine is told about a trigger.
     fn signals(&self, member: &Member, now: Timestamp) -> Option<Signals> {
         let place = self.places.get(&member.queue)?;
-        let workers = member.workers.and_then(|id| self.places.get(&id)?.workers());
-        let queries = member.queries.and_then(|id| self.places.get(&id)?.queries());
         let policy = &member.watched.trigger.policy;
+        let workers = member.workers.and_then(|id| self.places.get(&id));
+        // What ran when workers could last be asked may have ended, and a Job would be started for it.
+        let workers = workers.filter(|place| policy.workload.is_held() || place.error.is_none());
+        let workers = workers.and_then(|place| place.workers());
+        let queries = member.queries.and_then(|id| self.places.get(&id)?.queries());
         let nothing = Throughput::default();
-        Some(place.throughput().unwrap_or(&nothing).signals(policy, place.reading(), workers, queries, now))
+        let throughput = place.throughput().unwrap_or(&nothing);
+        let signals = throughput.signals(policy, place.reading(), workers, queries, now);
+        let failed = place.error.as_ref().map(|error| Cause::new(Arc::clone(error)));
+        Some(Signals { failed, ..signals })
+    }
+
+    /// When all that tells of a trigger's tasks was last read. What cannot be read tells nothing, whenever that is.
+    fn as_of(&self, member: &Member) -> Instant {
+        let told = member.of_tasks().filter_map(|id| self.places.get(&id));
+        told.filter(|place| place.error.is_none())
+            .filter_map(|place| place.read_at)
+            .min()
+            .unwrap_or_else(Instant::now)
     }
 
     fn decide(&mut self, number: u64) {
@@ -265,7 +284,8 @@ impl Decider {
         };
         log_change(id, member.watched.evaluation().as_deref(), &decision);
         let (signals, decision) = (Arc::new(signals), Arc::new(decision));
-        member.watched.publish(Evaluation { signals, decision, limit, error });
+        let as_of = self.as_of(member);
+        member.watched.publish(Evaluation { signals, decision, limit, error, as_of });
         if let Some(member) = self.triggers.get_mut(&number) {
             member.memory = memory;
             member.decided_at = now;

@@ -33,6 +33,9 @@ const QUICK_SHARE: u32 = 5;
 /// announce, such as a delayed task that has come due.
 const WAKE_WHILE_PUSHED: Duration = Duration::from_secs(1);
 
+/// Longest pause between two reads that somebody waits for, however seldom the connection is read for waking.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Most commands of one batch. A larger one would delay others on a backend that works off one at a time.
 const BATCH_COST: usize = 4_000;
 
@@ -44,6 +47,8 @@ const LEAST_COST: usize = 4;
 pub(super) struct Batch {
     /// When the backend was asked: what it saw is no older.
     pub at: Timestamp,
+    /// The same on the clock that only goes forward.
+    pub began: Instant,
     /// Whether this was a read between two ticks.
     pub between_ticks: bool,
     /// One result for each place.
@@ -82,7 +87,9 @@ struct State {
     failing: Option<&'static str>,
     /// How shares could last not be published, if they could not.
     not_published: Option<&'static str>,
-    next_quick: Instant,
+    /// When what wakes may be read again, and when what is asked for may.
+    next_waking: Instant,
+    next_asked: Instant,
 }
 
 impl State {
@@ -126,12 +133,13 @@ impl Reader {
             pause: None,
             failing: None,
             not_published: None,
-            next_quick: now,
+            next_waking: now,
+            next_asked: now,
         };
         let mut is_open = true;
         while is_open {
             let (unread, round) = (self.watchlist.has_unread(), !state.round.is_empty());
-            let quick = self.watchlist.has_quick() || self.watchlist.has_waking();
+            let (waking, asked) = (self.watchlist.has_waking(), self.watchlist.has_asked());
             // One batch at a time, and none of these can keep another from its turn.
             let is_read = tokio::select! {
                 _ = tick.tick() => self.begin_round(&mut state).await,
@@ -145,7 +153,8 @@ impl Reader {
                     let items = self.watchlist.still_waking(&places);
                     self.read_between_ticks(items, &mut state).await
                 }
-                () = sleep_until(state.next_quick), if quick => self.read_quick(&mut state).await,
+                () = sleep_until(state.next_waking), if waking => self.read_waking(&mut state).await,
+                () = sleep_until(state.next_asked), if asked => self.read_asked(&mut state).await,
             };
             is_open &= is_read;
         }
@@ -172,7 +181,7 @@ impl Reader {
             }
         }
         // All are looked at.
-        state.next_quick = now + self.pause();
+        state.next_waking = now + self.pause();
         is_open
     }
 
@@ -207,12 +216,22 @@ impl Reader {
         self.read_or_fail(&items, false, deadline, state).await
     }
 
-    /// Reads all places that are read between ticks.
-    async fn read_quick(&mut self, state: &mut State) -> bool {
+    /// Reads all places whose first task a stream waits for.
+    async fn read_waking(&mut self, state: &mut State) -> bool {
         let started = Instant::now();
-        let items = self.watchlist.between_ticks();
+        let items = self.watchlist.waking();
         let is_open = self.read_between_ticks(items, state).await;
-        state.next_quick = Instant::now() + (started.elapsed() * QUICK_SHARE).max(self.pause());
+        state.next_waking = Instant::now() + (started.elapsed() * QUICK_SHARE).max(self.pause());
+        is_open
+    }
+
+    /// Reads all places that somebody waits for.
+    async fn read_asked(&mut self, state: &mut State) -> bool {
+        let started = Instant::now();
+        let items = self.watchlist.asked();
+        let is_open = self.read_between_ticks(items, state).await;
+        let pause = self.connection.wake_every().min(LONGEST_WAIT);
+        state.next_asked = Instant::now() + (started.elapsed() * QUICK_SHARE).max(pause);
         is_open
     }
 
@@ -255,11 +274,10 @@ impl Reader {
         self.send(batch).await
     }
 
-    /// Pause between two reads that are between ticks.
+    /// Pause between two reads for waking.
     fn pause(&self) -> Duration {
         let pause = self.connection.wake_every();
-        let is_pushed = *self.announces_all.borrow() && !self.watchlist.has_quick();
-        if is_pushed { pause.max(WAKE_WHILE_PUSHED) } else { pause }
+        if *self.announces_all.borrow() { pause.max(WAKE_WHILE_PUSHED) } else { pause }
     }
 
     async fn send(&self, batch: Batch) -> bool {
@@ -293,7 +311,7 @@ impl Reader {
             Some(_) | None => state.delays = delays(self.tick),
         }
         let results = items.iter().map(|item| item.place).zip(results).collect();
-        Batch { at, between_ticks, results }
+        Batch { at, began: started, between_ticks, results }
     }
 
     /// What `work` of the client gives, unless it takes too long or panics: a bug costs this batch and its client.
@@ -343,7 +361,7 @@ impl Reader {
 
     fn failed(&self, items: &[Item], error: &ReadError) -> Batch {
         let results = items.iter().map(|item| (item.place, Err(error.clone()))).collect();
-        Batch { at: self.clock.now(), between_ticks: false, results }
+        Batch { at: self.clock.now(), began: Instant::now(), between_ticks: false, results }
     }
 
     fn count_errors<'a>(&self, results: impl Iterator<Item = &'a Result<Sighting, ReadError>>) {

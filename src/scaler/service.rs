@@ -31,6 +31,10 @@ use crate::telemetry::metrics::Metrics;
 /// KEDA sets no deadline of its own, so a call must end by itself.
 const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
+/// How long the value of a ScaledJob waits for a reading that is younger than the question: for the pause between two
+/// such reads, and for a slow answer. KEDA asks again at its next poll.
+const NEW_READING: Duration = Duration::from_secs(2);
+
 /// Age at which a stream ends with OK, give or take a fifth: only a clean end resets KEDA's back-off, and
 /// streams that all end at once would all come back at once.
 const STREAM_AGE: Duration = Duration::from_secs(30 * 60);
@@ -95,7 +99,7 @@ impl ExternalScaler for Service {
             if !metric_name.eq_ignore_ascii_case(convert::METRIC) {
                 return Err(convert::unknown_metric(&metric_name));
             }
-            convert::metrics(&self.answer(&watched).await?, || watched.trigger.to_show_running())
+            convert::metrics(&self.value(&watched).await?, || watched.trigger.to_show_running())
         })
         .await
     }
@@ -162,31 +166,53 @@ impl Service {
         })
     }
 
+    /// The answer that a value is made of.
+    ///
+    /// KEDA subtracts the Jobs that run from the value of a ScaledJob, and counts them when it has the value. Whatever
+    /// ends between a reading and that count is started anew. So a value that could start Jobs is made of a reading that
+    /// is younger than the question, and there is none where such a reading does not come.
+    async fn value(&self, watched: &Arc<Watched>) -> Result<Answer, Status> {
+        let asked = Instant::now();
+        let answer = self.answer(watched).await?;
+        let may_start = matches!(answer, Answer::Fresh(size) if size.active);
+        if watched.trigger.policy.workload.is_held() || !may_start {
+            return Ok(answer);
+        }
+        match timeout(NEW_READING, self.board.ask(watched, asked)).await {
+            Ok(Some(last)) => Ok(self.answer_of(&last, watched)),
+            Ok(None) | Err(_) => Err(convert::not_read_since()),
+        }
+    }
+
+    fn answer_of(&self, last: &Evaluation, watched: &Watched) -> Answer {
+        let answer = last.decision.answer_at(&watched.trigger.policy, self.clock.now());
+        self.without_address(answer, &watched.trigger.connection)
+    }
+
     /// The answer of the last evaluation; waits for the first one, while the trigger is new.
     async fn answer(&self, watched: &Watched) -> Result<Answer, Status> {
-        let of = |last: &Evaluation| {
-            let answer = last.decision.answer_at(&watched.trigger.policy, self.clock.now());
-            self.without_address(answer, &watched.trigger.connection)
-        };
         if let Some(last) = watched.evaluation() {
-            return Ok(of(&last));
+            return Ok(self.answer_of(&last, watched));
         }
         let wait = FIRST_ANSWER.saturating_sub(self.clock.now().since(watched.since));
         match timeout(wait, watched.evaluated()).await {
-            Ok(Some(first)) => Ok(of(&first)),
+            Ok(Some(first)) => Ok(self.answer_of(&first, watched)),
             Ok(None) | Err(_) => Err(convert::not_yet()),
         }
     }
 
     /// Where there are tenants, they learn the name of their connection and not where it leads: the log says that.
     fn without_address(&self, answer: Answer, connection: &Connection) -> Answer {
-        match (answer, &self.server.tenants) {
-            (Answer::Unknown(Unknown::NeverRead(cause)), Tenants::Closed(_)) => {
-                let name = format!("`{}`", connection.name);
-                let cause = cause.to_string().replace(&connection.endpoint.address(), &name);
-                Answer::Unknown(Unknown::NeverRead(Cause::new(cause)))
+        let Tenants::Closed(_) = &self.server.tenants else { return answer };
+        let name = format!("`{}`", connection.name);
+        let named =
+            |cause: Cause| Cause::new(cause.to_string().replace(&connection.endpoint.address(), &name));
+        match answer {
+            Answer::Unknown(Unknown::NeverRead(cause)) => Answer::Unknown(Unknown::NeverRead(named(cause))),
+            Answer::Unknown(Unknown::Lost { read_at, cause }) => {
+                Answer::Unknown(Unknown::Lost { read_at, cause: cause.map(named) })
             }
-            (answer, _) => answer,
+            answer => answer,
         }
     }
 

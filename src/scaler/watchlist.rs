@@ -31,11 +31,10 @@ pub(super) struct Item {
 pub(super) enum Pace {
     /// Once a tick.
     Tick,
-    /// Between ticks too: KEDA subtracts its present Jobs, and would start one more for each task that has ended
-    /// since the last read.
-    Quick,
-    /// As quickly, and as soon as the backend announces a change: a stream waits for its first task.
+    /// Between ticks too, and as soon as the backend announces a change: a stream waits for its first task.
     Waking,
+    /// At once: somebody waits for what it shows now.
+    Asked,
 }
 
 /// The decider's side of a list.
@@ -57,10 +56,10 @@ struct Items {
     all: BTreeMap<PlaceId, Listed>,
     /// Places that were never read.
     unread: FairQueue<PlaceId>,
-    /// Places at [`Pace::Quick`].
-    quick: BTreeSet<PlaceId>,
     /// Places at [`Pace::Waking`].
     waking: BTreeSet<PlaceId>,
+    /// Places at [`Pace::Asked`].
+    asked: BTreeSet<PlaceId>,
 }
 
 #[derive(Debug)]
@@ -149,10 +148,10 @@ impl Watchlist {
         read.map(|(place, listed)| listed.item(*place)).collect()
     }
 
-    /// Places that are read between ticks too.
-    pub(super) fn between_ticks(&self) -> Vec<Item> {
+    /// Places that somebody waits for.
+    pub(super) fn asked(&self) -> Vec<Item> {
         let items = lock(&self.items);
-        items.of(items.quick.iter().chain(&items.waking))
+        items.of(&items.asked)
     }
 
     /// Places whose first task a stream waits for.
@@ -167,9 +166,9 @@ impl Watchlist {
         items.of(places.intersection(&items.waking))
     }
 
-    /// Whether any place is read at [`Pace::Quick`].
-    pub(super) fn has_quick(&self) -> bool {
-        !lock(&self.items).quick.is_empty()
+    /// Whether somebody waits for any place.
+    pub(super) fn has_asked(&self) -> bool {
+        !lock(&self.items).asked.is_empty()
     }
 
     /// Whether a stream waits for the first task of any place.
@@ -180,7 +179,7 @@ impl Watchlist {
 
 impl Items {
     fn note_pace(&mut self, place: PlaceId, pace: Pace) {
-        for (of_pace, places) in [(Pace::Quick, &mut self.quick), (Pace::Waking, &mut self.waking)] {
+        for (of_pace, places) in [(Pace::Waking, &mut self.waking), (Pace::Asked, &mut self.asked)] {
             if pace == of_pace {
                 places.insert(place);
             } else {

@@ -17,6 +17,7 @@ mod demo;
 mod documents;
 mod field;
 mod isolation;
+mod jobs;
 mod keda;
 mod limited_by;
 mod limits;

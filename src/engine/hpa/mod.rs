@@ -7,7 +7,7 @@ mod behavior;
 mod events;
 pub mod jobs;
 pub mod keda;
-pub(in crate::engine) mod metric;
+mod metric;
 mod why;
 
 use std::time::Duration;

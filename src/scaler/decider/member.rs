@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::engine::Memory;
 use crate::engine::limit::share::Share;
-use crate::engine::policy::Workload;
 use crate::scaler::board::Watched;
 use crate::scaler::watchlist::{Pace, PlaceId};
 use crate::timestamp::Timestamp;
@@ -42,27 +41,32 @@ impl Member {
     pub(super) fn places(&self) -> impl Iterator<Item = PlaceId> {
         let limit = self.limit.as_ref().map(|limit| limit.workers);
         let headroom = self.limit.as_ref().and_then(|limit| limit.gateway);
-        [self.workers, self.queries, limit, headroom, Some(self.queue)].into_iter().flatten()
+        self.of_tasks().chain([limit, headroom].into_iter().flatten())
+    }
+
+    /// What tells of its tasks.
+    pub(super) fn of_tasks(&self) -> impl Iterator<Item = PlaceId> {
+        [self.workers, self.queries, Some(self.queue)].into_iter().flatten()
     }
 
     /// How often its queue is to be read.
     pub(super) fn pace(&self) -> Pace {
         let size = self.watched.evaluation().and_then(|last| last.decision.size());
         let is_active = size.is_some_and(|size| size.active);
-        let trigger = &self.watched.trigger;
-        // Where each read is paid for, a Job too many may be the cheaper.
-        let counts_jobs = trigger.policy.workload == Workload::Job && trigger.plan.price().is_none();
-        match is_active {
-            false if self.watched.has_streams() => Pace::Waking,
-            true if counts_jobs => Pace::Quick,
-            false | true => Pace::Tick,
+        if self.watched.is_asked() {
+            Pace::Asked
+        } else if !is_active && self.watched.has_streams() {
+            Pace::Waking
+        } else {
+            Pace::Tick
         }
     }
 
     /// How often a place of it is to be read, as the reader was last told.
     pub(super) fn pace_of(&self, place: PlaceId) -> Pace {
-        // Workers tell of tasks that a queue does not show any more: where both are counted, both are from one time.
-        let is_counted = self.workers == Some(place) && self.listed == Pace::Quick;
+        // Workers and queries tell of tasks that a queue does not show any more: where all are counted, all are from
+        // one time.
+        let is_counted = self.listed == Pace::Asked && self.of_tasks().any(|counted| counted == place);
         if self.queue == place || is_counted { self.listed } else { Pace::Tick }
     }
 }

@@ -114,7 +114,7 @@ impl Decider {
             return;
         }
         member.listed = pace;
-        for id in [Some(member.queue), member.workers].into_iter().flatten() {
+        for id in member.of_tasks().collect::<Vec<_>>() {
             let Some(place) = self.places.get(&id) else { continue };
             let members = place.triggers().filter_map(|number| self.triggers.get(&number));
             let pace = members.map(|member| member.pace_of(id)).max().unwrap_or(Pace::Tick);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::config::server::Connection;
 use crate::engine::estimate::Throughput;
 use crate::engine::limit::LimitSeen;
@@ -39,6 +41,8 @@ pub(super) struct Place {
     triggers: Vec<u64>,
     /// Whether a read has ended, well or not.
     pub(super) is_answered: bool,
+    /// When the last read began, however it ended.
+    pub(super) read_at: Option<Instant>,
     /// Why the last read failed, if it did.
     pub(super) error: Option<Arc<str>>,
     pub(super) seen: Seen,
@@ -59,8 +63,9 @@ pub(super) enum Seen {
 }
 
 impl Place {
-    pub(super) const fn unread(id: PlaceId, name: PlaceName) -> Self {
-        Self { id, name, triggers: Vec::new(), is_answered: false, error: None, seen: Seen::Nothing }
+    pub(super) fn unread(id: PlaceId, name: PlaceName) -> Self {
+        let (triggers, seen) = (Vec::new(), Seen::Nothing);
+        Self { id, name, triggers, is_answered: false, read_at: None, error: None, seen }
     }
 
     /// Numbers of the triggers that it is read for.
@@ -87,8 +92,13 @@ impl Place {
 
     /// Takes in the result of a read, and says whether it was other than the one before. A failed read leaves
     /// what was last seen, which grows old.
-    pub(super) fn take(&mut self, at: Timestamp, result: Result<Sighting, ReadError>) -> bool {
+    pub(super) fn take(
+        &mut self,
+        (at, began): (Timestamp, Instant),
+        result: Result<Sighting, ReadError>,
+    ) -> bool {
         self.is_answered = true;
+        self.read_at = Some(began);
         match result {
             // Why the read before it failed is still true.
             Ok(Sighting::Unchanged) => false,

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::memory::{Event, Memory};
 use super::queue::{Queue, Reset, Room};
 use super::wire::Place;
-use crate::engine::signals::{InFlight, Reading};
+use crate::engine::signals::{InFlight, Reading, Tasks};
 
 /// What was read of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,11 @@ pub(super) fn reading(
             total = total.saturating_add(*lag);
         }
     }
+    let mut kept = Tasks::default();
+    // One worker is to be there, though no task is known that it could take.
     if total == 0 && (0 < still || nobody_has_begun(queue, &seen)) {
         (total, busy) = (1, u64::from(0 < still));
+        kept = Tasks { ready: total - busy, soon: 0, in_flight: busy };
     }
     let reading = Reading {
         ready: Some(total - busy),
@@ -78,6 +81,7 @@ pub(super) fn reading(
         in_flight: Some(InFlight::Estimated(busy)),
         counters: memory.counters(),
         ceiling: room(queue.room, seen.len(), busy),
+        kept,
         even_over: u32::try_from(seen.len()).ok().filter(|_| queue.room == Room::EvenPartitions),
         ..Reading::default()
     };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::counts::Counts;
 use super::fault::Fault;
 use super::queue::Queues;
-use crate::engine::signals::{InFlight, Reading};
+use crate::engine::signals::{InFlight, Reading, Tasks};
 
 /// SQS's counts are complete a minute after the last change: a zero that is younger may be a slip of the count.
 const ZERO_LASTS: Duration = Duration::from_secs(60);
@@ -149,12 +149,23 @@ impl Memory {
 fn reading(queues: &Queues, levels: &[Levels]) -> Reading {
     let sum = |count: fn(&Levels) -> u64| levels.iter().map(count).fold(0, u64::saturating_add);
     let in_flight = sum(|levels| levels.in_flight.value);
-    let is_kept = levels.iter().any(|levels| levels.in_flight.is_kept());
+    let kept = |level: fn(&Levels) -> &Level| {
+        let kept = levels.iter().map(level).filter(|level| level.is_kept());
+        kept.map(|level| level.value).fold(0, u64::saturating_add)
+    };
+    let soon_kept = if queues.scale_on_delayed { kept(|levels| &levels.delayed) } else { 0 };
+    let kept = Tasks {
+        ready: kept(|levels| &levels.visible),
+        soon: soon_kept,
+        in_flight: kept(|levels| &levels.in_flight),
+    };
+    let is_kept = kept.in_flight > 0;
     Reading {
         ready: Some(sum(|levels| levels.visible.value)),
         soon: queues.scale_on_delayed.then(|| sum(|levels| levels.delayed.value)),
         in_flight: Some(if is_kept { InFlight::Estimated(in_flight) } else { InFlight::Known(in_flight) }),
         ceiling: queues.max_groups.map(std::num::NonZeroU32::get),
+        kept,
         ..Reading::default()
     }
 }

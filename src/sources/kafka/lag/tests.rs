@@ -98,6 +98,20 @@ fn lag_that_stands_still_counts_as_one_task_and_only_for_as_long() {
 }
 
 #[test]
+fn what_only_keeps_a_worker_there_is_said_to() {
+    let kept = |queue: &Queue, partitions: &[(Option<u64>, u64)], seconds| {
+        let mut memory = Memory::default();
+        look(queue, partitions, &mut memory, 0);
+        look(queue, partitions, &mut memory, seconds).0.kept
+    };
+    assert_eq!(kept(&queue(), &[(None, 0), (None, 0)], 5), Tasks { ready: 1, ..Tasks::default() });
+    assert_eq!(kept(&queue(), &[(None, 0), (Some(3), 9)], 5), Tasks::default());
+    let persistent = Queue { persistent_after: Some(Duration::from_secs(60)), ..queue() };
+    assert_eq!(kept(&persistent, &[(Some(0), 9)], 59), Tasks::default());
+    assert_eq!(kept(&persistent, &[(Some(0), 9)], 60), Tasks { in_flight: 1, ..Tasks::default() });
+}
+
+#[test]
 fn a_worker_must_be_there_before_the_first_record_where_workers_begin_behind_the_last() {
     let tasks = |queue: &Queue, partitions: &[(Option<u64>, u64)]| {
         let (reading, _) = look(queue, partitions, &mut Memory::default(), 0);
