@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::trigger::Trigger;
+use crate::engine::policy::Workload;
 use crate::telemetry::shown::short;
 
 /// A month, as price lists have it: 730 hours.
@@ -20,7 +21,7 @@ const MONTH: Duration = Duration::from_secs(730 * 3_600);
 pub(super) struct Cost {
     /// Nothing waits and nothing runs.
     idle: Monthly,
-    /// Something does.
+    /// Something does; where the workload is Jobs, KEDA's polls are reads too.
     active: Monthly,
     /// Nothing does, and KEDA listens for the first task; null where it opens no stream.
     listened: Option<Monthly>,
@@ -39,13 +40,13 @@ struct Monthly {
 }
 
 impl Cost {
-    /// The cost of `trigger` on a server with this tick; `listens` says whether KEDA opens a stream for it. `None`
-    /// where calls cost nothing.
-    pub(super) fn of(trigger: &Trigger, tick: Duration, listens: bool) -> Option<Self> {
+    /// The cost of `trigger` on a server with this tick; `listens` says whether KEDA opens a stream for it, `poll` how
+    /// often it polls. `None` where calls cost nothing.
+    pub(super) fn of(trigger: &Trigger, tick: Duration, listens: bool, poll: Duration) -> Option<Self> {
         let price = trigger.plan.price()?;
         let connection = &trigger.connection;
-        let every = |pause: Duration| {
-            let reads = MONTH.as_secs_f64() / pause.as_secs_f64();
+        let monthly = |pause: Duration| MONTH.as_secs_f64() / pause.as_secs_f64();
+        let cost = |reads: f64| {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -54,9 +55,15 @@ impl Cost {
             let calls = (reads * f64::from(price.calls)).round() as u64;
             Monthly { calls, dollars: cents(reads * price.dollars_per_million / 1e6) }
         };
+        let every = |pause| cost(monthly(pause));
+        // A value for Jobs is read when it is asked for.
+        let asked = match trigger.policy.workload {
+            Workload::Deployment => 0.0,
+            Workload::Job => monthly(poll.max(Duration::from_secs(1))),
+        };
         Some(Self {
             idle: every(tick.max(connection.endpoint.longest_pause())),
-            active: every(tick),
+            active: cost(monthly(tick) + asked),
             listened: listens.then(|| every(tick.min(connection.wake_every()))),
             dollars_per_million_calls: cents(price.dollars_per_million / f64::from(price.calls.max(1))),
             as_of: price.as_of,

@@ -50,6 +50,10 @@ pub(super) fn forecast(
     current: u32,
 ) -> Forecast {
     let Some((value, active)) = answer else {
+        if scaled.kind == Kind::ScaledJob {
+            let why = "no answer: KEDA starts no Job".to_owned();
+            return Forecast { current, next: 0, reason: "no-answer", why, then: Vec::new() };
+        }
         let why = match scaled.fallback.as_ref().and_then(|fallback| fallback.failure_threshold) {
             Some(failures) => format!("no answer: KEDA's fallback acts after {failures} failures"),
             None => "no answer: KEDA and the HPA leave everything as it is".to_owned(),
@@ -213,6 +217,8 @@ mod tests {
         let mut object = scaled("");
         object.kind = Kind::ScaledJob;
         assert_eq!(forecast(&object, None, Some((9, true)), 4).next, 5);
+        let unknown = forecast(&object, None, None, 4);
+        assert_eq!((unknown.next, unknown.why.as_str()), (0, "no answer: KEDA starts no Job"));
     }
 
     fn scaled(behavior: &str) -> Scaled {

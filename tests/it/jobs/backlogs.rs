@@ -263,6 +263,20 @@ impl Backlog for Sqs {
     fn proxy(&self) -> &Proxy {
         &self.proxy
     }
+
+    async fn fails(&mut self, outage: Outage) {
+        self.end().await;
+        match outage {
+            Outage::Refuses => self.proxy.switch(Mode::Cut),
+            Outage::Hangs => self.moto.pause(),
+        }
+    }
+
+    async fn recovers(&mut self, tasks: u32) {
+        self.moto.resume();
+        self.proxy.switch(Mode::Pass);
+        self.put(tasks).await;
+    }
 }
 
 /// A topic, whose partitions each have one task at most.

@@ -9,6 +9,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_sqs::types::QueueAttributeName;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::tree::root;
 
@@ -65,6 +66,20 @@ impl Moto {
     /// Makes a queue, and says its URL. One whose name ends in `.fifo` is a FIFO queue.
     pub(crate) async fn create_queue(&self, name: &str) -> String {
         create_queue(&self.client(), name).await
+    }
+
+    /// Stops the process, which keeps its port and its queues and answers nobody.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets the process go on.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.process.id().cast_signed()).unwrap(), signal).unwrap();
     }
 
     /// Ends the process at once, as a crash would.

@@ -3,6 +3,7 @@
 mod chart;
 mod fallback;
 mod jobs;
+mod jobs_end_together;
 mod mutual_tls;
 mod plan_agrees;
 mod polls;
@@ -60,6 +61,8 @@ const ALL: &[(&str, u8, Play)] = &[
     ("rivals-kafka", 1, |stage| Box::pin(rivals::on_kafka(stage))),
     ("rivals-prometheus", 1, |stage| Box::pin(rivals::on_prometheus(stage))),
     ("rivals-stream", 1, |stage| Box::pin(rivals::on_a_stream(stage))),
+    ("jobs-end-together-list", 1, |stage| Box::pin(jobs_end_together::on_a_list(stage))),
+    ("jobs-end-together-sqs", 1, |stage| Box::pin(jobs_end_together::on_sqs(stage))),
     ("jobs-default", 1, |stage| Box::pin(jobs::by_strategy(stage, "default", 3))),
     ("jobs-accurate", 1, |stage| Box::pin(jobs::by_strategy(stage, "accurate", 8))),
     ("jobs-eager", 1, |stage| Box::pin(jobs::by_strategy(stage, "eager", 8))),

@@ -4,7 +4,7 @@
 mod kafka;
 mod prometheus;
 mod redis;
-mod sqs;
+pub(super) mod sqs;
 
 use std::fmt::Write as _;
 use std::time::Duration;

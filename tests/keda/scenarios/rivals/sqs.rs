@@ -14,11 +14,7 @@ pub(in super::super) async fn on_sqs(stage: Stage) {
     let moto = tokio::task::block_in_place(Moto::start);
     let client = moto.client();
     let url = moto.create_queue("tasks").await;
-    let key = "accessKeyId: { env: AWS_ACCESS_KEY_ID }, secretAccessKey: { env: AWS_SECRET_ACCESS_KEY }";
-    let connection = format!(
-        "  sqs: {{ type: aws, region: {REGION}, endpoint: \"{}\", accounts: \"123456789012\", {key} }}",
-        moto.url()
-    );
+    let connection = connection(&moto);
     let setting = Setting { lifetime: Lifetime::Idle, connections: connection, ..Setting::on(Queue::List) };
     let mut scene = Scene::set(stage, setting).await;
     login(&scene).await;
@@ -57,8 +53,17 @@ pub(in super::super) async fn on_sqs(stage: Stage) {
     expect(&scene, "all are done, a minute ago", &table(IDLE, IDLE, IDLE)).await;
 }
 
+/// The connection `sqs`, as a server's file has it.
+pub(in super::super) fn connection(moto: &Moto) -> String {
+    let key = "accessKeyId: { env: AWS_ACCESS_KEY_ID }, secretAccessKey: { env: AWS_SECRET_ACCESS_KEY }";
+    format!(
+        "  sqs: {{ type: aws, region: {REGION}, endpoint: \"{}\", accounts: \"123456789012\", {key} }}",
+        moto.url()
+    )
+}
+
 /// Takes so many messages for long: their receipts.
-async fn take(client: &Client, url: &str, count: i32) -> Vec<String> {
+pub(in super::super) async fn take(client: &Client, url: &str, count: i32) -> Vec<String> {
     let receive = client.receive_message().queue_url(url).max_number_of_messages(count);
     let received = receive.visibility_timeout(600).send().await.unwrap();
     let receipts = received.messages().iter().map(|message| message.receipt_handle.clone().unwrap());
@@ -68,7 +73,7 @@ async fn take(client: &Client, url: &str, count: i32) -> Vec<String> {
 }
 
 /// Deletes messages in one call, so that no read sees a part of them.
-async fn delete(client: &Client, url: &str, receipts: Vec<String>) {
+pub(in super::super) async fn delete(client: &Client, url: &str, receipts: Vec<String>) {
     let entries = receipts.into_iter().enumerate().map(|(number, receipt)| {
         let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string());
         entry.receipt_handle(receipt).build().unwrap()
