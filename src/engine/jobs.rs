@@ -109,7 +109,7 @@ fn tasks_that_are_stuck_have_jobs_of_their_own_which_keda_subtracts() {
 /// What one look brings, whatever a source may come up with.
 #[derive(Clone, Debug)]
 enum Look {
-    Sees(Reading),
+    Sees(Box<Reading>),
     Fails,
     Nothing,
 }
@@ -130,7 +130,16 @@ fn look() -> impl Strategy<Value = Look> {
             soon: kept_soon.min(soon.unwrap_or(0)),
             in_flight: kept_in_flight.min(in_flight.map_or(0, InFlight::tasks)),
         };
-        Look::Sees(Reading { ready, due, soon, in_flight, kept, ceiling, even_over, ..Reading::default() })
+        Look::Sees(Box::new(Reading {
+            ready,
+            due,
+            soon,
+            in_flight,
+            kept,
+            ceiling,
+            even_over,
+            ..Reading::default()
+        }))
     });
     prop_oneof![6 => sees, 1 => Just(Look::Fails), 2 => Just(Look::Nothing)]
 }
@@ -172,7 +181,7 @@ proptest! {
                     let waiting = counted(reading.ready, reading.kept.ready) + reading.due.unwrap_or(0);
                     let running = counted(reading.in_flight.map(InFlight::tasks), reading.kept.in_flight);
                     fresh = reading.ready.is_some().then_some((second, waiting, running));
-                    trigger.sees(reading);
+                    trigger.sees(*reading);
                 }
                 Look::Fails => {
                     fresh = None;

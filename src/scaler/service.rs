@@ -212,7 +212,7 @@ impl Service {
             Answer::Unknown(Unknown::Lost { read_at, cause }) => {
                 Answer::Unknown(Unknown::Lost { read_at, cause: cause.map(named) })
             }
-            answer => answer,
+            Answer::Fresh(_) | Answer::Held(_) | Answer::Unknown(Unknown::UnseenTasks { .. }) => answer,
         }
     }
 

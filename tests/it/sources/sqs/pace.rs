@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_scaler::engine::signals::{InFlight, Reading};
+use agent_scaler::engine::signals::{InFlight, Reading, Tasks};
 use agent_scaler::sources::{Client, Plan};
 
 use super::{client, connect, endpoint, later, queue, read_one, seen};
@@ -43,7 +43,8 @@ async fn a_zero_counts_when_it_has_lasted_also_across_a_connection_that_was_lost
     assert_eq!(read_one(&mut client, &late).await, Ok(seen(0, 1)));
 
     sqs.delete_message().queue_url(&url).receipt_handle(handle).send().await.unwrap();
-    let kept = Reading { in_flight: Some(InFlight::Estimated(1)), ..seen(0, 1) };
+    let kept = Tasks { in_flight: 1, ..Tasks::default() };
+    let kept = Reading { in_flight: Some(InFlight::Estimated(1)), kept, ..seen(0, 1) };
     assert_eq!(read_one(&mut client, &late).await, Ok(kept.clone()));
     later(TICK).await;
     let mut client = connect(&*endpoint).await.unwrap();
