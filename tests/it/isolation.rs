@@ -5,6 +5,7 @@ use agent_scaler::scaler::proto::ScaledObjectRef;
 use tonic::Code;
 
 use crate::support::harness::{Harness, eventually, metrics_request, queue, scripted, trigger};
+use crate::support::servers::Redis;
 
 #[tokio::test]
 async fn a_connection_that_hangs_delays_no_other_and_is_counted_by_itself() {
@@ -85,6 +86,31 @@ async fn a_tenant_learns_the_name_of_its_connection_and_not_where_it_leads() {
         assert!(status.message().contains(names), "{}", status.message());
         assert!(!status.message().contains(hides), "{}", status.message());
     }
+}
+
+/// The same for a queue that was read once: Jobs get no number while it cannot be read, and their author the reason.
+#[tokio::test]
+async fn nor_does_it_while_jobs_get_no_number() {
+    let mut redis = Redis::plain();
+    redis.command(&["RPUSH", "acme:tasks", "a", "b"]);
+    let file = format!(
+        "connections: {{ main: {{ type: redis, url: \"{}\" }} }}\n\
+         tenants: {{ acme: {{ connections: {{ main: [\"*\"] }} }} }}",
+        redis.url()
+    );
+    let harness = Harness::with(&file).await;
+    let keys = [("source", "redis"), ("connection", "main"), ("listName", "acme:tasks"), ("workload", "job")];
+    let jobs = trigger("jobs", &keys);
+    harness.settles(&jobs, 2, LimitedBy::Demand).await;
+    redis.kill();
+    let status = eventually("the reason why nothing was read", async || {
+        let status = harness.value(&jobs).await.err()?;
+        status.message().contains("last read at ").then_some(status)
+    });
+    let status = status.await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("`main` cannot be reached"), "{}", status.message());
+    assert!(!status.message().contains("127.0.0.1"), "{}", status.message());
 }
 
 #[tokio::test]
