@@ -13,8 +13,10 @@ use agent_scaler::engine::limit::belief::{Sharing, believed};
 use agent_scaler::engine::limit::policy::LimitPolicy;
 use agent_scaler::engine::limit::share::{Bound, Claim, LimitSignals, share};
 use agent_scaler::engine::limit::{Dimension, LimitSeen};
-use agent_scaler::engine::policy::Policy;
-use agent_scaler::engine::signals::{Counters, InFlight, Percentile, Quality, Reading, Signal, Workers};
+use agent_scaler::engine::policy::{Policy, Workload};
+use agent_scaler::engine::signals::{
+    Counters, InFlight, Percentile, Quality, Reading, Signal, Tasks, Workers,
+};
 use agent_scaler::engine::{Memory, claimed, decide, want};
 use agent_scaler::sources::ALL;
 use proptest::collection::vec;
@@ -80,9 +82,11 @@ fn whatever_a_queue_shows_is_decided_upon() {
     let counters = (some(), some()).prop_map(|(added, completed)| Counters { added, completed });
     let ceilings = (prop::option::of(any::<u32>()), prop::option::of(any::<u32>()));
     let counts = (some(), some(), some(), some(), some());
-    let rest = (prop::option::of(span()), counters, ceilings, percentile(), percentile());
+    let kept = (amount(), amount(), amount());
+    let kept = kept.prop_map(|(ready, soon, in_flight)| Tasks { ready, soon, in_flight });
+    let rest = (prop::option::of(span()), counters, ceilings, percentile(), percentile(), kept);
     let reading = (counts, flight, rest).prop_map(|((ready, due, soon, delayed, dead), in_flight, rest)| {
-        let (oldest, counters, (ceiling, even_over), waits, services) = rest;
+        let (oldest, counters, (ceiling, even_over), waits, services, kept) = rest;
         Reading {
             ready,
             due,
@@ -96,10 +100,15 @@ fn whatever_a_queue_shows_is_decided_upon() {
             even_over,
             waits,
             services,
+            kept,
         }
     });
-    let policy = trigger_policy();
-    fuzz("engine", &vec((0..200_u64, reading), 1..12), |seen| decides(&policy, &seen, &None));
+    let deployment = trigger_policy();
+    let job = Policy { workload: Workload::Job, ..deployment };
+    fuzz("engine", &vec((0..200_u64, reading), 1..12), |seen| {
+        decides(&deployment, &seen, &None)?;
+        decides(&job, &seen, &None)
+    });
 }
 
 /// Decides about readings so many seconds apart.
