@@ -140,7 +140,7 @@ async fn plan(
         // Only a server itself knows how often it reads.
         let trigger = ours.trigger.as_ref().ok().filter(|_| arguments.server.is_none());
         let listens = ours.written.kind == "external-push";
-        let poll = Duration::from_secs(ours.scaled.polling_interval.into());
+        let poll = ours.scaled.poll();
         let cost = trigger.and_then(|trigger| Cost::of(trigger, tick, listens, poll));
         planned.push(Planned::new(ours, seen, cost, arguments.current_replicas));
     }
