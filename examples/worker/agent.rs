@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_scaler::engine::limit::{Block, LimitSeen, Why};
 use agent_scaler::engine::minutes::Used;
 use tokio::time::{Instant, sleep};
 
@@ -13,21 +12,14 @@ use crate::breaker::Breaker;
 use crate::clock::RedisClock;
 use crate::conversation::{Call, Conversation, Next};
 use crate::desk::Running;
-use crate::limiter::{Admission, Limiter, jittered};
+use crate::limiter::Limiter;
 use crate::metrics::Metrics;
-use crate::model::{Model, Reply};
+use crate::model::Model;
 use crate::pause;
 use crate::queue::Queue;
 use crate::reports::Reports;
 use crate::settings::Caps;
 use crate::tools::{self, TOOLS, Tools};
-use crate::wire::Answer;
-
-/// Tries of one request while the endpoint answers others.
-const TRIES: u32 = 8;
-
-/// Longest wait after a refusal where there is no limiter to wait in: a block may end earlier than it was said.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Weight of the newest answer in the expected length of the next.
 const NEWEST: f64 = 0.2;
@@ -73,13 +65,14 @@ pub(crate) struct Effort {
 }
 
 /// One run of a task.
-struct Run<'a> {
-    running: &'a Running,
-    conversation: Conversation,
+pub(crate) struct Run<'a> {
+    pub(crate) running: &'a Running,
+    pub(crate) conversation: Conversation,
     /// What earlier runs took.
     before: (u64, u64),
     started: Instant,
-    throttled: Duration,
+    /// Part of this run that the limit cost.
+    pub(crate) throttled: Duration,
 }
 
 impl Run<'_> {
@@ -150,7 +143,7 @@ impl Agent {
         Ok(())
     }
 
-    fn in_time(&self, run: &Run<'_>) -> Result<(), Outcome> {
+    pub(crate) fn in_time(&self, run: &Run<'_>) -> Result<(), Outcome> {
         let most = self.caps.time;
         if run.ran().saturating_sub(run.throttled()) < most {
             return Ok(());
@@ -204,123 +197,8 @@ impl Agent {
     }
 
     /// What is left of the task's time.
-    fn left(&self, run: &Run<'_>) -> Duration {
+    pub(crate) fn left(&self, run: &Run<'_>) -> Duration {
         self.caps.time.saturating_sub(run.ran().saturating_sub(run.throttled()))
-    }
-
-    /// Asks the model until it answers.
-    async fn ask(&self, run: &mut Run<'_>) -> Result<(String, Vec<Call>, Used), Outcome> {
-        let estimate = self.expected.of(&run.conversation);
-        let most = Used { output_tokens: self.model.answer_tokens(), ..estimate };
-        let (mut tries, mut refusals) = (0, 0);
-        loop {
-            self.in_time(run)?;
-            // A provider that is out keeps the slot waiting as a rate limit does: what a slot uses while it gets on
-            // is not less for that.
-            let waiting = self.books.waits();
-            let Ok(pass) = tokio::time::timeout(self.left(run), self.breaker.pass()).await else { continue };
-            drop(waiting);
-            let admission = match &self.limiter {
-                Some(limiter) => limiter.admit(estimate, most).await,
-                None => Admission::free(),
-            };
-            self.throttled(run, admission.waited);
-            let asked = Instant::now();
-            let calling = self.books.calls();
-            let reply = self.model.ask(&run.conversation, &self.clock).await;
-            drop(calling);
-            let took = asked.elapsed();
-            match reply {
-                Reply::Answer { answer: Answer { text, calls, is_cut }, used, seen } => {
-                    pass.succeeded();
-                    self.answered(run, used, &seen, took);
-                    admission.settle(used).await;
-                    if is_cut {
-                        // Half a result is none, and half a call would do something else.
-                        let most = self.model.answer_tokens();
-                        return Err(Outcome::Failed(format!("an answer is longer than {most} tokens")));
-                    }
-                    return Ok((text, calls, used));
-                }
-                Reply::Refused { seen, again } => {
-                    // It answers, and it is right.
-                    pass.succeeded();
-                    self.metrics.request("rate_limited", took);
-                    self.books.refused();
-                    // It used nothing, but it was sent: without its place in the pace the next would follow at once.
-                    admission.settle(Used { requests: 1, ..Used::default() }).await;
-                    refusals += 1;
-                    let waited = self.refused(seen, again, refusals).await;
-                    self.throttled(run, waited);
-                }
-                Reply::Failed { reason, seen, is_admitted } => {
-                    self.metrics.request("error", took);
-                    if is_admitted {
-                        self.books.admitted(Used { requests: 1, ..Used::default() });
-                    }
-                    // Failures that opened the breaker, or happened while it was open, are the endpoint's and not
-                    // the request's.
-                    tries += u32::from(self.breaker.is_closed());
-                    pass.failed();
-                    drop(admission);
-                    if tries >= TRIES {
-                        return Err(Outcome::Retry(format!("the model does not answer: {reason}")));
-                    }
-                    tracing::warn!(task = %run.running.hold.id, reason, tries, "A request to the model failed.");
-                    if seen.blocked.is_some() {
-                        self.reports.limits(&seen).await;
-                    }
-                    let _waiting = self.books.waits();
-                    sleep(pause::after(tries)).await;
-                }
-                Reply::Wrong(reason) => {
-                    pass.succeeded();
-                    self.metrics.request("error", took);
-                    self.books.admitted(Used { requests: 1, ..Used::default() });
-                    return Err(Outcome::Failed(format!("the model refuses the request: {reason}")));
-                }
-            }
-        }
-    }
-
-    fn throttled(&self, run: &mut Run<'_>, time: Duration) {
-        run.throttled += time;
-        self.metrics.throttled(time);
-    }
-
-    /// Counts an answer and passes on what it says of the limit.
-    fn answered(&self, run: &Run<'_>, used: Used, seen: &LimitSeen, took: Duration) {
-        self.metrics.request("success", took);
-        self.metrics.used(used, dollars(self.caps.price, used.input_tokens, used.output_tokens));
-        self.books.admitted(used);
-        self.expected.learn(&run.conversation, used);
-        if self.model.tells_use_by_others() {
-            seen.headroom.iter().for_each(|(dimension, headroom)| self.books.left(*dimension, headroom));
-        }
-        self.reports.sample(seen);
-    }
-
-    /// The provider refused because of a limit: all workers of the limit pause, for as long as it asks for.
-    /// Answers how long this one waited here, without a limiter to wait in.
-    async fn refused(&self, seen: LimitSeen, again: bool, refusals: u32) -> Duration {
-        let now = self.clock.now();
-        let least = match &self.limiter {
-            Some(limiter) => limiter.pause().await,
-            None => pause::after(refusals),
-        };
-        let asked = seen.blocked.map_or(Duration::ZERO, |block| block.until.since(now));
-        let asked = jittered(asked.max(least));
-        let why = seen.blocked.map_or(if again { Why::Rate } else { Why::Quota }, |block| block.why);
-        let block = Block { until: now + asked, why };
-        tracing::warn!(why = why.label(), seconds = asked.as_secs_f64(), "The provider refused a request.");
-        let is_told = self.reports.limits(&LimitSeen { blocked: Some(block), ..seen }).await;
-        if is_told && self.limiter.is_some() {
-            return Duration::ZERO;
-        }
-        let _waiting = self.books.waits();
-        let wait = asked.min(LONGEST_WAIT);
-        sleep(wait).await;
-        wait
     }
 }
 
@@ -330,14 +208,14 @@ impl Expected {
         Self(Mutex::new((0.0, decimal(answer_tokens).min(500.0))))
     }
 
-    fn of(&self, conversation: &Conversation) -> Used {
+    pub(crate) fn of(&self, conversation: &Conversation) -> Used {
         let (input, output) = self.0.lock().map(|expected| *expected).unwrap_or_default();
         let input = if conversation.last_input_tokens.is_none() { whole(input) } else { 0 };
         Used { requests: 1, input_tokens: conversation.estimate().max(input), output_tokens: whole(output) }
     }
 
     /// An answer came: `used` for a request to which this conversation led.
-    fn learn(&self, conversation: &Conversation, used: Used) {
+    pub(crate) fn learn(&self, conversation: &Conversation, used: Used) {
         if let Ok(mut expected) = self.0.lock() {
             let (input, output) = &mut *expected;
             if conversation.last_input_tokens.is_none() {
@@ -348,7 +226,7 @@ impl Expected {
     }
 }
 
-fn dollars((input, output): (f64, f64), input_tokens: u64, output_tokens: u64) -> f64 {
+pub(crate) fn dollars((input, output): (f64, f64), input_tokens: u64, output_tokens: u64) -> f64 {
     input * decimal(input_tokens) + output * decimal(output_tokens)
 }
 

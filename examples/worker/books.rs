@@ -86,9 +86,9 @@ impl Books {
         self.entries().tally.used.add(used);
     }
 
-    /// The provider refused a request because of a rate limit.
-    pub(crate) fn refused(&self) {
-        self.entries().tally.refused += 1;
+    /// The provider refused so many requests because of a limit that all share.
+    pub(crate) fn refused(&self, requests: u64) {
+        self.entries().tally.refused += requests;
     }
 
     /// What the provider said was left.
@@ -167,7 +167,7 @@ mod tests {
         let books = Arc::new(Books::new());
         books.admitted(Used { requests: 1, input_tokens: 20, output_tokens: 3 });
         let lost = books.take();
-        books.refused();
+        books.refused(1);
         books.put_back(&lost);
         let tally = books.take();
         assert_eq!((tally.used.input_tokens, tally.refused), (20, 1));

@@ -2,7 +2,8 @@
 //! scaler allows them together, in the second and not only in the minute.
 //!
 //! A waiter reserves its moment and sleeps until then, so waiters go in order and none asks twice. Tokens are reserved
-//! by estimate and corrected when the answer is there. While the limit is blocked nobody starts.
+//! by estimate and corrected when the answer is there. While the limit is blocked nobody starts, and where nobody knows
+//! when a block ends, one request tries and the others wait for what becomes of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,11 +11,13 @@ use std::time::Duration;
 
 use agent_scaler::engine::limit::Dimension;
 use agent_scaler::engine::minutes::Used;
+use agent_scaler::timestamp::Timestamp;
 use agent_scaler::workers::keys;
 use redis::RedisResult;
 use redis::aio::ConnectionManager;
 use tokio::time::{Instant, sleep};
 
+use crate::admission::Admission;
 use crate::books::Books;
 
 /// Amounts a minute by dimension; for concurrency requests at a time.
@@ -32,6 +35,15 @@ const AHEAD: u32 = 2;
 const SHORTEST_PAUSE: u32 = 60;
 const LONGEST_PAUSE: u32 = 12;
 
+/// How often those who wait look whether they need to, as a part of the longest reservation: every 3 s.
+const LOOKS: u32 = 10;
+
+/// What `limiter.lua` says of a wait in a block.
+const IN_A_BLOCK: i64 = -2;
+
+/// The end of a block that is a guess, because the provider did not say it. `limiter.lua` has what follows from it.
+const GUESS: &str = "guess_ms";
+
 /// The part of a minute's tokens that requests under way may ask for together. Providers take the longest answer that a
 /// request allows out of the bucket when they admit it, and put back at its end what was not used.
 const ASKED_FOR: f64 = 0.9;
@@ -48,32 +60,37 @@ pub(crate) struct Limiter {
     pace: String,
     /// The requests under way of this scope.
     under_way: String,
+    /// The requests of this scope that were refused lately.
+    refused: String,
     minute: Duration,
     /// How long a request may be under way before its place is free again whatever became of it.
     longest: Duration,
     amounts: Mutex<Amounts>,
 }
 
-/// What a request was admitted for.
-pub(crate) struct Admission {
-    limiter: Option<Arc<Limiter>>,
-    reserved: Used,
-    /// Its name among the requests under way, where they are counted.
-    name: Option<String>,
-    /// How long it waited.
-    pub(crate) waited: Duration,
+/// Whom a refusal because of a rate concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concerns {
+    /// All requests of the limit, until then if the provider did not say.
+    All(Timestamp),
+    /// Perhaps the one that was refused and no other: it tries again then, which tells.
+    First(Timestamp),
+    /// The one that was refused and no other: others have answers.
+    Alone,
 }
 
 /// An answer of the script that reserves.
 enum Turn {
-    /// At this time from now.
-    In(Duration),
+    /// At this time from now, reserved at that microsecond.
+    In { wait: Duration, since: u64 },
+    /// At once, to try whether the block with this end is over.
+    Try(u64),
     /// Not reserved: ask again after this time.
     AskIn(Duration),
 }
 
-/// Redis's time, the end of the block, and when somebody was last refused.
-type BlockSaid = ((u64, u64), (Option<u64>, Option<u64>));
+/// Redis's time; the end of the block, when somebody was last refused, and the end if it is a guess.
+type BlockSaid = ((u64, u64), (Option<u64>, Option<u64>, Option<u64>));
 
 impl Limiter {
     pub(crate) fn new(
@@ -92,6 +109,7 @@ impl Limiter {
             books,
             limit: keys::limit(limit),
             under_way: format!("{pace}:under-way"),
+            refused: format!("{pace}:refused"),
             pace,
             minute,
             longest,
@@ -114,22 +132,22 @@ impl Limiter {
     /// Waits until a request may start that will use about this much, and this much at most.
     pub(crate) async fn admit(self: &Arc<Self>, estimate: Used, most: Used) -> Admission {
         let asked = Instant::now();
-        self.turn(estimate).await;
-        let name = self.enter(most).await;
-        Admission { limiter: Some(Arc::clone(self)), reserved: estimate, name, waited: asked.elapsed() }
+        let tries = self.turn(estimate).await;
+        // From here on it makes room for others however it ends.
+        let mut admission = Admission::of(self, estimate, tries);
+        admission.enters(self.enter(most).await, asked.elapsed());
+        admission
     }
 
-    /// Waits for the moment of a request.
-    async fn turn(&self, estimate: Used) {
+    /// Waits for the moment of a request; the end of the block that it tries, if it does.
+    async fn turn(&self, estimate: Used) -> Option<u64> {
         let mut given_up = Used::default();
         loop {
             match self.reserve(estimate, given_up).await {
-                Ok(Turn::In(wait)) if wait.is_zero() => return,
-                Ok(Turn::In(wait)) => {
-                    self.wait(wait).await;
-                    // Somebody was refused in the meantime: ask for a moment after the block.
-                    if !self.is_blocked().await {
-                        return;
+                Ok(Turn::Try(end)) => return Some(end),
+                Ok(Turn::In { wait, since }) => {
+                    if self.stands(wait, since).await {
+                        return None;
                     }
                     given_up = estimate;
                 }
@@ -146,6 +164,22 @@ impl Limiter {
         }
     }
 
+    /// Waits for a reserved moment; `false` if it does not stand any more: somebody was refused in the meantime, or
+    /// one large request before it was, so that there is more room.
+    async fn stands(&self, wait: Duration, since: u64) -> bool {
+        let look = self.minute / AHEAD / LOOKS;
+        let mut left = wait;
+        while look < left {
+            self.wait(look).await;
+            left -= look;
+            if self.is_returned(since).await {
+                return false;
+            }
+        }
+        self.wait(left).await;
+        wait.is_zero() || self.may_start().await
+    }
+
     async fn wait(&self, time: Duration) {
         let _waiting = self.books.waits();
         sleep(time).await;
@@ -156,42 +190,74 @@ impl Limiter {
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("limiter.lua")).arg(2).arg(&self.pace).arg(&self.limit);
         command.arg(micros(self.minute)).arg(micros(self.minute / BURST)).arg(micros(longest));
-        for (dimension, rate) in self.rates() {
-            let amount = |used: Used| used.of(dimension).unwrap_or_default();
+        let rates = self.rates();
+        for (dimension, rate) in &rates {
+            let amount = |used: Used| used.of(*dimension).unwrap_or_default();
             command.arg(dimension.label()).arg(rate).arg(amount(estimate)).arg(amount(given_up));
         }
-        let (reserved, wait): (bool, u64) = command.query_async(&mut self.connection.clone()).await?;
+        let (reserved, wait, block, since): (bool, u64, i64, u64) =
+            command.query_async(&mut self.connection.clone()).await?;
         let wait = Duration::from_micros(wait);
-        if reserved {
-            return Ok(Turn::In(wait));
-        }
-        // When it can be reserved, but no later than a reservation reaches.
-        let until = wait.saturating_sub(longest).clamp(longest / 10, longest);
-        Ok(Turn::AskIn(jittered(until)))
-    }
-
-    async fn is_blocked(&self) -> bool {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("TIME").cmd("HMGET").arg(&self.limit).arg(keys::BLOCKED).arg(keys::BLOCKED_SEEN);
-        let answer: RedisResult<BlockSaid> = pipeline.query_async(&mut self.connection.clone()).await;
-        answer.is_ok_and(|((seconds, micros), (until, refused))| {
-            let now = seconds * 1_000 + micros / 1_000;
-            // As in `limiter.lua`.
-            let is_kept = match refused {
-                Some(refused) => now < refused.saturating_add(300_000),
-                None => until.is_some_and(|until| until <= now + 600_000),
-            };
-            is_kept && until.is_some_and(|until| now < until)
+        Ok(match (reserved, u64::try_from(block)) {
+            (true, Ok(end)) if end > 0 => Turn::Try(end),
+            // Where nothing paces those who wait for the end of a block, chance does.
+            (true, _) if rates.is_empty() && !wait.is_zero() => {
+                let spread = (self.minute / LONGEST_PAUSE).mul_f64(fastrand::f64());
+                Turn::In { wait: wait + spread, since }
+            }
+            (true, _) => Turn::In { wait, since },
+            // When it can be reserved, but no later than a reservation reaches.
+            (false, Err(_)) if block == IN_A_BLOCK => {
+                Turn::AskIn(jittered(wait.saturating_sub(longest).clamp(longest / LOOKS, longest)))
+            }
+            (false, Err(_)) => Turn::AskIn(jittered(wait.min(longest / LOOKS / LOOKS))),
+            (false, Ok(_)) => Turn::AskIn(jittered(longest / LOOKS)),
         })
     }
 
-    /// How long all workers are to pause after a refusal, if the provider does not want longer.
-    pub(crate) async fn pause(&self) -> Duration {
+    /// Whether somebody gave back a large reservation since then.
+    async fn is_returned(&self, since: u64) -> bool {
+        let mut ask = redis::cmd("HGET");
+        ask.arg(&self.pace).arg("returned");
+        let returned: RedisResult<Option<u64>> = ask.query_async(&mut self.connection.clone()).await;
+        returned.is_ok_and(|returned| returned > Some(since))
+    }
+
+    /// Whether no block keeps a request from starting at the moment that it reserved.
+    async fn may_start(&self) -> bool {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("TIME").cmd("HMGET").arg(&self.limit);
+        pipeline.arg(keys::BLOCKED).arg(keys::BLOCKED_SEEN).arg(GUESS);
+        let said: RedisResult<BlockSaid> = pipeline.query_async(&mut self.connection.clone()).await;
+        // Without Redis nobody knows of a block.
+        let Ok(((seconds, micros), (Some(until), refused, guess))) = said else { return true };
+        let now = seconds * 1_000 + micros / 1_000;
+        // As in `limiter.lua`, which then says whether this is the request that tries.
+        let is_believed = refused.is_some() || until <= now + 600_000;
+        let is_guess = guess == Some(until) && now < until + millis(self.minute);
+        !is_believed || (until <= now && !is_guess)
+    }
+
+    /// Whom a refusal because of a rate concerns. `request` is a name for all tries of one request, and `is_named` says
+    /// whether the provider said when the block ends.
+    pub(crate) async fn concerns(&self, request: &str, is_named: bool, now: Timestamp) -> Concerns {
         let mut command = redis::cmd("EVAL");
-        command.arg(include_str!("limiter_pause.lua")).arg(1).arg(&self.pace).arg(micros(self.minute));
+        command.arg(include_str!("limiter_refused.lua")).arg(3);
+        command.arg(&self.pace).arg(&self.limit).arg(&self.refused).arg(micros(self.minute));
         command.arg(micros(self.minute / SHORTEST_PAUSE)).arg(micros(self.minute / LONGEST_PAUSE));
-        let pause: RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
-        pause.map_or(self.minute / SHORTEST_PAUSE, Duration::from_micros)
+        command.arg(request).arg(u8::from(is_named));
+        let judged: RedisResult<(String, u64)> = command.query_async(&mut self.connection.clone()).await;
+        match judged {
+            Ok((word, _)) if word == "alone" => Concerns::Alone,
+            Ok((word, until)) if word == "first" => Concerns::First(Timestamp::from_millis(until)),
+            Ok((_, until)) => Concerns::All(Timestamp::from_millis(until)),
+            Err(_) => Concerns::All(now + self.minute / SHORTEST_PAUSE),
+        }
+    }
+
+    /// How long a refused request lets others try before it.
+    pub(crate) fn step_back(&self) -> Duration {
+        jittered(self.minute / SHORTEST_PAUSE)
     }
 
     /// How many requests may be under way that use up to this much each.
@@ -231,6 +297,13 @@ impl Limiter {
         }
     }
 
+    /// A request that was under way has ended.
+    pub(crate) async fn leave(&self, name: &str) -> RedisResult<()> {
+        let mut leave = redis::cmd("ZREM");
+        leave.arg(&self.under_way).arg(name);
+        leave.exec_async(&mut self.connection.clone()).await
+    }
+
     /// The amounts that are rates.
     fn rates(&self) -> Vec<(Dimension, f64)> {
         let amounts = self.amounts.lock().map(|amounts| amounts.clone()).unwrap_or_default();
@@ -245,10 +318,11 @@ impl Limiter {
     }
 
     /// Corrects a reservation.
-    async fn settle(&self, reserved: Used, used: Used) -> RedisResult<()> {
+    pub(crate) async fn settle(&self, reserved: Used, used: Used, is_answered: bool) -> RedisResult<()> {
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("limiter_settle.lua")).arg(1).arg(&self.pace).arg(micros(self.minute));
-        let mut differs = false;
+        command.arg(micros(self.minute / BURST)).arg(u8::from(is_answered));
+        let mut differs = is_answered;
         for (dimension, rate) in self.rates() {
             let amount =
                 |of: Used| of.of(dimension).and_then(|amount| i64::try_from(amount).ok()).unwrap_or(0);
@@ -260,41 +334,23 @@ impl Limiter {
         }
         if differs { command.exec_async(&mut self.connection.clone()).await } else { Ok(()) }
     }
-}
 
-impl Admission {
-    /// For a worker without a limit.
-    pub(crate) fn free() -> Self {
-        Self { limiter: None, reserved: Used::default(), name: None, waited: Duration::ZERO }
-    }
-
-    /// The request used this much; nothing if it was refused.
-    pub(crate) async fn settle(self, used: Used) {
-        if let Some(limiter) = &self.limiter
-            && let Err(error) = limiter.settle(self.reserved, used).await
-        {
-            tracing::debug!(%error, "A reservation could not be corrected.");
-        }
-    }
-}
-
-impl Drop for Admission {
-    /// Leaves its place, also when the task is cut off in the middle of a request.
-    fn drop(&mut self) {
-        if let (Some(limiter), Some(name)) = (self.limiter.take(), self.name.take()) {
-            tokio::spawn(async move {
-                let mut leave = redis::cmd("ZREM");
-                leave.arg(&limiter.under_way).arg(name);
-                // Without it the place is free when the request's time is over.
-                drop(leave.exec_async(&mut limiter.connection.clone()).await);
-            });
-        }
+    /// A request that tried whether a block is over has ended.
+    pub(crate) async fn tried(&self, end: u64, is_answered: bool) -> RedisResult<()> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("limiter_tried.lua")).arg(1).arg(&self.limit);
+        command.arg(end).arg(u8::from(is_answered));
+        command.exec_async(&mut self.connection.clone()).await
     }
 }
 
 /// Up to a tenth more, so that those who were turned away together do not come back together.
 pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 + fastrand::f64() / 10.0)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(time: Duration) -> u64 {

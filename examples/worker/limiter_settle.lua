@@ -1,10 +1,24 @@
 -- Corrects a reservation once it is known what was used. KEYS: the pace of one worker scope. ARGV: microseconds of a
--- minute; then for each dimension its name, its rate a minute, and what was used more than reserved.
-for i = 2, #ARGV, 3 do
+-- minute and of the burst, and 1 if the request has its answer, 0 if it was refused; then for each dimension its name,
+-- its rate a minute, and what was used more than reserved.
+local minute, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000000 + time[2])
+for i = 4, #ARGV, 3 do
   local full = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or '')
   if full then
-    full = full + tonumber(ARGV[i + 2]) * tonumber(ARGV[1]) / tonumber(ARGV[i + 1])
-    redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', full))
+    local more = tonumber(ARGV[i + 2]) * minute / tonumber(ARGV[i + 1])
+    redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', full + more))
+    -- Those who reserved their moments after a large request that is refused need not wait for them.
+    if ARGV[3] == '0' and more < -burst then
+      redis.call('HSET', KEYS[1], 'returned', now)
+    end
+  end
+end
+if ARGV[3] == '1' then
+  redis.call('HSET', KEYS[1], 'answered', now)
+  if redis.call('PTTL', KEYS[1]) < minute / 1000 then
+    redis.call('PEXPIRE', KEYS[1], math.ceil(minute / 1000 * 3))
   end
 end
 return 1

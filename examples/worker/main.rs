@@ -1,7 +1,9 @@
 //! The reference worker: runs agent tasks from a queue in Redis, SQS or Kafka, keeps to its share of an LLM rate limit, and speaks
 //! agent-scaler's worker protocol.
 
+mod admission;
 mod agent;
+mod asking;
 mod books;
 mod breaker;
 mod check;
@@ -156,6 +158,7 @@ async fn assemble(settings: Settings) -> Result<Arc<Worker>, Box<dyn Error>> {
         draining: AtomicBool::new(false),
         ended: CancellationToken::new(),
         used_up: AtomicBool::new(false),
+        may_be_used_up: AtomicBool::new(false),
         settings,
     }))
 }

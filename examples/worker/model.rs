@@ -1,10 +1,11 @@
 //! One request to the model: what is sent, what comes back, and what that means.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use agent_scaler::engine::limit::LimitSeen;
+use agent_scaler::engine::limit::{LimitSeen, Why};
 use agent_scaler::engine::minutes::Used;
-use agent_scaler::providers::{Provider, Refusal, Response};
+use agent_scaler::providers::{Refusal, Response};
 use agent_scaler::secret::Revealed;
 use agent_scaler::timestamp::Timestamp;
 
@@ -12,7 +13,7 @@ use crate::clock::RedisClock;
 use crate::conversation::Conversation;
 use crate::http;
 use crate::settings::ModelSettings;
-use crate::wire::{self, Answer};
+use crate::wire::{self, Answer, Api, KeyHeader};
 
 /// Most bytes of an answer: several times the longest that a model gives.
 const MOST: usize = 4 * 1024 * 1024;
@@ -34,12 +35,33 @@ pub(crate) struct Model {
 pub(crate) enum Reply {
     /// An answer.
     Answer { answer: Answer, used: Used, seen: LimitSeen },
-    /// Refused because of a limit; `again` says whether that passes within minutes.
-    Refused { seen: LimitSeen, again: bool },
+    /// Refused because of a limit.
+    Refused(Refused),
     /// The endpoint did not do its work; another try may help.
-    Failed { reason: String, seen: LimitSeen, is_admitted: bool },
+    Failed(Failure),
     /// The request is wrong, and will be again.
     Wrong(String),
+}
+
+/// A refusal because of a limit.
+pub(crate) struct Refused {
+    pub(crate) seen: LimitSeen,
+    pub(crate) why: Why,
+    /// How long the provider asks this request to wait, if it says.
+    pub(crate) wait: Option<Duration>,
+    /// Whether it is about a budget that other requests do not use.
+    pub(crate) others_go_on: bool,
+    pub(crate) reason: String,
+}
+
+/// An endpoint that did not do its work.
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    pub(crate) seen: LimitSeen,
+    /// How long the provider asks this request to wait, if it says.
+    pub(crate) wait: Option<Duration>,
+    /// Whether the provider said so; otherwise it may have done the work all the same.
+    pub(crate) is_told: bool,
 }
 
 impl Model {
@@ -67,23 +89,24 @@ impl Model {
         let ModelSettings { provider, base_url, name, timeout, answer_tokens, .. } = &self.settings;
         let key = match self.key() {
             Ok(key) => key,
-            Err(reason) => return failed(reason, false),
+            Err(reason) => return unanswered(reason),
         };
         let body = wire::request(*provider, name, *answer_tokens, self.with_tools, conversation);
         let request = self.client.post(format!("{base_url}{}", wire::path(*provider)));
-        let request = match provider {
-            Provider::Anthropic => {
-                request.header("x-api-key", key.expose()).header("anthropic-version", "2023-06-01")
-            }
-            Provider::AzureOpenAi => request.header("api-key", key.expose()),
-            _ => request.bearer_auth(key.expose()),
+        let request = match KeyHeader::of(*provider) {
+            KeyHeader::Named(name) => request.header(name, key.expose()),
+            KeyHeader::Bearer => request.bearer_auth(key.expose()),
+        };
+        let request = match Api::of(*provider) {
+            Api::Messages => request.header("anthropic-version", "2023-06-01"),
+            Api::ChatCompletions { .. } => request,
         };
         // Names who asks in the logs of a gateway; providers pass over it.
         let request = request.header("x-agent", &self.worker).timeout(*timeout).json(&body);
         let reply = match http::send(request, MOST).await {
             Ok(reply) => reply,
             // An address may hold a user's credentials.
-            Err(error) => return failed(chain(&error.without_url()), false),
+            Err(error) => return unanswered(chain(&error.without_url())),
         };
         self.understand(&reply, clock.now())
     }
@@ -94,26 +117,36 @@ impl Model {
         let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
         let response = Response { status: reply.status, headers: &header, body: &reply.body, at };
         let said = provider.said(&response);
+        let failed = |reason: String| {
+            let (seen, wait) = (said.seen.clone(), said.wait);
+            Reply::Failed(Failure { reason, seen, wait, is_told: true })
+        };
         let reason = || format!("status {}: {}", reply.status, excerpt(&reply.body));
-        match (said.refusal, reply.status) {
-            (Some(Refusal::Rate), _) => Reply::Refused { seen: said.seen, again: true },
-            (Some(Refusal::Spend | Refusal::Quota), _) => Reply::Refused { seen: said.seen, again: false },
-            (None, _) if reply.is_cut => Reply::Wrong(format!("the answer is longer than {MOST} bytes")),
-            (None, _) => match wire::answer(provider, &reply.body) {
+        let Some(refusal) = said.refusal else {
+            if reply.is_cut {
+                return Reply::Wrong(format!("the answer is longer than {MOST} bytes"));
+            }
+            return match wire::answer(provider, &reply.body) {
                 // Without a count a request is still one.
                 Some(answer) => Reply::Answer {
                     answer,
                     used: provider.usage(&reply.body).unwrap_or(Used { requests: 1, ..Used::default() }),
                     seen: said.seen,
                 },
-                None => failed(format!("no answer in the words of {provider}"), true),
-            },
-            // A key that is refused may be a rotated one, whose file changes in a moment; and all tasks of this
-            // worker would fail with it, of which none is to blame.
-            (Some(Refusal::Overload), _) | (Some(Refusal::Other), 401 | 403 | 408 | 409 | 425 | 500..) => {
-                Reply::Failed { reason: reason(), seen: said.seen, is_admitted: false }
-            }
-            (Some(Refusal::Other), _) => Reply::Wrong(reason()),
+                None => failed(format!("no answer in the words of {provider}: {}", excerpt(&reply.body))),
+            };
+        };
+        let refused = |why| {
+            let (seen, wait, others_go_on) = (said.seen.clone(), said.wait, said.others_go_on);
+            Reply::Refused(Refused { seen, why, wait, others_go_on, reason: reason() })
+        };
+        match refusal {
+            Refusal::Rate => refused(Why::Rate),
+            Refusal::Spend => refused(Why::Spend),
+            Refusal::Quota => refused(Why::Quota),
+            Refusal::Overload => failed(reason()),
+            Refusal::Other if is_worth_a_retry(reply) => failed(reason()),
+            Refusal::Other => Reply::Wrong(reason()),
         }
     }
 
@@ -129,8 +162,17 @@ impl Model {
     }
 }
 
-fn failed(reason: String, is_admitted: bool) -> Reply {
-    Reply::Failed { reason, seen: LimitSeen::default(), is_admitted }
+/// Whether another try may help against an error that is no limit's.
+fn is_worth_a_retry(reply: &http::Reply) -> bool {
+    let status = if reply.status < 400 { wire::status_within(&reply.body) } else { Some(reply.status) };
+    // A key that is refused may be a rotated one, whose file changes in a moment; and all tasks of this worker would
+    // fail with it, of which none is to blame.
+    status.is_none_or(|status| matches!(status, 401 | 403 | 408 | 409 | 425 | 500..))
+}
+
+/// Nothing came back.
+fn unanswered(reason: String) -> Reply {
+    Reply::Failed(Failure { reason, seen: LimitSeen::default(), wait: None, is_told: false })
 }
 
 /// The beginning of what an endpoint says of an error.

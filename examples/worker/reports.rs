@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_scaler::engine::limit::{Allowance, Block, LimitSeen};
+use agent_scaler::engine::limit::{Allowance, LimitSeen};
 use agent_scaler::timestamp::Timestamp;
-use agent_scaler::workers::writer::{Beat, Reporter, Tally};
+use agent_scaler::workers::writer::{Beat, Reporter, Standing, Tally};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -31,7 +31,7 @@ pub(crate) struct Reports {
 #[derive(Default)]
 pub(crate) struct News {
     pub(crate) allowance: Option<Allowance>,
-    pub(crate) block: Option<Block>,
+    pub(crate) block: Option<Standing>,
 }
 
 impl Reports {
@@ -58,7 +58,7 @@ impl Reports {
     pub(crate) async fn news(&self) -> Option<News> {
         let asking = async {
             let mut reporter = self.reporter.lock().await;
-            Ok(News { allowance: reporter.allowance().await?, block: reporter.blocked().await? })
+            Ok(News { allowance: reporter.allowance().await?, block: reporter.standing().await? })
         };
         said("news", timeout(PATIENCE, asking).await)
     }

@@ -154,7 +154,7 @@ async fn take(
         while let Some(ended) = tasks.try_join_next() {
             fate(ended);
         }
-        if worker.is_used_up() {
+        if worker.is_used_up(tasks.len()) {
             tokio::select! {
                 () = signals.next() => return Ok(Some(drains(worker))),
                 () = sleep(jittered(RETRY)) => continue,

@@ -6,11 +6,100 @@ use serde_json::{Value, json};
 use crate::conversation::{Call, Conversation, Turn};
 use crate::tools::TOOLS;
 
+/// How a provider's API is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// Anthropic's messages.
+    Messages,
+    /// OpenAI's chat completions; `most` is the name of the bound on an answer's tokens.
+    ChatCompletions { most: &'static str },
+}
+
+/// The name that OpenAI gives the bound on an answer's tokens, reasoning included.
+const MOST: &str = "max_completion_tokens";
+
+/// Its older name: some providers know no other.
+const OLDER_MOST: &str = "max_tokens";
+
+impl Api {
+    /// That of a provider.
+    pub(crate) const fn of(provider: Provider) -> Self {
+        match provider {
+            Provider::Anthropic => Self::Messages,
+            Provider::OpenAi
+            | Provider::AzureOpenAi
+            | Provider::Groq
+            | Provider::Gemini
+            | Provider::Vertex
+            | Provider::Bedrock
+            | Provider::Moonshot
+            | Provider::Xai
+            | Provider::Cerebras
+            | Provider::Gateway => Self::ChatCompletions { most: MOST },
+            Provider::Mistral
+            | Provider::OpenRouter
+            | Provider::Together
+            | Provider::Fireworks
+            | Provider::DeepSeek
+            | Provider::Cohere => Self::ChatCompletions { most: OLDER_MOST },
+        }
+    }
+}
+
+/// How a request shows the API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyHeader {
+    /// In this header, as it is.
+    Named(&'static str),
+    /// In `authorization`, after `Bearer`.
+    Bearer,
+}
+
+impl KeyHeader {
+    /// The one that a provider reads.
+    pub(crate) const fn of(provider: Provider) -> Self {
+        match provider {
+            Provider::Anthropic => Self::Named("x-api-key"),
+            Provider::AzureOpenAi => Self::Named("api-key"),
+            Provider::OpenAi
+            | Provider::Groq
+            | Provider::Mistral
+            | Provider::Gemini
+            | Provider::Vertex
+            | Provider::Bedrock
+            | Provider::OpenRouter
+            | Provider::Together
+            | Provider::Fireworks
+            | Provider::DeepSeek
+            | Provider::Moonshot
+            | Provider::Xai
+            | Provider::Cohere
+            | Provider::Cerebras
+            | Provider::Gateway => Self::Bearer,
+        }
+    }
+}
+
 /// The path of the API, below its address.
 pub(crate) const fn path(provider: Provider) -> &'static str {
     match provider {
         Provider::Anthropic => "/v1/messages",
-        _ => "/v1/chat/completions",
+        // Google's version stands before the part that names the API.
+        Provider::Gemini | Provider::Vertex => "/chat/completions",
+        Provider::OpenAi
+        | Provider::AzureOpenAi
+        | Provider::Groq
+        | Provider::Mistral
+        | Provider::Bedrock
+        | Provider::OpenRouter
+        | Provider::Together
+        | Provider::Fireworks
+        | Provider::DeepSeek
+        | Provider::Moonshot
+        | Provider::Xai
+        | Provider::Cohere
+        | Provider::Cerebras
+        | Provider::Gateway => "/v1/chat/completions",
     }
 }
 
@@ -22,8 +111,8 @@ pub(crate) fn request(
     with_tools: bool,
     conversation: &Conversation,
 ) -> Value {
-    match provider {
-        Provider::Anthropic => {
+    match Api::of(provider) {
+        Api::Messages => {
             let mut body = json!({
                 "model": model,
                 "max_tokens": answer_tokens,
@@ -39,9 +128,7 @@ pub(crate) fn request(
             }
             body
         }
-        _ => {
-            // Mistral knows only the older name.
-            let most = if provider == Provider::Mistral { "max_tokens" } else { "max_completion_tokens" };
+        Api::ChatCompletions { most } => {
             let mut body = json!({
                 "model": model,
                 most: answer_tokens,
@@ -123,8 +210,8 @@ pub(crate) struct Answer {
 /// An answer; `None` if it is none in the provider's words.
 pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
     let body: Value = serde_json::from_str(body).ok()?;
-    match provider {
-        Provider::Anthropic => {
+    match Api::of(provider) {
+        Api::Messages => {
             let (mut text, mut calls) = (String::new(), Vec::new());
             for block in body.get("content")?.as_array()? {
                 match block.get("type")?.as_str()? {
@@ -140,8 +227,12 @@ pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
             let is_cut = body.get("stop_reason").is_some_and(|reason| reason == "max_tokens");
             Some(Answer { text, calls, is_cut })
         }
-        _ => {
+        Api::ChatCompletions { .. } => {
             let choice = body.get("choices")?.get(0)?;
+            // What was generated before the provider behind a gateway failed is no answer.
+            if choice.get("finish_reason").is_some_and(|reason| reason == "error") {
+                return None;
+            }
             let message = choice.get("message")?;
             let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();
             let calls = message.get("tool_calls").and_then(Value::as_array);
@@ -150,6 +241,16 @@ pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
             Some(Answer { text, calls, is_cut })
         }
     }
+}
+
+/// The status of an error that came within a success, if it names one: gateways answer 200 before they know how the
+/// provider behind them answers.
+pub(crate) fn status_within(body: &str) -> Option<u16> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    let error = body.get("error").or_else(|| body.get("choices")?.get(0)?.get("error"))?;
+    let code = error.get("code").or_else(|| error.get("status"))?;
+    let code = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
+    u16::try_from(code).ok().filter(|code| (400..600).contains(code))
 }
 
 fn openai_call(call: &Value) -> Option<Call> {

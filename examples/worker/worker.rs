@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) draining: AtomicBool,
     /// Whether the limit's budget is used up, so that a task that was taken could only wait.
     pub(crate) used_up: AtomicBool,
+    /// Whether it was, and somebody has to try whether it still is: one task is enough for that.
+    pub(crate) may_be_used_up: AtomicBool,
 }
 
 /// What became of a message that was taken.
@@ -151,9 +153,11 @@ impl Worker {
         if let (Some(allowance), Some(limiter)) = (news.allowance, &self.agent.limiter) {
             limiter.keep_to(&allowance.rates);
         }
-        let is_used_up = news.block.is_some_and(|block| matches!(block.why, Why::Spend | Why::Quota));
+        let budget = news.block.filter(|said| matches!(said.block.why, Why::Spend | Why::Quota));
+        let is_used_up = budget.is_some_and(|said| said.is_kept);
+        self.may_be_used_up.store(budget.is_some(), Ordering::Relaxed);
         if is_used_up != self.used_up.swap(is_used_up, Ordering::Relaxed) {
-            let until = news.block.map(|block| block.until.to_string());
+            let until = budget.map(|said| said.block.until.to_string());
             tracing::warn!(until, "Whether the limit's budget is used up has changed.");
         }
     }
@@ -171,9 +175,9 @@ impl Worker {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether the limit's budget is used up.
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.used_up.load(Ordering::Relaxed)
+    /// Whether another task could only wait, beside so many that run, because the limit's budget is used up.
+    pub(crate) fn is_used_up(&self, running: usize) -> bool {
+        self.used_up.load(Ordering::Relaxed) || (running > 0 && self.may_be_used_up.load(Ordering::Relaxed))
     }
 
     /// Begins to leave.

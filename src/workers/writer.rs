@@ -12,6 +12,7 @@ use redis::{Pipeline, RedisError, RedisResult, Value, cmd, pipe};
 use super::cadence::{Cadence, seconds};
 use super::minute::{self, Times};
 pub use super::tally::Tally;
+pub use limits::Standing;
 use super::{keys, limit, presence};
 use crate::engine::limit::{Allowance, Block};
 use crate::engine::signals::Worker;

@@ -18,6 +18,15 @@ const MOST_ATTEMPTS: usize = 10;
 /// End and reason of a block, and when somebody was last refused, as they stand in the hash.
 type BlockSaid = (Option<String>, Option<String>, Option<String>);
 
+/// A block that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The block.
+    pub block: Block,
+    /// Whether workers keep to it. If they do not, one request tries whether it is over.
+    pub is_kept: bool,
+}
+
 impl Reporter {
     /// What a response said of the limit. Sampled: at most once a second, unless it says that the limit is
     /// blocked. The end of a block only ever moves on; but a response that is none of a block ends one
@@ -67,6 +76,15 @@ impl Reporter {
     /// # Errors
     /// When Redis could not be reached.
     pub async fn blocked(&mut self) -> Result<Option<Block>, RedisError> {
+        let standing = self.standing().await?;
+        Ok(standing.filter(|standing| standing.is_kept).map(|standing| standing.block))
+    }
+
+    /// The block of the limit, by Redis's clock, also if workers are not to keep to it any more.
+    ///
+    /// # Errors
+    /// When Redis could not be reached.
+    pub async fn standing(&mut self) -> Result<Option<Standing>, RedisError> {
         let Some(scope) = &self.settings.limit else { return Ok(None) };
         let mut pipeline = pipe();
         pipeline.cmd("TIME");
@@ -74,7 +92,7 @@ impl Reporter {
         let ((seconds, micros), said): ((u64, u64), BlockSaid) =
             pipeline.query_async(&mut self.connection).await?;
         let now = Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000));
-        Ok(block_of(&said, now))
+        Ok(standing_of(&said, now))
     }
 
     /// Writes what the provider said, and tells whether the limit is blocked.
@@ -95,12 +113,13 @@ impl Reporter {
         Ok(block_of(&said, now))
     }
 
-    /// Writes the block unless a longer one stands that somebody found out about lately.
+    /// Writes the block unless a longer one stands that somebody found out about lately. One that ends at the same time
+    /// is renewed.
     async fn set_block(&mut self, key: &str, block: Block, now: Timestamp) -> Result<(), RedisError> {
         let kept = self.limit_is_kept(Some(block), now);
         self.change_block(key, |said| {
             let stands = block_of(said, now).map(|block| block.until);
-            (stands < Some(block.until)).then(|| {
+            (stands <= Some(block.until)).then(|| {
                 let mut pipeline = pipe();
                 pipeline.cmd("HSET").arg(key).arg(keys::BLOCKED).arg(block.until.as_millis());
                 pipeline.arg(keys::WHY).arg(block.why.label());
@@ -155,8 +174,12 @@ fn ask_block(key: &str, pipeline: &mut Pipeline) {
 }
 
 /// The block that workers are to keep to.
-fn block_of((until, why, seen): &BlockSaid, now: Timestamp) -> Option<Block> {
+fn block_of(said: &BlockSaid, now: Timestamp) -> Option<Block> {
+    standing_of(said, now).filter(|standing| standing.is_kept).map(|standing| standing.block)
+}
+
+fn standing_of((until, why, seen): &BlockSaid, now: Timestamp) -> Option<Standing> {
     let number = |said: &Option<String>| said.as_deref().and_then(answer::number);
-    let refused = limit::refused(number(seen), now);
-    limit::block(number(until), why.as_deref(), now).filter(|block| limit::is_kept(*block, refused, now))
+    let block = limit::block(number(until), why.as_deref(), now)?;
+    Some(Standing { block, is_kept: limit::is_kept(block, limit::refused(number(seen), now), now) })
 }

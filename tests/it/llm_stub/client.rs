@@ -133,7 +133,8 @@ impl Heard {
         self.read(|response| provider.said(response))
     }
 
-    pub(crate) fn retry_after(&self, provider: Provider) -> Option<Duration> {
+    /// How long it asks to wait.
+    pub(crate) fn wait(&self, provider: Provider) -> Option<Duration> {
         self.said(provider).wait
     }
 

@@ -157,19 +157,28 @@ fn a_lists_task_obeys_only_whoever_began_it_last() {
     assert_eq!(redis.command(&["ZCARD", "leases"]), redis::Value::Int(0));
 }
 
-/// Asks the limiter for `amount` at 6,000 a minute, 100 a second; milliseconds to wait, and whether that is reserved.
-fn reserve(redis: &Redis, amount: u32, given_up: u32) -> (bool, u64) {
-    let keys = ["pace".to_owned(), format!("agent-scaler:limit:{{{LIMIT}}}")];
+/// What the limiter answers: whether a moment is reserved, the milliseconds until then, and what it says of a block.
+type Reserved = (bool, u64, i64);
+
+/// Asks the limiter for `amount` at 6,000 a minute, 100 a second.
+fn reserve(redis: &Redis, amount: u32, given_up: u32) -> Reserved {
+    let keys = ["pace".to_owned(), limit()];
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let (amount, given_up) = (amount.to_string(), given_up.to_string());
     let arguments = ["60000000", "1000000", "30000000", "tokens", "6000", &amount, &given_up];
-    let (reserved, micros): (bool, u64) = run(redis, script!("limiter"), &keys, &arguments);
-    (reserved, micros / 1_000)
+    let (reserved, micros, block, _): (bool, u64, i64, u64) =
+        run(redis, script!("limiter"), &keys, &arguments);
+    (reserved, micros / 1_000, block)
+}
+
+/// The hash of the limit.
+fn limit() -> String {
+    format!("agent-scaler:limit:{{{LIMIT}}}")
 }
 
 /// Whether a wait is as long as it should be, but for the time that the test itself takes.
 #[track_caller]
-fn about((reserved, millis): (bool, u64), wanted: u64) {
+fn about((reserved, millis, _): Reserved, wanted: u64) {
     assert!(reserved && (wanted.saturating_sub(400)..=wanted).contains(&millis), "{reserved}, {millis} ms");
 }
 
@@ -188,7 +197,8 @@ fn requests_start_one_after_the_other_after_a_seconds_burst() {
 fn what_was_not_used_comes_back_and_what_was_used_beyond_is_made_up_for() {
     let redis = Redis::plain();
     let settle = |more: &str| {
-        run::<u32>(&redis, script!("limiter_settle"), &["pace"], &["60000000", "tokens", "6000", more])
+        let arguments = ["60000000", "1000000", "1", "tokens", "6000", more];
+        run::<u32>(&redis, script!("limiter_settle"), &["pace"], &arguments)
     };
     about(reserve(&redis, 1_000, 0), 0);
     settle("-600");
@@ -203,7 +213,7 @@ fn what_was_not_used_comes_back_and_what_was_used_beyond_is_made_up_for() {
 fn a_long_wait_is_not_reserved_and_moves_nobody_back() {
     let redis = Redis::plain();
     about(reserve(&redis, 4_000, 0), 0);
-    let (reserved, millis) = reserve(&redis, 100, 0);
+    let (reserved, millis, _) = reserve(&redis, 100, 0);
     assert!(!reserved && (39_000..=40_000).contains(&millis), "{reserved}, {millis} ms");
     assert_eq!(reserve(&redis, 100, 0).0, reserved);
 }
@@ -224,21 +234,124 @@ fn nobody_starts_in_a_block_and_there_is_no_burst_after_it() {
     about(reserve(&redis, 50, 0), 6_000);
 }
 
+/// Judges a refusal: who waits, and how many milliseconds.
+fn refused(redis: &Redis, request: &str, is_named: bool) -> (String, u64) {
+    let keys = ["pace".to_owned(), limit(), "refused".to_owned()];
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let is_named = if is_named { "1" } else { "0" };
+    let arguments = ["60000000", "1000000", "4000000", request, is_named];
+    let (who, until): (String, u64) = run(redis, script!("limiter_refused"), &keys, &arguments);
+    // The script's own clock, which is a little ahead of when the test asks.
+    (who, until.saturating_sub(super::now_ms()))
+}
+
+/// Another request has its answer.
+fn answered(redis: &Redis) {
+    run::<u32>(redis, script!("limiter_settle"), &["pace"], &["60000000", "1000000", "1"]);
+}
+
+/// As if the pause had ended so many seconds ago.
+fn pause_is_over(redis: &Redis, seconds_ago: u64) {
+    let ends = (super::now_ms() - seconds_ago * 1_000) * 1_000;
+    redis.command(&["HSET", "pace", "pause_ends", &ends.to_string()]);
+}
+
+#[track_caller]
+fn all_wait((who, millis): (String, u64), wanted: u64) {
+    assert!(who == "all" && (wanted.saturating_sub(400)..=wanted).contains(&millis), "{who} {millis} ms");
+}
+
 #[test]
 fn pauses_double_while_refusals_go_on_and_those_sent_before_a_pause_do_not_lengthen_it() {
     let redis = Redis::plain();
-    let pause =
-        || run::<u64>(&redis, script!("limiter_pause"), &["pace"], &["60000000", "1000000", "4000000"]);
-    let over = |seconds_ago: u64| {
-        let ends = (super::now_ms() - seconds_ago * 1_000) * 1_000;
-        redis.command(&["HSET", "pace", "pause_ends", &ends.to_string()]);
-    };
-    assert_eq!(pause(), 1_000_000);
-    assert!(pause() <= 1_000_000, "the rest of the same pause");
-    for longer in [2_000_000, 4_000_000, 4_000_000] {
-        over(30);
-        assert_eq!(pause(), longer);
+    all_wait(refused(&redis, "a", false), 1_000);
+    all_wait(refused(&redis, "b", false), 1_000);
+    for longer in [2_000, 4_000, 4_000] {
+        pause_is_over(&redis, 30);
+        all_wait(refused(&redis, "c", false), longer);
     }
-    over(61);
-    assert_eq!(pause(), 1_000_000);
+    pause_is_over(&redis, 61);
+    all_wait(refused(&redis, "d", false), 1_000);
+}
+
+#[test]
+fn a_request_that_is_refused_again_while_others_have_answers_is_refused_for_what_it_is() {
+    let redis = Redis::plain();
+    answered(&redis);
+    assert_eq!(refused(&redis, "huge", false).0, "first");
+    answered(&redis);
+    for _ in 0..3 {
+        assert_eq!(refused(&redis, "huge", false).0, "alone");
+        answered(&redis);
+    }
+    assert_eq!(redis.command(&["EXISTS", &limit()]), redis::Value::Int(0), "nobody else waits");
+    // Another one may be of its kind; with a third, it is the limit.
+    assert_eq!(refused(&redis, "large", false).0, "first");
+    answered(&redis);
+    all_wait(refused(&redis, "small", false), 1_000);
+    answered(&redis);
+    all_wait(refused(&redis, "large", false), 1_000);
+}
+
+#[test]
+fn a_refusal_that_names_its_end_concerns_all_until_it_comes_again() {
+    let redis = Redis::plain();
+    answered(&redis);
+    assert_eq!(refused(&redis, "huge", true).0, "all");
+    assert_eq!(refused(&redis, "huge", true).0, "all", "nobody had an answer since");
+    answered(&redis);
+    assert_eq!(refused(&redis, "huge", true).0, "alone");
+}
+
+/// Sets a block that ended, or will, so many milliseconds from now.
+fn block(redis: &Redis, from_now: i64, why: &str, seen_ago: u64) -> u64 {
+    let now = super::now_ms();
+    let until = now.checked_add_signed(from_now).unwrap();
+    let (text, seen) = (until.to_string(), (now - seen_ago).to_string());
+    redis.command(&["HSET", &limit(), "blocked_ms", &text, "why", why, "blocked_seen", &seen]);
+    until
+}
+
+#[test]
+fn after_a_pause_of_a_guessed_length_one_request_tries_and_the_others_wait_for_it() {
+    let redis = Redis::plain();
+    let until = block(&redis, -1_000, "rate", 2_000);
+    redis.command(&["HSET", &limit(), "guess_ms", &until.to_string()]);
+    let stands = i64::try_from(until).unwrap();
+    assert_eq!(reserve(&redis, 50, 0), (true, 0, stands));
+    let (reserved, millis, block) = reserve(&redis, 50, 0);
+    assert!(!reserved && block == -1 && (4_600..=5_000).contains(&millis), "{millis}");
+    let tried = |answered: &str| {
+        run::<u32>(&redis, script!("limiter_tried"), &[&limit()], &[&until.to_string(), answered])
+    };
+    // It was cut off: the next one tries. That one has its answer.
+    tried("0");
+    assert_eq!(reserve(&redis, 50, 0), (true, 0, stands));
+    tried("1");
+    assert_eq!(redis.command(&["EXISTS", &limit()]), redis::Value::Int(0));
+    assert_eq!(reserve(&redis, 50, 0).2, 0);
+}
+
+#[test]
+fn one_request_of_all_tries_a_budget_five_minutes_after_the_last_refusal() {
+    let redis = Redis::plain();
+    let until = block(&redis, 86_400_000, "quota", 299_000);
+    let (reserved, millis, said) = reserve(&redis, 50, 0);
+    assert!(reserved && said == -2 && millis <= 1_000, "{reserved} {millis} {said}");
+    block(&redis, 86_400_000, "quota", 300_001);
+    let answers: Vec<Reserved> = (0..20).map(|_| reserve(&redis, 50, 0)).collect();
+    let tries = answers.iter().filter(|(reserved, ..)| *reserved).count();
+    assert_eq!((tries, answers[0].0), (1, true), "{answers:?}");
+    assert!(answers[0].2 >= i64::try_from(until).unwrap());
+}
+
+#[test]
+fn a_large_request_that_is_refused_gives_back_the_time_that_others_would_wait_for_it() {
+    let redis = Redis::plain();
+    about(reserve(&redis, 2_000, 0), 0);
+    about(reserve(&redis, 100, 0), 20_000);
+    let arguments = ["60000000", "1000000", "0", "tokens", "6000", "-2000"];
+    run::<u32>(&redis, script!("limiter_settle"), &["pace"], &arguments);
+    assert_eq!(redis.command(&["HEXISTS", "pace", "returned"]), redis::Value::Int(1));
+    about(reserve(&redis, 100, 100), 0);
 }
