@@ -164,7 +164,12 @@ impl Agent {
                 self.waits(run, until.since(now)).await;
             }
             Concerns::All(until) => {
-                let until = seen.blocked.map_or(until, |block| block.until);
+                let until = match (seen.blocked, why) {
+                    // The bucket fills up in a pause of our own, which takes a few seconds at most.
+                    (Some(block), Why::Rate) => block.until.max(until),
+                    (Some(block), Why::Spend | Why::Quota | Why::Overload) => block.until,
+                    (None, _) => until,
+                };
                 self.books.refused(1 + std::mem::take(&mut request.uncounted));
                 self.blocked(run, seen, Block { until, why }, admission).await;
             }

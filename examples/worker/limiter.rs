@@ -71,7 +71,7 @@ pub(crate) struct Limiter {
 /// Whom a refusal because of a rate concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concerns {
-    /// All requests of the limit, until then if the provider did not say.
+    /// All requests of the limit, until then or until the provider says if that is later.
     All(Timestamp),
     /// Perhaps the one that was refused and no other: it tries again then, which tells.
     First(Timestamp),

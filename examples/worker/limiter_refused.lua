@@ -4,8 +4,9 @@
 -- refused for what it is. A first refusal while others have answers may be one: that request alone tries again soon,
 -- which tells. Two such requests a minute are given that chance; at the third, everybody pauses.
 --
--- A pause is twice as long as the last one if that was less than a minute ago. What was refused during a pause had been
--- sent before it, and makes it no longer.
+-- A pause is a few seconds at most, and ends no sooner than the provider says. It is twice as long as the
+-- last one if that was less than a minute ago. What was refused during a pause had been sent before it, and makes it no
+-- longer.
 -- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused.
 -- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; 1 if the provider
 -- said when the block ends.
@@ -32,18 +33,17 @@ local until_ms = function(moment) return math.ceil(moment / 1000) end
 if last and first <= last and answered > last then
   return {'alone', until_ms(now + shortest)}
 end
-if is_named then
-  return {'all', until_ms(now)}
-end
 if ends <= now then
   -- Others have answers, and at most one other request was refused in the last minute.
-  if not last and answered > now - minute and before <= now - minute then
+  if not is_named and not last and answered > now - minute and before <= now - minute then
     return {'first', until_ms(now + shortest)}
   end
   pause = now < ends + minute and math.min(pause * 2, longest) or shortest
   ends = now + pause
   redis.call('HSET', KEYS[1], 'pause', text(pause), 'pause_ends', text(ends))
 end
-redis.call('HSET', KEYS[2], 'guess_ms', text(until_ms(ends)))
+if not is_named then
+  redis.call('HSET', KEYS[2], 'guess_ms', text(until_ms(ends)))
+end
 redis.call('HDEL', KEYS[2], 'trial_ms')
 return {'all', until_ms(ends)}
