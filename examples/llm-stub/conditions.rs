@@ -5,6 +5,8 @@ use std::time::Duration;
 use agent_scaler::engine::limit::Dimension;
 use serde::{Deserialize, Deserializer};
 
+use crate::recorded::Replay;
+
 /// One command. What it names begins at once; what it does not name stays as it is.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,8 @@ pub(crate) struct Command {
     exhausted: Option<Exhausted>,
     /// What others use of the same limits.
     external: Option<External>,
+    /// A recorded answer.
+    pub(crate) replay: Option<Replay>,
 }
 
 impl Command {
@@ -131,13 +135,14 @@ struct Timed<T> {
 }
 
 /// The conditions of one account.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
     slow_down: Option<Timed<f64>>,
     outage: Option<Timed<Outage>>,
     capacity: Option<Timed<f64>>,
     exhausted: Option<Timed<Exhausted>>,
     external: Option<Timed<External>>,
+    replay: Option<Timed<Replay>>,
 }
 
 impl Conditions {
@@ -152,13 +157,15 @@ impl Conditions {
         replace(&mut self.capacity, command.capacity, until);
         replace(&mut self.exhausted, command.exhausted, until);
         replace(&mut self.external, command.external, until);
+        replace(&mut self.replay, command.replay.clone(), until);
     }
 
     /// When the next of them ends.
     pub(crate) fn next_end(&self) -> Option<Duration> {
-        let Self { slow_down, outage, capacity, exhausted, external } = self;
-        let ends = [until(slow_down), until(outage), until(capacity), until(exhausted), until(external)];
-        ends.into_iter().flatten().min()
+        let Self { slow_down, outage, capacity, exhausted, external, replay } = self;
+        let limits = [until(capacity), until(exhausted), until(external)];
+        let ends = limits.into_iter().chain([until(slow_down), until(outage), until(replay)]);
+        ends.flatten().min()
     }
 
     /// Forgets what has ended.
@@ -168,6 +175,7 @@ impl Conditions {
         end(&mut self.capacity, now);
         end(&mut self.exhausted, now);
         end(&mut self.external, now);
+        end(&mut self.replay, now);
     }
 
     pub(crate) fn slow_down(&self) -> f64 {
@@ -184,6 +192,10 @@ impl Conditions {
 
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         self.exhausted.map(|timed| timed.value)
+    }
+
+    pub(crate) fn replay(&self) -> Option<Replay> {
+        self.replay.as_ref().map(|timed| timed.value.clone())
     }
 
     pub(crate) fn external(&self) -> External {
@@ -209,7 +221,7 @@ const fn all() -> f64 {
     1.0
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
 }

@@ -15,6 +15,8 @@ pub(crate) struct Counts {
     /// Refusals and failures by reason: a dimension's label, `concurrency`, `quota`, `spend`, `503`, `529`,
     /// `reset`.
     pub(crate) reasons: BTreeMap<&'static str, u64>,
+    /// Recorded answers that were given instead, by name.
+    pub(crate) replayed: BTreeMap<String, u64>,
     /// Admitted requests whose client went away before the end; their output counts for nothing.
     pub(crate) abandoned: u64,
     /// Requests under way.

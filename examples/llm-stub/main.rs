@@ -10,6 +10,7 @@ mod endpoint;
 mod errors;
 mod headers;
 mod messages;
+mod recorded;
 mod script;
 mod settings;
 mod stub;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -39,7 +40,7 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(settings.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     announce(&listener)?;
-    let app = routes(Stub::new(settings));
+    let app = routes(Stub::new(settings).map_err(std::io::Error::other)?);
     tokio::select! {
         served = axum::serve(listener, app) => served,
         // As the first process of a container it must ask for the signal, or it would not get it.
@@ -59,6 +60,8 @@ fn routes(stub: Arc<Stub>) -> Router {
         .route("/control", post(control))
         .route("/counts", get(counts))
         .route("/livez", get(|| async { "ok" }))
+        // Where other providers have it.
+        .fallback(elsewhere)
         .with_state(stub)
 }
 
@@ -66,16 +69,26 @@ async fn chat(State(stub): State<Arc<Stub>>, headers: HeaderMap, body: Bytes) ->
     endpoint::answer::<Chat>(&stub, &headers, &body).await
 }
 
+async fn elsewhere(
+    State(stub): State<Arc<Stub>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if method == Method::POST && uri.path().ends_with("/chat/completions") {
+        return endpoint::answer::<Chat>(&stub, &headers, &body).await;
+    }
+    StatusCode::NOT_FOUND.into_response()
+}
+
 async fn messages(State(stub): State<Arc<Stub>>, headers: HeaderMap, body: Bytes) -> Response {
     endpoint::answer::<Messages>(&stub, &headers, &body).await
 }
 
 async fn control(State(stub): State<Arc<Stub>>, body: String) -> Response {
-    match Command::read(&body) {
-        Ok(command) => {
-            stub.obey(&command);
-            StatusCode::NO_CONTENT.into_response()
-        }
+    match Command::read(&body).and_then(|command| stub.try_obey(&command)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
     }
 }

@@ -8,10 +8,11 @@ use agent_scaler::engine::limit::Dimension;
 use clap::{Parser, ValueEnum};
 
 use crate::conditions::Command;
+use crate::recorded::Recorded;
 
 /// What is behind which path.
 const ENDPOINTS: &str = r#"Paths:
-  POST /v1/chat/completions   OpenAI's API, streamed or not (also where Groq and Azure have it)
+  POST /v1/chat/completions   OpenAI's API, streamed or not (also below any other path)
   POST /v1/messages           Anthropic's API, streamed or not
   POST /tools/lookup          the tool that answers call: {"query": "...", "seconds": 0.2}
   POST /control               bad times; what a command does not name stays as it is
@@ -33,7 +34,11 @@ Commands, with `"for": "30s"` to end by themselves and `"account": "KEY"` for on
   {"outage": {"answer": "503", "part": 0.5}}        also "529", or "reset": no answer at all
   {"capacity": 0.4}                                 admits 40 % of every limit; headers speak of the whole
   {"exhausted": "quota"}                            every request is refused; also "spend"
-  {"external": {"requests_per_minute": 20}}         used by others; also input_ and output_tokens_per_minute"#;
+  {"external": {"requests_per_minute": 20}}         used by others; also input_ and output_tokens_per_minute
+  {"replay": {"answer": "NAME", "if_holds": "WORD"}} a recorded answer of --answers to requests that hold the word,
+                                                    or to all; "else": "NAME" to the others, which the stub answers
+                                                    otherwise; "reset_in": "1h" is how far RESET in it is ahead.
+                                                    It is counted under `replayed` and leaves the buckets as they are"#;
 
 /// A stand-in for an LLM provider that counts exactly what it admits.
 ///
@@ -95,6 +100,11 @@ pub(crate) struct Settings {
     /// How far latency varies, as a part of itself: 0.2 is from 80 to 120 per cent.
     #[arg(long, env = "STUB_JITTER", default_value_t = 0.0, value_parser = part)]
     pub(crate) jitter: f64,
+
+    /// File with recorded answers for the command `replay`: an object of answers by name, or a list of answers with
+    /// names. An answer has a `status`, `headers`, a `body` in JSON or as a text, and may have `if_holds` and `else`.
+    #[arg(long, env = "STUB_ANSWERS", value_name = "FILE", value_parser = Recorded::read)]
+    pub(crate) answers: Option<Recorded>,
 
     /// Seed of its dice.
     #[arg(long, env = "STUB_SEED", default_value_t = 1)]

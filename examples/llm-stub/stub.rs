@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_scaler::clock::{Clock, SystemClock};
 use agent_scaler::timestamp::Timestamp;
+use axum::response::Response;
 use tokio::time::Instant;
 
 use crate::account::{Account, Limits, Need, Refused, Shown};
@@ -62,7 +63,11 @@ pub(crate) struct Running {
 }
 
 impl Stub {
-    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+    /// Begins with the commands of its settings.
+    ///
+    /// # Errors
+    /// When one of them names a recorded answer that is not there.
+    pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, String> {
         let limits = Limits {
             amounts: settings.amounts(),
             concurrency: settings.concurrency,
@@ -86,10 +91,13 @@ impl Stub {
             state: Mutex::new(state),
             settings,
         };
-        for command in stub.settings.commands.iter().filter(|command| command.account.is_some()) {
-            stub.obey(command);
+        for command in &stub.settings.commands {
+            stub.has_answers(command)?;
+            if command.account.is_some() {
+                stub.obey(command);
+            }
         }
-        Arc::new(stub)
+        Ok(Arc::new(stub))
     }
 
     /// Admits a call or not, and counts it.
@@ -129,8 +137,37 @@ impl Stub {
         (self.account(accounts, future, account, now).shown(now), self.clock.now())
     }
 
+    /// The recorded answer to a request, if it gets one. It is counted, and is nothing to the buckets.
+    pub(crate) fn replayed(&self, caller: &Caller, request: &str) -> Option<Response> {
+        let recorded = self.settings.answers.as_ref()?;
+        let now = self.now();
+        let mut guard = self.lock();
+        let State { accounts, future, .. } = &mut *guard;
+        let account = self.account(accounts, future, &caller.account, now);
+        account.advance(now);
+        let replay = account.conditions.replay()?;
+        let (name, answer) = recorded.to(&replay, request)?;
+        *account.counts.replayed.entry(name.to_owned()).or_default() += 1;
+        Some(answer.response(replay.reset(self.clock.now())))
+    }
+
     /// Obeys a command.
-    pub(crate) fn obey(&self, command: &Command) {
+    ///
+    /// # Errors
+    /// When it names a recorded answer that is not there.
+    pub(crate) fn try_obey(&self, command: &Command) -> Result<(), String> {
+        self.has_answers(command)?;
+        self.obey(command);
+        Ok(())
+    }
+
+    fn has_answers(&self, command: &Command) -> Result<(), String> {
+        let Some(replay) = &command.replay else { return Ok(()) };
+        let recorded = self.settings.answers.clone().unwrap_or_default();
+        recorded.has(replay)
+    }
+
+    fn obey(&self, command: &Command) {
         let now = self.now();
         let mut guard = self.lock();
         let State { accounts, future, .. } = &mut *guard;
@@ -157,7 +194,7 @@ impl Stub {
         now: Duration,
     ) -> &'a mut Account {
         future.end(now);
-        accounts.entry(name.to_owned()).or_insert_with(|| Account::new(&self.limits, *future, now))
+        accounts.entry(name.to_owned()).or_insert_with(|| Account::new(&self.limits, future.clone(), now))
     }
 
     /// Until the first token, and from there to the last.

@@ -7,6 +7,7 @@ mod kafka;
 mod limiter;
 mod once;
 mod probes;
+mod recorded;
 mod refusals;
 mod rights;
 mod scripts;
