@@ -18,6 +18,9 @@ use crate::wire::Answer;
 /// Tries of one request that fails, or is refused, while the provider answers others.
 const TRIES: u32 = 8;
 
+/// Failures of one request that may be the endpoint's fault while others are under way.
+const OWN_FAULT: u32 = 2;
+
 /// Longest wait after a refusal where there is no limiter to wait in: a block may end earlier than it was said, and a
 /// budget is tried again as often as the protocol says.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -205,7 +208,12 @@ impl Agent {
         let Failure { reason, seen, wait, is_told } = failure;
         // Failures that opened the breaker, or happened while it was open, are the endpoint's and not the request's.
         request.tries += u32::from(self.breaker.is_closed());
-        pass.failed();
+        // One that fails again and again says nothing of the endpoint while others are under way.
+        if is_told && request.tries > OWN_FAULT && self.books.is_calling() {
+            drop(pass);
+        } else {
+            pass.failed();
+        }
         if seen.blocked.is_some() {
             self.reports.limits(&seen).await;
         }

@@ -56,6 +56,11 @@ impl Books {
         self.does(What::Calls)
     }
 
+    /// Whether any task waits for the model.
+    pub(crate) fn is_calling(&self) -> bool {
+        self.entries().calling > 0
+    }
+
     fn does(self: &Arc<Self>, what: What) -> Doing {
         let mut entries = self.entries();
         *entries.number(what) += 1;
@@ -81,7 +86,7 @@ impl Books {
         entries.tally.failed += 1;
     }
 
-    /// The provider admitted a request.
+    /// The provider answered a request.
     pub(crate) fn admitted(&self, used: Used) {
         self.entries().tally.used.add(used);
     }

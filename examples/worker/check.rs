@@ -213,12 +213,14 @@ impl Check {
         }
         let before = self.0.len();
         let base_url = self.url("base-url", &flags.base_url, &["http", "https"]);
-        let base_url = base_url.or_else(|| provider.as_ref().ok().and_then(|provider| home(*provider)));
+        let home = || {
+            let provider = provider.as_ref().ok()?;
+            has_home(*provider).then(|| address(*provider).to_owned())
+        };
+        let base_url = base_url.or_else(home);
         if base_url.is_none() && self.0.len() == before && provider.is_ok() {
-            self.problem(
-                "base-url",
-                "is required for Azure OpenAI, e.g. `https://NAME.openai.azure.com/openai`",
-            );
+            let example = provider.as_ref().map(|provider| address(*provider)).unwrap_or_default();
+            self.problem("base-url", &format!("is required for this provider, e.g. `{example}`"));
         }
         let name = self.text("model", &flags.model);
         let key = self.text("api-key-file", &flags.api_key_file);
@@ -267,14 +269,19 @@ impl Check {
     }
 }
 
-/// Where a provider's API is, if all its customers have the same address.
-fn home(provider: Provider) -> Option<String> {
-    let home = match provider {
+/// Where a provider's API is, without the version; words in capitals stand for what differs from customer to customer.
+pub(crate) const fn address(provider: Provider) -> &'static str {
+    match provider {
         Provider::Anthropic => "https://api.anthropic.com",
         Provider::OpenAi => "https://api.openai.com",
+        Provider::AzureOpenAi => "https://NAME.openai.azure.com/openai",
         Provider::Groq => "https://api.groq.com/openai",
         Provider::Mistral => "https://api.mistral.ai",
         Provider::Gemini => "https://generativelanguage.googleapis.com/v1beta/openai",
+        Provider::Vertex => {
+            "https://aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/openapi"
+        }
+        Provider::Bedrock => "https://bedrock-runtime.REGION.amazonaws.com/openai",
         Provider::OpenRouter => "https://openrouter.ai/api",
         Provider::Together => "https://api.together.xyz",
         Provider::Fireworks => "https://api.fireworks.ai/inference",
@@ -283,7 +290,26 @@ fn home(provider: Provider) -> Option<String> {
         Provider::Xai => "https://api.x.ai",
         Provider::Cohere => "https://api.cohere.ai/compatibility",
         Provider::Cerebras => "https://api.cerebras.ai",
-        Provider::AzureOpenAi | Provider::Vertex | Provider::Bedrock | Provider::Gateway => return None,
-    };
-    Some(home.to_owned())
+        Provider::Gateway => "http://litellm.NAMESPACE.svc:4000",
+    }
+}
+
+/// Whether all customers of a provider have the same address.
+const fn has_home(provider: Provider) -> bool {
+    match provider {
+        Provider::AzureOpenAi | Provider::Vertex | Provider::Bedrock | Provider::Gateway => false,
+        Provider::Anthropic
+        | Provider::OpenAi
+        | Provider::Groq
+        | Provider::Mistral
+        | Provider::Gemini
+        | Provider::OpenRouter
+        | Provider::Together
+        | Provider::Fireworks
+        | Provider::DeepSeek
+        | Provider::Moonshot
+        | Provider::Xai
+        | Provider::Cohere
+        | Provider::Cerebras => true,
+    }
 }

@@ -65,10 +65,12 @@ pub(crate) struct Flags {
     /// How often a task is begun before it is given up.
     #[arg(long, env, value_name = "NUMBER", default_value = "5")]
     pub(crate) attempts: String,
-    /// The model's provider: anthropic, openai, azure-openai, groq, mistral.
+    /// The model's provider: anthropic, openai, azure-openai, groq, mistral, gemini, vertex, bedrock, openrouter, together,
+    /// fireworks, deepseek, moonshot, xai, cohere, cerebras, gateway.
     #[arg(long, env, value_name = "NAME", default_value = "openai")]
     pub(crate) provider: String,
-    /// Address of its API, without the version; without it the provider's own. Azure OpenAI has none.
+    /// Address of its API, without the version; without it the provider's own. Azure OpenAI, Vertex, Bedrock and a
+    /// gateway have none.
     #[arg(long, env, value_name = "URL", default_value = "")]
     pub(crate) base_url: String,
     /// Model that is asked. Required.

@@ -16,7 +16,7 @@ for i = 4, #ARGV, 3 do
   end
 end
 if ARGV[3] == '1' then
-  redis.call('HSET', KEYS[1], 'answered', now)
+  redis.call('HINCRBY', KEYS[1], 'answers', 1)
   if redis.call('PTTL', KEYS[1]) < minute / 1000 then
     redis.call('PEXPIRE', KEYS[1], math.ceil(minute / 1000 * 3))
   end

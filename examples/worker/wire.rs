@@ -283,6 +283,51 @@ mod tests {
     }
 
     #[test]
+    fn each_provider_is_asked_where_its_api_is_and_bounded_in_its_words() {
+        let asked = |provider: Provider| {
+            let body = request(provider, "m", 7, false, &conversation());
+            let most = [MOST, OLDER_MOST].into_iter().find(|most| body[most] == 7).unwrap();
+            format!("{provider} {}{} {most}", crate::check::address(provider), path(provider))
+        };
+        let expected = "\
+anthropic https://api.anthropic.com/v1/messages max_tokens
+openai https://api.openai.com/v1/chat/completions max_completion_tokens
+azure-openai https://NAME.openai.azure.com/openai/v1/chat/completions max_completion_tokens
+groq https://api.groq.com/openai/v1/chat/completions max_completion_tokens
+mistral https://api.mistral.ai/v1/chat/completions max_tokens
+gemini https://generativelanguage.googleapis.com/v1beta/openai/chat/completions max_completion_tokens
+vertex https://aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/openapi/chat/completions max_completion_tokens
+bedrock https://bedrock-runtime.REGION.amazonaws.com/openai/v1/chat/completions max_completion_tokens
+openrouter https://openrouter.ai/api/v1/chat/completions max_tokens
+together https://api.together.xyz/v1/chat/completions max_tokens
+fireworks https://api.fireworks.ai/inference/v1/chat/completions max_tokens
+deepseek https://api.deepseek.com/v1/chat/completions max_tokens
+moonshot https://api.moonshot.ai/v1/chat/completions max_completion_tokens
+xai https://api.x.ai/v1/chat/completions max_completion_tokens
+cohere https://api.cohere.ai/compatibility/v1/chat/completions max_tokens
+cerebras https://api.cerebras.ai/v1/chat/completions max_completion_tokens
+gateway http://litellm.NAMESPACE.svc:4000/v1/chat/completions max_completion_tokens";
+        assert_eq!(Provider::ALL.map(asked).join("\n"), expected);
+    }
+
+    #[test]
+    fn an_error_within_a_success_may_name_its_status() {
+        for (body, status) in [
+            (r#"{"error": {"code": 502, "message": "no"}}"#, Some(502)),
+            (r#"{"error": {"code": "429"}}"#, Some(429)),
+            (r#"{"choices": [{"error": {"code": 400}}]}"#, Some(400)),
+            (r#"{"error": {"code": "overloaded"}}"#, None),
+            (r#"{"error": {"code": 200}}"#, None),
+            (r#"{"error": "no"}"#, None),
+            ("no", None),
+        ] {
+            assert_eq!(status_within(body), status, "{body}");
+        }
+        let cut = r#"{"choices": [{"message": {"content": "half a"}, "finish_reason": "error"}]}"#;
+        assert_eq!(answer(Provider::OpenRouter, cut), None);
+    }
+
+    #[test]
     fn openai_gets_a_message_for_each_turn() {
         let body = request(Provider::OpenAi, "m", 7, false, &conversation());
         let call = |id: &str| {

@@ -24,9 +24,9 @@ pub struct Tally {
     pub throttled: Duration,
     /// Part of it in which a task waited for the model's answer.
     pub calling: Duration,
-    /// What the provider admitted: whatever it did not refuse because of a rate limit.
+    /// What the provider answered. An error is no use, whatever its status.
     pub used: Used,
-    /// Requests that the provider refused because of a rate limit.
+    /// Requests that the provider refused for a rate or a budget that all requests of the limit share.
     pub refused: u64,
     /// What the provider said was left, the first time since, by dimension.
     pub remaining: BTreeMap<Dimension, (u64, Timestamp)>,

@@ -79,7 +79,7 @@ async fn nobody_else_is_held_up(provider: &str, answer: &str, is_for_good: bool)
         assert_eq!(huge, "failed", "{answer}");
     }
     // The one request may wait for as long as it likes, on its own.
-    let own = if is_for_good { 0 } else { u64::try_from(took.as_millis()).unwrap() + 2_000 };
+    let own = if is_for_good { 0 } else { u64::try_from(took.as_millis()).unwrap() + 5_000 };
     assert!(throttled <= waited + own + 1_000, "{answer}: {throttled} ms throttled instead of {waited}");
     assert!(took <= before + before / 2 + Duration::from_secs(1), "{answer}: {took:?} instead of {before:?}");
 }
