@@ -88,7 +88,8 @@ impl Recorded {
         if word.is_none_or(|word| request.contains(word.as_str())) {
             return Some((name, Arc::clone(answer)));
         }
-        let (name, answer) = self.0.get_key_value(replay.otherwise.as_ref().or(answer.otherwise.as_ref())?)?;
+        let (name, answer) =
+            self.0.get_key_value(replay.otherwise.as_ref().or(answer.otherwise.as_ref())?)?;
         Some((name, Arc::clone(answer)))
     }
 }
@@ -126,9 +127,7 @@ fn with(body: Value, reset: &str) -> Value {
     match body {
         Value::String(text) if text == RESET => Value::String(reset.to_owned()),
         Value::Array(values) => values.into_iter().map(|value| with(value, reset)).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (name, with(value, reset))).collect()
-        }
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with(value, reset))).collect(),
         other => other,
     }
 }

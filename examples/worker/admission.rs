@@ -37,6 +37,11 @@ impl Admission {
         self.waited = waited;
     }
 
+    /// Whether the request tries if a block is over.
+    pub(crate) const fn is_trial(&self) -> bool {
+        self.tries.is_some()
+    }
+
     /// The request was answered, and used this much.
     pub(crate) async fn answered(mut self, used: Used) {
         let tries = self.tries.take();
@@ -83,4 +88,3 @@ impl Drop for Admission {
         });
     }
 }
-

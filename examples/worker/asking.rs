@@ -144,7 +144,7 @@ impl Agent {
         let now = self.clock.now();
         let concerns = match &self.limiter {
             Some(limiter) if why == Why::Rate => {
-                limiter.concerns(&request.name, seen.blocked.is_some(), now).await
+                limiter.concerns(&request.name, seen.blocked.is_some(), &admission, now).await
             }
             _ => Concerns::All(now + wait.unwrap_or_else(|| pause::after(request.refusals))),
         };
@@ -184,7 +184,11 @@ impl Agent {
     async fn blocked(&self, run: &mut Run<'_>, seen: LimitSeen, block: Block, admission: Admission) {
         let now = self.clock.now();
         let (left, is_named) = (block.until.since(now), seen.blocked.is_some());
-        tracing::warn!(why = block.why.label(), seconds = left.as_secs_f64(), "The provider refused a request.");
+        tracing::warn!(
+            why = block.why.label(),
+            seconds = left.as_secs_f64(),
+            "The provider refused a request."
+        );
         let is_told = self.reports.limits(&LimitSeen { blocked: Some(block), ..seen }).await;
         // Not before the others know: its place would let one of them try at once.
         admission.refused().await;

@@ -240,12 +240,18 @@ impl Limiter {
 
     /// Whom a refusal because of a rate concerns. `request` is a name for all tries of one request, and `is_named` says
     /// whether the provider said when the block ends.
-    pub(crate) async fn concerns(&self, request: &str, is_named: bool, now: Timestamp) -> Concerns {
+    pub(crate) async fn concerns(
+        &self,
+        request: &str,
+        is_named: bool,
+        admission: &Admission,
+        now: Timestamp,
+    ) -> Concerns {
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("limiter_refused.lua")).arg(3);
         command.arg(&self.pace).arg(&self.limit).arg(&self.refused).arg(micros(self.minute));
         command.arg(micros(self.minute / SHORTEST_PAUSE)).arg(micros(self.minute / LONGEST_PAUSE));
-        command.arg(request).arg(u8::from(is_named));
+        command.arg(request).arg(u8::from(is_named)).arg(u8::from(admission.is_trial()));
         let judged: RedisResult<(String, u64)> = command.query_async(&mut self.connection.clone()).await;
         match judged {
             Ok((word, _)) if word == "alone" => Concerns::Alone,

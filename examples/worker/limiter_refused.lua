@@ -7,14 +7,14 @@
 --
 -- A pause is a few seconds at most, and ends no sooner than the provider says. It is twice as long as the last one if
 -- that was less than a minute ago. What was refused during a pause had been sent before it, and makes it no longer.
--- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused, with the time
--- and the number of answers before.
+-- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused: when, after how
+-- many answers, and how many chances in a row they had.
 -- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; 1 if the provider
--- said when the block ends.
+-- said when the block ends; 1 if the request tried whether a block is over.
 -- Answers who waits: 'all', 'alone', or 'first' if only the request itself does until more is known; and until when, in
 -- milliseconds.
 local minute, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local name, is_named = ARGV[4], ARGV[5] == '1'
+local name, is_named, is_trial = ARGV[4], ARGV[5] == '1', ARGV[6] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local said =
@@ -23,31 +23,50 @@ local number = function(index) return tonumber(said[index] or '') or 0 end
 local text = function(moment) return string.format('%.0f', moment) end
 local until_ms = function(moment) return math.ceil(moment / 1000) end
 local pause, ends, answers, first, before = number(1), number(2), number(3), number(4), number(5)
-local last, count = string.match(redis.call('HGET', KEYS[3], name) or '', '^(%d+) (%d+)$')
+local earlier = redis.call('HGET', KEYS[3], name) or ''
+local last, count, chances = string.match(earlier, '^(%d+) (%d+) (%d+)$')
+local is_new, is_alone, chance = not last, false, 0
+if is_new then
+  redis.call('HSET', KEYS[1], 'first_refused', text(now), 'first_before', text(first))
+  -- At most one other request was refused in the last minute.
+  chance = before <= now - minute and 1 or 0
+elseif first <= tonumber(last) then
+  is_alone = answers - tonumber(count) >= (is_named and 5 or 1)
+  -- Nobody has an answer yet, and nobody else is refused.
+  chance = tonumber(chances) > 0 and tonumber(chances) + 1 or 0
+end
+if is_named or is_trial or now < ends then
+  chance = 0
+end
 if redis.call('HLEN', KEYS[3]) >= 1000 then
   redis.call('DEL', KEYS[3])
 end
-redis.call('HSET', KEYS[3], name, text(now) .. ' ' .. text(answers))
+redis.call('HSET', KEYS[3], name, text(now) .. ' ' .. text(answers) .. ' ' .. text(chance))
 local kept = math.ceil(minute / 1000 * 3)
+redis.call('PEXPIRE', KEYS[1], kept)
 redis.call('PEXPIRE', KEYS[3], kept)
-if not last then
-  redis.call('HSET', KEYS[1], 'first_refused', text(now), 'first_before', text(first))
-elseif first <= tonumber(last) and answers - tonumber(count) >= (is_named and 5 or 1) then
+if is_alone then
   return {'alone', until_ms(now + shortest)}
 end
+if chance > 0 then
+  return {'first', until_ms(now + math.min(shortest * 2 ^ (chance - 1), longest))}
+end
 if ends <= now then
-  -- At most one other request was refused in the last minute.
-  if not is_named and not last and before <= now - minute then
-    redis.call('PEXPIRE', KEYS[1], kept)
-    return {'first', until_ms(now + shortest)}
-  end
   pause = now < ends + minute and math.min(pause * 2, longest) or shortest
   ends = now + pause
   redis.call('HSET', KEYS[1], 'pause', text(pause), 'pause_ends', text(ends))
 end
-redis.call('PEXPIRE', KEYS[1], kept)
 if not is_named then
-  redis.call('HSET', KEYS[2], 'guess_ms', text(until_ms(ends)))
+  -- In one step: nobody may start between the end of the last pause and this one.
+  local block = redis.call('HMGET', KEYS[2], 'blocked_ms', 'blocked_seen')
+  local stands, seen = tonumber(block[1] or '') or 0, tonumber(block[2] or '')
+  local now_ms, guess = text(math.floor(now / 1000)), text(until_ms(ends))
+  if stands <= until_ms(ends) or seen and seen + 300000 <= now / 1000 then
+    redis.call('HSET', KEYS[2], 'blocked_ms', guess, 'why', 'rate', 'blocked_seen', now_ms, 'guess_ms', guess)
+  end
+  redis.call('HDEL', KEYS[2], 'trial_ms')
+  if redis.call('TTL', KEYS[2]) < 86400 then
+    redis.call('EXPIRE', KEYS[2], 86400)
+  end
 end
-redis.call('HDEL', KEYS[2], 'trial_ms')
 return {'all', until_ms(ends)}

@@ -12,11 +12,11 @@ use redis::{Pipeline, RedisError, RedisResult, Value, cmd, pipe};
 use super::cadence::{Cadence, seconds};
 use super::minute::{self, Times};
 pub use super::tally::Tally;
-pub use limits::Standing;
 use super::{keys, limit, presence};
 use crate::engine::limit::{Allowance, Block};
 use crate::engine::signals::Worker;
 use crate::timestamp::Timestamp;
+pub use limits::Standing;
 
 /// Most fields of workers that are looked through for those that are gone.
 const MOST_SWEPT: usize = 1_000;

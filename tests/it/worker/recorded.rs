@@ -67,19 +67,21 @@ async fn sixty(provider: &str, answer: Option<&str>) -> Sixty {
 /// k follows from `r429` and `req` of the minutes alone: without a refusal it stays where it is.
 async fn nobody_else_is_held_up(provider: &str, answer: &str, is_for_good: bool) {
     let (without, with) = (sixty(provider, None).await, sixty(provider, Some(answer)).await);
-    let Sixty { took, throttled, .. } = with;
+    let (took, throttled) = (with.took, with.throttled);
     let (before, waited) = (without.took, without.throttled);
+    let huge = with.huge.unwrap_or_default();
     #[expect(clippy::print_stdout, reason = "for people")]
     {
-        println!("{answer}: {took:?} instead of {before:?}, throttled {throttled} instead of {waited} ms");
+        println!(
+            "{answer} ({huge}): {took:?} instead of {before:?}, throttled {throttled} instead of {waited} ms"
+        );
     }
     assert_eq!((with.refused, with.used, with.is_blocked), (0, 120, false), "{answer}");
-    let huge = with.huge.unwrap();
     if is_for_good {
         assert_eq!(huge, "failed", "{answer}");
     }
     // The one request may wait for as long as it likes, on its own.
-    let own = if is_for_good { 0 } else { u64::try_from(took.as_millis()).unwrap() + 5_000 };
+    let own = if is_for_good { 0 } else { u64::try_from(took.as_millis()).unwrap() + 2_000 };
     assert!(throttled <= waited + own + 1_000, "{answer}: {throttled} ms throttled instead of {waited}");
     assert!(took <= before + before / 2 + Duration::from_secs(1), "{answer}: {took:?} instead of {before:?}");
 }
@@ -162,11 +164,10 @@ async fn a_budget_of_a_month_blocks_until_its_end_and_one_request_of_all_tries_b
 async fn a_rate_whose_end_nobody_can_believe_ends_within_a_few_windows() {
     for (provider, answer) in [("openai", "nvidia-bare"), ("azure-openai", "azure-86400")] {
         let place = Place::new(Kind::Stream, &["--answers", ANSWERS]);
-        place.control(json!({"replay": {"answer": answer}, "for": "4s"})).await;
-        let tasks = ids(24);
-        tasks.iter().for_each(|id| place.put(id, "[steps=1 think=0.1 tool=0] go"));
-        let began = tokio::time::Instant::now();
         let _workers = ["first", "second", "third"].map(|name| place.worker(name, &settings(provider)));
+        place.control(json!({"replay": {"answer": answer}, "for": "4s"})).await;
+        let (tasks, began) = (ids(24), tokio::time::Instant::now());
+        tasks.iter().for_each(|id| place.put(id, "[steps=1 think=0.1 tool=0] go"));
         place.all(&tasks, "done").await;
         let (took, refused) = (began.elapsed(), replayed(&place, answer).await);
         // Three windows of six seconds; and twelve slots that all tried would be refused ten times as often.
@@ -179,10 +180,10 @@ async fn a_rate_whose_end_nobody_can_believe_ends_within_a_few_windows() {
 async fn an_error_within_a_success_is_no_use() {
     for (provider, answer) in [("openai", "error-alone-in-200"), ("openrouter", "openrouter-error-in-200")] {
         let place = Place::new(Kind::Stream, &["--answers", ANSWERS]);
+        let mut worker = place.worker("first", &settings(provider));
         place.control(json!({"replay": {"answer": answer}, "for": "2s"})).await;
         let tasks = ids(4);
         tasks.iter().for_each(|id| place.put(id, "[steps=1 think=0 tool=0] go"));
-        let mut worker = place.worker("first", &settings(provider));
         place.all(&tasks, "done").await;
         worker.leaves(PATIENCE);
         assert!(replayed(&place, answer).await >= 1);

@@ -239,7 +239,7 @@ fn refused(redis: &Redis, request: &str, is_named: bool) -> (String, u64) {
     let keys = ["pace".to_owned(), limit(), "refused".to_owned()];
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let is_named = if is_named { "1" } else { "0" };
-    let arguments = ["60000000", "1000000", "4000000", request, is_named];
+    let arguments = ["60000000", "1000000", "4000000", request, is_named, "0"];
     let (who, until): (String, u64) = run(redis, script!("limiter_refused"), &keys, &arguments);
     // The script's own clock, which is a little ahead of when the test asks.
     (who, until.saturating_sub(super::now_ms()))
@@ -275,12 +275,26 @@ fn pauses_double_while_refusals_go_on_and_those_sent_before_a_pause_do_not_lengt
     }
     pause_is_over(&redis, 61);
     all_wait(refused(&redis, "c", false), 1_000);
+    let said = redis.command(&["HMGET", &limit(), "blocked_ms", "guess_ms", "why"]);
+    let (until, guess, why): (u64, u64, String) = redis::from_redis_value(said).unwrap();
+    assert_eq!((until, why.as_str()), (guess, "rate"));
+    // A budget stands, unless somebody has just tried it.
+    let budget = block(&redis, 86_400_000, "quota", 1_000).to_string();
+    refused(&redis, "c", false);
+    let stands =
+        || redis::from_redis_value::<String>(redis.command(&["HGET", &limit(), "blocked_ms"])).unwrap();
+    assert_eq!(stands(), budget);
+    block(&redis, 86_400_000, "quota", 300_000);
+    refused(&redis, "c", false);
+    assert_ne!(stands(), budget);
 }
 
 #[test]
 fn a_request_that_is_refused_again_while_others_have_answers_is_refused_for_what_it_is() {
     let redis = Redis::plain();
-    assert_eq!(refused(&redis, "huge", false).0, "first");
+    for _ in 0..3 {
+        assert_eq!(refused(&redis, "huge", false).0, "first", "nobody has an answer yet");
+    }
     answered(&redis);
     for _ in 0..3 {
         assert_eq!(refused(&redis, "huge", false).0, "alone");
