@@ -74,7 +74,7 @@ async fn one(client: &Client, began: Instant) -> Seen {
         None => Seen { sent, answered, admitted: true, used: heard.used(Provider::OpenAi) },
         Some(refusal) => {
             assert_eq!(refusal, Refusal::Rate);
-            assert!(heard.wait(Provider::OpenAi).is_some());
+            assert!(heard.retry_after(Provider::OpenAi).is_some());
             Seen { sent, answered, admitted: false, used: Used::default() }
         }
     }

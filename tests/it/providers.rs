@@ -102,7 +102,7 @@ async fn a_refusal_is_a_rate_until_the_time_it_names() {
         assert_eq!(said.refusal, Some(Refusal::Rate), "{provider}");
         // Ten requests are gone, and one comes back in six seconds. Azure's and Mistral's windows come back as a whole;
         // Mistral's is the minute of the clock.
-        let wait = refused.wait(provider);
+        let wait = refused.retry_after(provider);
         let is_whole = matches!(provider, Provider::AzureOpenAi | Provider::Mistral);
         let longest = Duration::from_secs(if is_whole { 60 } else { 6 });
         assert!(wait.is_some_and(|wait| wait <= longest), "{provider} {wait:?}");

@@ -133,8 +133,7 @@ impl Heard {
         self.read(|response| provider.said(response))
     }
 
-    /// How long it asks to wait.
-    pub(crate) fn wait(&self, provider: Provider) -> Option<Duration> {
+    pub(crate) fn retry_after(&self, provider: Provider) -> Option<Duration> {
         self.said(provider).wait
     }
 
