@@ -46,7 +46,8 @@ impl Agent {
     pub(crate) async fn ask(&self, run: &mut Run<'_>) -> Result<(String, Vec<Call>, Used), Outcome> {
         let estimate = self.expected.of(&run.conversation);
         let most = Used { output_tokens: self.model.answer_tokens(), ..estimate };
-        let name = format!("{:016x}", fastrand::u64(..));
+        // The same in another attempt, and at another worker.
+        let name = format!("{}/{}", run.running.hold.id, run.conversation.steps);
         let mut request = Request { name, tries: 0, refusals: 0, uncounted: 0 };
         loop {
             self.in_time(run)?;
@@ -144,7 +145,7 @@ impl Agent {
         let now = self.clock.now();
         let concerns = match &self.limiter {
             Some(limiter) if why == Why::Rate => {
-                limiter.concerns(&request.name, seen.blocked.is_some(), &admission, now).await
+                limiter.concerns(&request.name, &seen, &admission, now).await
             }
             _ => Concerns::All(now + wait.unwrap_or_else(|| pause::after(request.refusals))),
         };
@@ -164,6 +165,7 @@ impl Agent {
             Concerns::First(until) => {
                 request.uncounted += 1;
                 admission.refused().await;
+                let until = seen.blocked.map_or(until, |block| block.until.max(until));
                 self.waits(run, until.since(now)).await;
             }
             Concerns::All(until) => {

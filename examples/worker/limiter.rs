@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_scaler::engine::limit::Dimension;
+use agent_scaler::engine::limit::{Dimension, LimitSeen};
 use agent_scaler::engine::minutes::Used;
 use agent_scaler::timestamp::Timestamp;
 use agent_scaler::workers::keys;
@@ -73,7 +73,7 @@ pub(crate) struct Limiter {
 pub(crate) enum Concerns {
     /// All requests of the limit, until then or until the provider says if that is later.
     All(Timestamp),
-    /// Perhaps the one that was refused and no other: it tries again then, which tells.
+    /// Perhaps the one that was refused and no other: it tries again then, or when the provider says, which tells.
     First(Timestamp),
     /// The one that was refused and no other: others have answers.
     Alone,
@@ -238,20 +238,30 @@ impl Limiter {
         !is_believed || (until <= now && !is_guess)
     }
 
-    /// Whom a refusal because of a rate concerns. `request` is a name for all tries of one request, and `is_named` says
-    /// whether the provider said when the block ends.
+    /// Whom a refusal because of a rate concerns. `request` is a name for all tries of one request.
     pub(crate) async fn concerns(
         &self,
         request: &str,
-        is_named: bool,
+        seen: &LimitSeen,
         admission: &Admission,
         now: Timestamp,
     ) -> Concerns {
+        let longest = self.minute / LONGEST_PAUSE;
+        // Where nothing is left, nothing is left to anybody.
+        let is_used_up = seen
+            .headroom
+            .iter()
+            .any(|(dimension, headroom)| !dimension.is_daily() && headroom.remaining == Some(0));
+        let end = match seen.blocked {
+            None => "unknown",
+            Some(block) if is_used_up || block.until.since(now) <= longest => "certain",
+            Some(_) => "named",
+        };
         let mut command = redis::cmd("EVAL");
         command.arg(include_str!("limiter_refused.lua")).arg(3);
         command.arg(&self.pace).arg(&self.limit).arg(&self.refused).arg(micros(self.minute));
-        command.arg(micros(self.minute / SHORTEST_PAUSE)).arg(micros(self.minute / LONGEST_PAUSE));
-        command.arg(request).arg(u8::from(is_named)).arg(u8::from(admission.is_trial()));
+        command.arg(micros(self.minute / SHORTEST_PAUSE)).arg(micros(longest));
+        command.arg(request).arg(end).arg(u8::from(admission.is_trial()));
         let judged: RedisResult<(String, u64)> = command.query_async(&mut self.connection.clone()).await;
         match judged {
             Ok((word, _)) if word == "alone" => Concerns::Alone,

@@ -3,18 +3,19 @@
 -- A request that is refused again, while others had answers in between and no other was refused for the first time, is
 -- refused for what it is. Where the provider says when to come again, chance is likelier, so it takes five answers. The
 -- first refusal of a request may be one: that request alone tries again soon, which tells. Two such requests a minute
--- are given that chance; at the third, everybody pauses.
+-- are given that chance, or one if the provider says when to come again; at the next, everybody pauses.
 --
 -- A pause is a few seconds at most, and ends no sooner than the provider says. It is twice as long as the last one if
 -- that was less than a minute ago. What was refused during a pause had been sent before it, and makes it no longer.
 -- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused: when, after how
 -- many answers, and how many chances in a row they had.
--- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; 1 if the provider
--- said when the block ends; 1 if the request tried whether a block is over.
+-- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; what is known of
+-- the end: 'unknown', 'named' by the provider, or 'certain' to concern all, as one in a few seconds may do; 1 if the
+-- request tried whether a block is over.
 -- Answers who waits: 'all', 'alone', or 'first' if only the request itself does until more is known; and until when, in
 -- milliseconds.
 local minute, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local name, is_named, is_trial = ARGV[4], ARGV[5] == '1', ARGV[6] == '1'
+local name, is_named, is_certain, is_trial = ARGV[4], ARGV[5] ~= 'unknown', ARGV[5] == 'certain', ARGV[6] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local said =
@@ -28,14 +29,14 @@ local last, count, chances = string.match(earlier, '^(%d+) (%d+) (%d+)$')
 local is_new, is_alone, chance = not last, false, 0
 if is_new then
   redis.call('HSET', KEYS[1], 'first_refused', text(now), 'first_before', text(first))
-  -- At most one other request was refused in the last minute.
-  chance = before <= now - minute and 1 or 0
+  -- At most one other request was refused in the last minute, and none where the provider says when to come again.
+  chance = (is_named and first or before) <= now - minute and 1 or 0
 elseif first <= tonumber(last) then
   is_alone = answers - tonumber(count) >= (is_named and 5 or 1)
   -- Nobody has an answer yet, and nobody else is refused.
   chance = tonumber(chances) > 0 and tonumber(chances) + 1 or 0
 end
-if is_named or is_trial or now < ends then
+if is_certain or is_trial or now < ends then
   chance = 0
 end
 if redis.call('HLEN', KEYS[3]) >= 1000 then

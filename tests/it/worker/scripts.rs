@@ -235,11 +235,10 @@ fn nobody_starts_in_a_block_and_there_is_no_burst_after_it() {
 }
 
 /// Judges a refusal: who waits, and how many milliseconds.
-fn refused(redis: &Redis, request: &str, is_named: bool) -> (String, u64) {
+fn refused(redis: &Redis, request: &str, end: &str) -> (String, u64) {
     let keys = ["pace".to_owned(), limit(), "refused".to_owned()];
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let is_named = if is_named { "1" } else { "0" };
-    let arguments = ["60000000", "1000000", "4000000", request, is_named, "0"];
+    let arguments = ["60000000", "1000000", "4000000", request, end, "0"];
     let (who, until): (String, u64) = run(redis, script!("limiter_refused"), &keys, &arguments);
     // The script's own clock, which is a little ahead of when the test asks.
     (who, until.saturating_sub(super::now_ms()))
@@ -265,27 +264,27 @@ fn all_wait((who, millis): (String, u64), wanted: u64) {
 fn pauses_double_while_refusals_go_on_and_those_sent_before_a_pause_do_not_lengthen_it() {
     let redis = Redis::plain();
     for first in ["a", "b"] {
-        assert_eq!(refused(&redis, first, false).0, "first");
+        assert_eq!(refused(&redis, first, "unknown").0, "first");
     }
-    all_wait(refused(&redis, "c", false), 1_000);
-    all_wait(refused(&redis, "b", false), 1_000);
+    all_wait(refused(&redis, "c", "unknown"), 1_000);
+    all_wait(refused(&redis, "b", "unknown"), 1_000);
     for longer in [2_000, 4_000, 4_000] {
         pause_is_over(&redis, 30);
-        all_wait(refused(&redis, "c", false), longer);
+        all_wait(refused(&redis, "c", "unknown"), longer);
     }
     pause_is_over(&redis, 61);
-    all_wait(refused(&redis, "c", false), 1_000);
+    all_wait(refused(&redis, "c", "unknown"), 1_000);
     let said = redis.command(&["HMGET", &limit(), "blocked_ms", "guess_ms", "why"]);
     let (until, guess, why): (u64, u64, String) = redis::from_redis_value(said).unwrap();
     assert_eq!((until, why.as_str()), (guess, "rate"));
     // A budget stands, unless somebody has just tried it.
     let budget = block(&redis, 86_400_000, "quota", 1_000).to_string();
-    refused(&redis, "c", false);
+    refused(&redis, "c", "unknown");
     let stands =
         || redis::from_redis_value::<String>(redis.command(&["HGET", &limit(), "blocked_ms"])).unwrap();
     assert_eq!(stands(), budget);
     block(&redis, 86_400_000, "quota", 300_000);
-    refused(&redis, "c", false);
+    refused(&redis, "c", "unknown");
     assert_ne!(stands(), budget);
 }
 
@@ -293,31 +292,40 @@ fn pauses_double_while_refusals_go_on_and_those_sent_before_a_pause_do_not_lengt
 fn a_request_that_is_refused_again_while_others_have_answers_is_refused_for_what_it_is() {
     let redis = Redis::plain();
     for _ in 0..3 {
-        assert_eq!(refused(&redis, "huge", false).0, "first", "nobody has an answer yet");
+        assert_eq!(refused(&redis, "huge", "unknown").0, "first", "nobody has an answer yet");
     }
     answered(&redis);
     for _ in 0..3 {
-        assert_eq!(refused(&redis, "huge", false).0, "alone");
+        assert_eq!(refused(&redis, "huge", "unknown").0, "alone");
         answered(&redis);
     }
     assert_eq!(redis.command(&["EXISTS", &limit()]), redis::Value::Int(0), "nobody else waits");
     // Another one may be of its kind; with a third, it is the limit.
-    assert_eq!(refused(&redis, "large", false).0, "first");
+    assert_eq!(refused(&redis, "large", "unknown").0, "first");
     answered(&redis);
-    all_wait(refused(&redis, "small", false), 1_000);
+    all_wait(refused(&redis, "small", "unknown"), 1_000);
     answered(&redis);
-    all_wait(refused(&redis, "large", false), 1_000);
+    all_wait(refused(&redis, "large", "unknown"), 1_000);
 }
 
 #[test]
 fn a_refusal_that_names_its_end_concerns_all_until_it_comes_again() {
     let redis = Redis::plain();
-    assert_eq!(refused(&redis, "huge", true).0, "all");
-    assert_eq!(refused(&redis, "huge", true).0, "all", "nobody had an answer since");
+    assert_eq!(refused(&redis, "huge", "certain").0, "all");
+    assert_eq!(refused(&redis, "huge", "certain").0, "all", "nobody had an answer since");
     answered(&redis);
-    assert_eq!(refused(&redis, "huge", true).0, "all", "that may have been chance");
+    assert_eq!(refused(&redis, "huge", "certain").0, "all", "that may have been chance");
     (0..5).for_each(|_| answered(&redis));
-    assert_eq!(refused(&redis, "huge", true).0, "alone");
+    assert_eq!(refused(&redis, "huge", "certain").0, "alone");
+}
+
+#[test]
+fn a_refusal_that_names_a_far_end_concerns_all_when_another_is_refused_too() {
+    let redis = Redis::plain();
+    assert_eq!(refused(&redis, "huge", "named").0, "first");
+    (0..5).for_each(|_| answered(&redis));
+    assert_eq!(refused(&redis, "huge", "named").0, "alone");
+    assert_eq!(refused(&redis, "other", "named").0, "all");
 }
 
 /// Sets a block that ended, or will, so many milliseconds from now.
