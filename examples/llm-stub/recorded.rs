@@ -109,7 +109,9 @@ impl Answer {
         let (kind, body) = match &self.body {
             Value::Null => ("text/plain", String::new()),
             Value::String(text) => ("text/plain", text.clone()),
-            body => ("application/json", with(body.clone(), &reset).to_string()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                ("application/json", with(self.body.clone(), &reset).to_string())
+            }
         };
         let mut response = (status, [("content-type", kind)], Body::from(body)).into_response();
         for (name, value) in &self.headers {
@@ -125,10 +127,10 @@ impl Answer {
 /// A body with a time in place of `RESET`.
 fn with(body: Value, reset: &str) -> Value {
     match body {
-        Value::String(text) if text == RESET => Value::String(reset.to_owned()),
+        Value::String(ref text) if text == RESET => Value::String(reset.to_owned()),
         Value::Array(values) => values.into_iter().map(|value| with(value, reset)).collect(),
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with(value, reset))).collect(),
-        other => other,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => body,
     }
 }
 
