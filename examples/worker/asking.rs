@@ -176,16 +176,22 @@ impl Agent {
                     (None, _) => until,
                 };
                 self.books.refused(1 + std::mem::take(&mut request.uncounted));
-                self.blocked(run, seen, Block { until, why }, admission).await;
+                self.blocked(run, request, seen, Block { until, why }, admission).await;
             }
         }
         Ok(())
     }
 
     /// All workers of the limit pause until a block ends, and not longer.
-    async fn blocked(&self, run: &mut Run<'_>, seen: LimitSeen, block: Block, admission: Admission) {
-        let now = self.clock.now();
-        let (left, is_named) = (block.until.since(now), seen.blocked.is_some());
+    async fn blocked(
+        &self,
+        run: &mut Run<'_>,
+        request: &Request,
+        seen: LimitSeen,
+        block: Block,
+        admission: Admission,
+    ) {
+        let left = block.until.since(self.clock.now());
         tracing::warn!(
             why = block.why.label(),
             seconds = left.as_secs_f64(),
@@ -196,7 +202,9 @@ impl Agent {
         admission.refused().await;
         match &self.limiter {
             // The others go first: that they have answers tells that the refusal concerns this request alone.
-            Some(limiter) if is_told && !is_named => self.waits(run, left + limiter.step_back()).await,
+            Some(limiter) if is_told && block.why == Why::Rate => {
+                self.waits(run, left.min(LONGEST_WAIT) + limiter.step_back(request.refusals)).await;
+            }
             Some(_) if is_told => {}
             _ => self.waits(run, spread(left.min(longest(block.why)))).await,
         }

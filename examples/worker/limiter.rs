@@ -254,7 +254,7 @@ impl Limiter {
             .any(|(dimension, headroom)| !dimension.is_daily() && headroom.remaining == Some(0));
         let end = match seen.blocked {
             None => "unknown",
-            Some(block) if is_used_up || block.until.since(now) <= longest => "certain",
+            Some(_) if is_used_up => "certain",
             Some(_) => "named",
         };
         let mut command = redis::cmd("EVAL");
@@ -271,9 +271,10 @@ impl Limiter {
         }
     }
 
-    /// How long a refused request lets others try before it.
-    pub(crate) fn step_back(&self) -> Duration {
-        jittered(self.minute / SHORTEST_PAUSE)
+    /// How long a request that was refused so often lets others try before it.
+    pub(crate) fn step_back(&self, refusals: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(refusals.saturating_sub(1));
+        jittered((self.minute / SHORTEST_PAUSE).saturating_mul(doubled).min(self.minute / LONGEST_PAUSE))
     }
 
     /// How many requests may be under way that use up to this much each.

@@ -10,8 +10,8 @@
 -- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused: when, after how
 -- many answers, and how many chances in a row they had.
 -- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; what is known of
--- the end: 'unknown', 'named' by the provider, or 'certain' to concern all, as one in a few seconds may do; 1 if the
--- request tried whether a block is over.
+-- the end: 'unknown', 'named' by the provider, or 'certain' to concern all,
+-- because nothing is left; 1 if the request tried whether a block is over.
 -- Answers who waits: 'all', 'alone', or 'first' if only the request itself does until more is known; and until when, in
 -- milliseconds.
 local minute, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
