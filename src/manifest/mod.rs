@@ -2,6 +2,7 @@
 //!
 //! Only what matters to a decision is read. The rest is the API server's to check.
 
+mod asked;
 mod clocks;
 mod keda;
 mod nodes;
@@ -151,28 +152,6 @@ pub struct Strategy {
     pub deduction: u32,
     /// `customScalingRunningJobPercentage`.
     pub running_part: f64,
-}
-
-impl Scaled {
-    /// The time between two of KEDA's polls, 30 s by default.
-    pub fn poll(&self) -> Duration {
-        Duration::from_secs(self.polling_interval.unwrap_or(30).into())
-    }
-
-    /// Whether KEDA may put it to zero.
-    pub fn rests(&self) -> bool {
-        self.min_replica_count == 0 || self.idle_replica_count == Some(0)
-    }
-
-    /// Whether KEDA's poll has no part in its scaling. Since 2.21 KEDA does not ask for the number at its polls then, as
-    /// long as the HPA does: `UsesHPAObservations` in its `apis/keda/v1alpha1/scaledobject_types.go`.
-    pub fn is_asked_by_the_hpa_alone(&self) -> bool {
-        let is_polled = self.min_replica_count == 0
-            || self.idle_replica_count.is_some()
-            || self.scaling_modifiers
-            || self.triggers.iter().any(|trigger| trigger.cached);
-        self.kind == Kind::ScaledObject && !is_polled
-    }
 }
 
 impl Manifests {

@@ -65,7 +65,7 @@ async fn a_key_of_another_type_costs_its_own_trigger_only_and_says_so() {
     settles(&keda, &support, 3).await;
     let text = format!(
         "not known: the queue was never read: redis://127.0.0.1:{}/0: \
-         `text` holds another type than a list: name a list, or delete the key",
+         `text` is a string, and must be a list: `listName` takes the list from which workers take their tasks",
         redis.port()
     );
     for status in [harness.value(&wrong).await.unwrap_err(), harness.is_active(&wrong).await.unwrap_err()] {

@@ -95,12 +95,10 @@ impl Client {
 
     /// One call in a conversation that has had so many results of tools.
     pub(crate) async fn ask(&self, api: Provider, prompt: &str, results: usize, stream: bool) -> Heard {
-        match api {
-            Provider::Anthropic => {
-                self.post("/v1/messages?v", &messages(prompt, results, stream)).await.unwrap()
-            }
-            _ => self.post("/v1/chat/completions", &chat(prompt, results, stream)).await.unwrap(),
+        if api == Provider::Anthropic {
+            return self.post("/v1/messages?v", &messages(prompt, results, stream)).await.unwrap();
         }
+        self.post("/v1/chat/completions", &chat(prompt, results, stream)).await.unwrap()
     }
 
     /// Calls the tool.
