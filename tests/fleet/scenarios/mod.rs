@@ -3,6 +3,7 @@
 mod audit;
 mod chaos;
 mod control;
+mod never_passes;
 mod outage;
 mod reporters;
 mod restart;
@@ -32,6 +33,7 @@ const ALL: &[(&str, Play)] = &[
     ("control", |folder| Box::pin(control::play(folder))),
     ("unpaced", |folder| Box::pin(unpaced::play(folder))),
     ("chaos", |folder| Box::pin(chaos::play(folder))),
+    ("never-passes", |folder| Box::pin(never_passes::play(folder))),
     ("restart", |folder| Box::pin(restart::play(folder))),
     ("audit", |folder| Box::pin(audit::play(folder))),
     ("reporters", |folder| Box::pin(reporters::play(folder))),
