@@ -37,7 +37,7 @@ struct Request {
     /// Tries that failed, or were refused, while the provider answered others.
     tries: u32,
     refusals: u32,
-    /// Refusals of which nobody knows yet whether they concern others.
+    /// Refusals of which nobody knows yet whether they concern others: only a request that can pass tells.
     uncounted: u64,
 }
 
@@ -151,7 +151,8 @@ impl Agent {
         };
         match concerns {
             Concerns::Alone => {
-                request.uncounted = 0;
+                // Counted only if it passes after all: then it was the rate.
+                request.uncounted += 1;
                 request.tries += 1;
                 admission.refused().await;
                 if request.tries >= TRIES {
