@@ -207,6 +207,8 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
             .then(|| format!("this build is without it: build it with the feature `{name}`"));
         let hint = left_out
             .or_else(|| server.sources.iter().find_map(|spec| by_connection(spec, &name)))
+            .or_else(|| by_framework(&name))
+            .or_else(|| by_part(&name, names()))
             .or_else(|| nearest(&name, names()))
             .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")));
         fields.problem_at(keys::SOURCE.name, format!("no source named `{name}`"), Some(hint));
@@ -220,6 +222,22 @@ fn by_connection(spec: &Spec, name: &str) -> Option<String> {
     let (usual, others) = spec.connections.split_first()?;
     let kind = others.iter().find(|kind| spec.name.replacen(usual.name, kind.name, 1) == name)?;
     Some(format!("`{}`, with a connection of type {}", spec.name, kind.name))
+}
+
+/// What to write instead of a framework whose queues a general source reads.
+fn by_framework(name: &str) -> Option<String> {
+    let is_laravel = ["laravel", "horizon"].contains(&name.to_lowercase().as_str());
+    let hint = "`redis`: the queues of Laravel are lists and sorted sets, see docs/redis.md";
+    is_laravel.then(|| hint.to_owned())
+}
+
+/// "did you mean" for a name of which a source's name is a part, or that is a part of it: by its words, because the
+/// letters of `sqs` are nearer to `rq`.
+fn by_part<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let words = |name: &str| format!("-{}-", name.to_lowercase());
+    let name = words(name);
+    let known = names.filter(|known| words(known).contains(&name) || name.contains(&words(known)));
+    known.max_by_key(|known| known.len()).map(|known| format!("did you mean `{known}`?"))
 }
 
 /// The connection to the queue.

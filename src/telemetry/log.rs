@@ -87,6 +87,10 @@ pub const fn last_lines() -> LastLines {
     LastLines(())
 }
 
+/// The AWS SDK logs why it finds no credentials with the whole answer of whoever has them. The reader's own line says
+/// why. A directive of the user's for that target counts instead.
+const QUIET: &str = "aws_config=error";
+
 /// Sends log lines to standard error: text on a terminal, JSON elsewhere. A panic becomes a line as well.
 ///
 /// `filter` is a tracing directive such as `info` or `agent_scaler=debug`.
@@ -94,7 +98,7 @@ pub const fn last_lines() -> LastLines {
 /// # Errors
 /// When `filter` is none.
 pub fn start(filter: &str) -> Result<LastLines, ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))?;
     let shape = if std::io::stderr().is_terminal() { Shape::Text } else { Shape::Json };
     let queue = QUEUE.get_or_init(|| Queue::start(shape, Box::new(queue::stderr())));
     registry()

@@ -53,6 +53,45 @@ fn every_test_that_the_architecture_names_exists() {
     }
 }
 
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let documents: Vec<_> =
+        ["docs", "deploy", "examples", "proto"].iter().flat_map(|folder| files(folder, "md")).collect();
+    let at_the_top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .iter()
+        .chain(&["deploy/charts/agent-scaler/README.md"])
+        .map(|name| (root().join(name), fs::read_to_string(root().join(name)).unwrap()));
+    let mut followed = 0;
+    for (path, text) in documents.into_iter().chain(at_the_top) {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.contains(char::is_whitespace) {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(to.exists(), "{}: nothing is at {target}", path.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&to).unwrap();
+                assert!(anchors(&text).any(|found| found == anchor), "{}: no heading {target}", path.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed >= 70, "only {followed} links were found");
+}
+
+/// The names by which links lead to the headings of a document, as GitHub makes them.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.split("```").step_by(2).flat_map(str::lines).filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        (title.len() < line.len()).then(|| title.trim().to_lowercase())
+    });
+    headings.map(|title| {
+        let kept = title.chars().filter(|letter| letter.is_alphanumeric() || "-_ ".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    })
+}
+
 fn with_table(text: &str, part: &str, command: &str) -> String {
     let marker = format!("<!-- {part}{command} -->\n");
     let (before, rest) = text.split_once(&marker).unwrap();

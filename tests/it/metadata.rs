@@ -135,6 +135,21 @@ fn kedas_names_of_clusters_and_sentinels_lead_to_a_source_and_a_type_of_connecti
 }
 
 #[test]
+fn a_part_of_a_sources_name_and_a_framework_on_lists_lead_to_the_source() {
+    for (name, hint) in [
+        ("sqs", "did you mean `aws-sqs-queue`?"),
+        ("aws-sqs", "did you mean `aws-sqs-queue`?"),
+        ("SQS", "did you mean `aws-sqs-queue`?"),
+        ("redis-lists", "did you mean `redis`?"),
+        ("laravel", "`redis`: the queues of Laravel are lists and sorted sets, see docs/redis.md"),
+        ("Horizon", "`redis`: the queues of Laravel are lists and sorted sets, see docs/redis.md"),
+    ] {
+        let text = refused(&[("source", name), ("connection", "main")]);
+        assert!(text.contains(&format!("no source named `{name}` (hint: {hint})")), "{text}");
+    }
+}
+
+#[test]
 fn a_queue_is_read_through_each_type_of_connection_that_can_hold_it() {
     let file = "connections:
   cluster: { type: redis-cluster, urls: [\"redis://a\", \"redis://b:7000\"] }

@@ -186,6 +186,27 @@ fn fill(redis: &Redis, list: &str, tasks: usize) {
     }
 }
 
+#[test]
+fn credentials_that_cannot_be_had_are_told_in_our_words_only() {
+    let folder = folder("redis://127.0.0.1", &[("source", "aws-sqs-queue"), ("connection", "main"), ("queueURL", "acme")]);
+    fs::write(
+        folder.path().join("server.yaml"),
+        "connections: { main: { type: aws, region: eu-west-1 } }",
+    )
+    .unwrap();
+    let output = command(folder.path())
+        .env_clear()
+        .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", folder.path().join("token"))
+        .output()
+        .unwrap();
+    let text = text(&output);
+    let told = "the credentials cannot be had: No such file or directory (os error 2) \
+                (the environment offers AWS_WEB_IDENTITY_TOKEN_FILE)";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("aws_config") && !text.contains("ProviderError"), "{text}");
+}
+
 /// A folder with a server's file and a ScaledObject of these keys.
 fn folder(url: &str, keys: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -210,16 +231,14 @@ fn plan(folder: &TempDir, flags: &[&str]) -> Output {
 }
 
 fn plan_in(folder: &Path, flags: &[&str]) -> Output {
+    command(folder).args(flags).output().unwrap()
+}
+
+fn command(folder: &Path) -> Command {
     let path = |name: &str| -> PathBuf { folder.join(name) };
-    Command::new(env!("CARGO_BIN_EXE_agent-scaler"))
-        .arg("plan")
-        .arg("-f")
-        .arg(path("object.yaml"))
-        .arg("--config")
-        .arg(path("server.yaml"))
-        .args(flags)
-        .output()
-        .unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
+    command.arg("plan").arg("-f").arg(path("object.yaml")).arg("--config").arg(path("server.yaml"));
+    command
 }
 
 fn text(output: &Output) -> String {

@@ -219,6 +219,6 @@ def check(helm: Helm, files: tuple[Path, ...], values_of: Callable[[Path], dict]
         report.add(f"schema of {{{keys}}} is tried", None if id(node) in reached else "no value file in ci/ uses it")
     for key in root["properties"]:
         error = error_of(helm, {key: None})
-        breaks = f"breaks a template: {one_line(error)}" if "nil pointer" in error else None
+        breaks = f"breaks a template: {one_line(error)}" if any(said in error for said in ("nil pointer", "wrong type")) else None
         report.add(f"helm {helm.version} {key}: null", breaks)
     report.section(f"refusals of Helm {helm.version}", before)

@@ -58,7 +58,10 @@ pub(super) async fn open(access: &Access) -> Result<Session, Fault> {
     let found = timeout(FOUND_WITHIN, provider.provide_credentials()).await;
     let credentials = found
         .map_err(|_| Fault::Nobody(format!("no credentials within {FOUND_WITHIN:?}: tried {TRIED}")))?
-        .map_err(|error| fault(&error))?;
+        .map_err(|error| match (fault(&error), keys) {
+            (Fault::Nobody(text), None) => Fault::Nobody(format!("{text}{}", offered())),
+            (fault, _) => fault,
+        })?;
     let account = credentials.account_id().map(|account| account.as_str().to_owned());
 
     let mut settings = aws_sdk_sqs::config::Builder::from(&config);
@@ -132,6 +135,13 @@ fn first(known: Credentials, provider: SharedCredentialsProvider) -> impl Provid
 
 fn none_found() -> String {
     format!("no credentials: tried {TRIED}; or give the connection `accessKeyId` and `secretAccessKey`")
+}
+
+/// Where the environment says that credentials are: a file or an address that is wrong is not named by the SDK.
+fn offered() -> String {
+    let names = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    let name = names.iter().find(|name| std::env::var_os(name).is_some());
+    name.map(|name| format!(" (the environment offers {name})")).unwrap_or_default()
 }
 
 /// Why there are no credentials.

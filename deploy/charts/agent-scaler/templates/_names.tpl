@@ -33,7 +33,7 @@ app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{/* Ours outrank the user's, or the selectors would miss their pods. */}}
 {{- define "agent-scaler.podLabels" -}}
 {{- $ours := include "agent-scaler.selectorLabels" . | fromYaml -}}
-{{- toYaml (merge $ours .Values.podLabels .Values.commonLabels) -}}
+{{- toYaml (merge $ours (.Values.podLabels | default dict) (.Values.commonLabels | default dict)) -}}
 {{- end -}}
 
 {{- define "agent-scaler.labels" -}}
@@ -41,7 +41,7 @@ app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- $_ := set $ours "app.kubernetes.io/version" .Chart.AppVersion -}}
 {{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
-{{- toYaml (merge $ours .Values.commonLabels) -}}
+{{- toYaml (merge $ours (.Values.commonLabels | default dict)) -}}
 {{- end -}}
 
 {{- define "agent-scaler.image" -}}
