@@ -12,7 +12,7 @@ use super::wrap::wrapped;
 use super::{Format, WRONG, load_server, say};
 use crate::config::server::{Limit, Server};
 use crate::fields::Problem;
-use crate::manifest::Manifests;
+use crate::manifest::{Manifests, SCALER_ADDRESS, Scaled};
 use crate::text::{Printable, PrintableLines, printable_json};
 
 /// Finds what is wrong with ScaledObjects and ScaledJobs, without a network.
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let ours = manifests::ours(&manifests, &server);
     let of_server = arguments.config.as_ref().map_or_else(Vec::new, |_| notes(&server));
-    let notes = manifests.notes.iter().cloned().chain(of_server).collect();
+    let notes = manifests.notes.iter().cloned().chain(without_address(&ours)).chain(of_server).collect();
     let checked = Checked::new(&manifests, &ours, notes);
     match arguments.output {
         Format::Json => say(&printable_json(serde_json::to_string_pretty(&checked)?)),
@@ -61,6 +61,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (0, _) => ExitCode::SUCCESS,
         (_, _) => ExitCode::from(WRONG),
     })
+}
+
+/// A note for each trigger that is written without an address: it may be part of one that a template completes.
+fn without_address(ours: &[Ours<'_>]) -> Vec<String> {
+    let lacks = |ours: &&Ours<'_>| ours.written.metadata.get(SCALER_ADDRESS).is_none_or(String::is_empty);
+    let named = |ours: &Ours<'_>| {
+        let Scaled { namespace, name, .. } = ours.scaled;
+        format!("{namespace}/{name}: a trigger names no {SCALER_ADDRESS}, without which KEDA refuses it")
+    };
+    ours.iter().filter(lacks).map(named).collect()
 }
 
 /// What the server's file leaves open: neither wrong nor without consequence.

@@ -33,6 +33,9 @@ const TYPES: &[&str] = &[
     "solace-event-queue", "solarwinds", "solr", "splunk", "splunk-observability", "stan", "sumologic", "temporal",
 ];
 
+/// Where KEDA finds us.
+pub(crate) const SCALER_ADDRESS: &str = "scalerAddress";
+
 /// Keys that only our triggers have, in both of them.
 const OURS: &[&str] = &["source", "connection"];
 
@@ -81,6 +84,20 @@ pub(super) fn see_shape(spec: &mut Shape<'_, '_>) -> Kind {
     if is_job || spec.has("jobTargetRef") { Kind::ScaledJob } else { Kind::ScaledObject }
 }
 
+/// What is wrong with the address, as far as gRPC tells. One with a variable of some templating is not judged.
+fn undiallable(written: &Written) -> Option<String> {
+    let address = written.metadata.get(SCALER_ADDRESS).filter(|address| !address.is_empty())?;
+    let is_template = address.contains(['$', '{']) || address.starts_with("unix:");
+    let is_web =
+        ["http://", "https://", "grpc://", "tcp://"].iter().any(|scheme| address.starts_with(scheme));
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    match (is_template, is_web, has_port) {
+        (true, _, _) | (false, false, true) => None,
+        (false, true, _) => Some("is no address of gRPC, which has no such scheme".to_owned()),
+        (false, false, false) => Some("names no port, and KEDA takes 443".to_owned()),
+    }
+}
+
 /// Keeps a problem where a trigger is of no type that KEDA has, or of one that reads none of our keys.
 pub(super) fn see_type(trigger: &mut Shape<'_, '_>, written: &Written) {
     let kind = written.kind.as_str();
@@ -94,6 +111,10 @@ pub(super) fn see_type(trigger: &mut Shape<'_, '_>, written: &Written) {
         trigger.problem_with("metadata", "is required", hint);
     }
     if EXTERNAL.contains(&kind) {
+        if is_ours && let Some(message) = undiallable(written) {
+            let hint = "HOST:PORT of the Service, e.g. `agent-scaler.agent-scaler.svc.cluster.local:9090`";
+            trigger.map("metadata").problem_with(SCALER_ADDRESS, message, hint);
+        }
         return;
     }
     if kind.is_empty() {

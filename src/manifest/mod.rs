@@ -18,6 +18,7 @@ use serde_json::Value as Node;
 
 use crate::fields::Problem;
 
+pub(crate) use keda::SCALER_ADDRESS;
 pub use nodes::NodePool;
 pub use pods::{Clock, Ends, FromMap, Pods, PreStop};
 use shape::Shape;

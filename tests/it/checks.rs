@@ -148,9 +148,9 @@ fn a_limit_of_which_no_amount_is_known_is_noted_where_the_servers_file_is_given(
     };
     let note = "note     llmLimits.anthropic-prod: no amount is given, so nothing is held back until";
     assert!(limit("").contains(note));
-    assert!(!limit(", requestsPerDay: 1000").contains("note"));
+    assert!(!limit(", requestsPerDay: 1000").contains("llmLimits."));
     let output = text(&check(&[&example("limit-without-drain", "good")], &[]));
-    assert!(!output.contains("note"), "{output}");
+    assert!(!output.contains("llmLimits."), "{output}");
 }
 
 #[test]
@@ -212,6 +212,35 @@ fn found(path: &Path) -> Vec<String> {
     assert_eq!(checked["errors"], 0, "{}: {checked:#}", path.display());
     let trigger = &checked["triggers"][0]["warnings"];
     trigger.as_array().unwrap().iter().map(|warning| warning["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_address_that_keda_cannot_dial_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("object.yaml");
+    for (address, says, is_wrong) in [
+        ("http://scaler.agents.svc:9090", "is no address of gRPC", true),
+        ("https://scaler.agents.svc:9090/", "is no address of gRPC", true),
+        ("scaler.agents.svc", "names no port, and KEDA takes 443", true),
+        ("scaler.agents.svc:grpc", "names no port, and KEDA takes 443", true),
+        ("", "acme/a: a trigger names no scalerAddress, without which KEDA refuses it", false),
+        ("scaler.agents.svc:9090", "", false),
+        ("dns:///scaler.agents.svc:9090", "", false),
+        ("[fd00::1]:9090", "", false),
+        ("${SCALER}", "", false),
+    ] {
+        let object = format!(
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: a, namespace: acme }}\nspec:\n  \
+             triggers:\n  - type: external\n    metadata: {{ scalerAddress: \"{address}\", source: redis, \
+             connection: main, listName: a, processingListName: b }}\n"
+        );
+        fs::write(&path, object).unwrap();
+        let output = check(&[&path], &[]);
+        let said = text(&output);
+        assert_eq!(code(&output), if is_wrong { 2 } else { 0 }, "{address}: {said}");
+        assert_eq!(said.contains("scalerAddress"), !says.is_empty(), "{address}: {said}");
+        assert!(said.contains(says), "{address}: {said}");
+    }
 }
 
 pub(crate) fn check(files: &[&Path], flags: &[&str]) -> Output {

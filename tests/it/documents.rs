@@ -72,7 +72,11 @@ fn every_link_leads_to_a_file_and_a_heading() {
             assert!(to.exists(), "{}: nothing is at {target}", path.display());
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&to).unwrap();
-                assert!(anchors(&text).any(|found| found == anchor), "{}: no heading {target}", path.display());
+                assert!(
+                    anchors(&text).any(|found| found == anchor),
+                    "{}: no heading {target}",
+                    path.display()
+                );
             }
             followed += 1;
         }

@@ -188,12 +188,12 @@ fn fill(redis: &Redis, list: &str, tasks: usize) {
 
 #[test]
 fn credentials_that_cannot_be_had_are_told_in_our_words_only() {
-    let folder = folder("redis://127.0.0.1", &[("source", "aws-sqs-queue"), ("connection", "main"), ("queueURL", "acme")]);
-    fs::write(
-        folder.path().join("server.yaml"),
-        "connections: { main: { type: aws, region: eu-west-1 } }",
-    )
-    .unwrap();
+    let folder = folder(
+        "redis://127.0.0.1",
+        &[("source", "aws-sqs-queue"), ("connection", "main"), ("queueURL", "acme")],
+    );
+    fs::write(folder.path().join("server.yaml"), "connections: { main: { type: aws, region: eu-west-1 } }")
+        .unwrap();
     let output = command(folder.path())
         .env_clear()
         .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
