@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::say;
-use crate::config::{keys, server};
+use crate::config::{keys, server, trigger};
 use crate::fields::{Key, Need};
 use crate::sources;
 use crate::sources::prometheus::QUERY_KEYS;
@@ -33,10 +33,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// There is no such source.
 #[derive(Debug, thiserror::Error)]
-#[error("no source named `{name}` (hint: one of {known})")]
+#[error("no source named `{name}` (hint: {hint})")]
 pub(super) struct UnknownSource {
     name: String,
-    known: String,
+    hint: String,
 }
 
 /// A heading, and the keys under it.
@@ -46,9 +46,9 @@ fn trigger_tables(source: Option<&str>) -> anyhow::Result<Vec<Section>> {
     let known: Vec<_> =
         sources::ALL.iter().filter(|spec| source.is_none_or(|name| name == spec.name)).collect();
     if known.is_empty() {
-        let names: Vec<_> = sources::ALL.iter().map(|spec| spec.name).collect();
-        let (name, known) = (source.unwrap_or_default().to_owned(), names.join(", "));
-        return Err(UnknownSource { name, known }.into());
+        let name = source.unwrap_or_default().to_owned();
+        let hint = trigger::meant(&name, sources::ALL);
+        return Err(UnknownSource { name, hint }.into());
     }
     let every = [
         ("Keys of every trigger".to_owned(), keys::ALL.iter().collect()),

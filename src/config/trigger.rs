@@ -201,19 +201,24 @@ fn source(fields: &mut Fields<'_>, server: &Server) -> Option<&'static Spec> {
     let name: String = fields.read(&keys::SOURCE)?;
     let known = server.sources.iter().find(|spec| spec.name == name);
     if known.is_none() {
-        let names = || server.sources.iter().map(|spec| spec.name);
-        let left_out = LEFT_OUT
-            .contains(&&*name)
-            .then(|| format!("this build is without it: build it with the feature `{name}`"));
-        let hint = left_out
-            .or_else(|| server.sources.iter().find_map(|spec| by_connection(spec, &name)))
-            .or_else(|| by_framework(&name))
-            .or_else(|| by_part(&name, names()))
-            .or_else(|| nearest(&name, names()))
-            .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")));
+        let hint = meant(&name, server.sources);
         fields.problem_at(keys::SOURCE.name, format!("no source named `{name}`"), Some(hint));
     }
     known
+}
+
+/// The hint for a name that is none of these sources'.
+pub fn meant(name: &str, sources: &[Spec]) -> String {
+    let names = || sources.iter().map(|spec| spec.name);
+    let left_out = LEFT_OUT
+        .contains(&name)
+        .then(|| format!("this build is without it: build it with the feature `{name}`"));
+    left_out
+        .or_else(|| sources.iter().find_map(|spec| by_connection(spec, name)))
+        .or_else(|| by_framework(name))
+        .or_else(|| by_part(name, names()))
+        .or_else(|| nearest(name, names()))
+        .unwrap_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")))
 }
 
 /// What to write instead of a name of KEDA's that says where the queue is too, as `redis-cluster-streams` does:

@@ -1,6 +1,7 @@
 //! A bad trigger → one error that names every problem.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use agent_scaler::config::server::Server;
 use agent_scaler::config::trigger::{self, Refusal, Trigger};
@@ -145,7 +146,11 @@ fn a_part_of_a_sources_name_and_a_framework_on_lists_lead_to_the_source() {
         ("Horizon", "`redis`: the queues of Laravel are lists and sorted sets, see docs/redis.md"),
     ] {
         let text = refused(&[("source", name), ("connection", "main")]);
-        assert!(text.contains(&format!("no source named `{name}` (hint: {hint})")), "{text}");
+        let problem = format!("no source named `{name}` (hint: {hint})");
+        assert!(text.contains(&problem), "{text}");
+        let mut keys = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
+        let said = keys.args(["keys", name]).output().unwrap().stderr;
+        assert_eq!(String::from_utf8_lossy(&said), format!("error: {problem}\n"));
     }
 }
 
