@@ -168,7 +168,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Says no more of the absence of `key`, whose value was given in a way that is a problem by itself.
+    /// Suppresses the error about a missing `key`, because the way in which it was given has an error already.
     pub fn excuse(&mut self, key: &'static Key) {
         self.excused.insert(key.name);
     }

@@ -60,7 +60,7 @@ fn routes(stub: Arc<Stub>) -> Router {
         .route("/control", post(control))
         .route("/counts", get(counts))
         .route("/livez", get(|| async { "ok" }))
-        // Where other providers have it.
+        // The path of other providers.
         .fallback(elsewhere)
         .with_state(stub)
 }

@@ -1,4 +1,5 @@
-//! Recorded answers of providers, given again as they were: to every request, or to those that hold a word.
+//! Recorded answers of providers, which the stub replays unchanged: to every request, or to those that hold a
+//! word.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,17 +13,18 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Stands in a header or body for the time at which a limit is whole again, in milliseconds since the epoch.
+/// Placeholder in a header or body for the time at which a limit is whole again, in milliseconds since the
+/// epoch.
 const RESET: &str = "RESET";
 
-/// How far that time is ahead if nobody says.
+/// How far that time is ahead by default.
 const RESET_IN: Duration = Duration::from_secs(3_600);
 
 /// Recorded answers by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorded(BTreeMap<String, Arc<Answer>>);
 
-/// One answer. What a file says of it beyond this is for others.
+/// One answer. Other fields of a file are ignored.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Answer {
     #[serde(default)]
@@ -30,7 +32,7 @@ pub(crate) struct Answer {
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// JSON, or the text if it was none.
+    /// JSON, or text.
     #[serde(default)]
     body: Value,
     /// Only requests that hold this word get it.
@@ -71,7 +73,7 @@ impl Recorded {
         Ok(Self(answers.into_iter().map(|(name, answer)| (name, Arc::new(answer))).collect()))
     }
 
-    /// Checks that each answer of `replay` is there; the error is for people.
+    /// Checks that each answer of `replay` exists; the error is a text for people.
     pub(crate) fn has(&self, replay: &Replay) -> Result<(), String> {
         let own = self.0.get(&replay.answer).and_then(|answer| answer.otherwise.as_ref());
         let names = [Some(&replay.answer), replay.otherwise.as_ref(), own];

@@ -63,7 +63,7 @@ pub(crate) struct Running {
 }
 
 impl Stub {
-    /// Begins with the commands of its settings.
+    /// Runs the commands of its settings.
     ///
     /// # Errors
     /// When one of them names a recorded answer that is not there.
@@ -137,7 +137,7 @@ impl Stub {
         (self.account(accounts, future, account, now).shown(now), self.clock.now())
     }
 
-    /// The recorded answer to a request, if it gets one. It is counted, and is nothing to the buckets.
+    /// The recorded answer to a request, if it gets one. It is counted, and takes nothing from the buckets.
     pub(crate) fn replayed(&self, caller: &Caller, request: &str) -> Option<Response> {
         let recorded = self.settings.answers.as_ref()?;
         let now = self.now();

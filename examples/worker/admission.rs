@@ -1,4 +1,4 @@
-//! A request that may start: its reservation, its place among the requests under way, and what becomes of both.
+//! A request that may start, with its reservation and its place among the requests under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use redis::RedisResult;
 
 use crate::limiter::Limiter;
 
-/// What a request was admitted for.
+/// The admission of one request.
 pub(crate) struct Admission {
     limiter: Option<Arc<Limiter>>,
     reserved: Used,
@@ -31,13 +31,13 @@ impl Admission {
         Self { limiter: None, reserved: Used::default(), name: None, tries: None, waited: Duration::ZERO }
     }
 
-    /// It has a place among the requests under way, if those are counted.
+    /// Sets its place among the requests under way, if those are counted.
     pub(crate) fn enters(&mut self, name: Option<String>, waited: Duration) {
         self.name = name;
         self.waited = waited;
     }
 
-    /// Whether the request tries if a block is over.
+    /// Whether the request tries whether a block is over.
     pub(crate) const fn is_trial(&self) -> bool {
         self.tries.is_some()
     }
@@ -52,8 +52,8 @@ impl Admission {
         }
     }
 
-    /// The request was refused. It used nothing, but it was sent: without its place in the pace the next would follow
-    /// at once.
+    /// The request was refused. It used no tokens, but it was sent: if its request were given back too, the
+    /// next one would follow at once.
     pub(crate) async fn refused(self) {
         if let Some(limiter) = &self.limiter {
             said(limiter.settle(self.reserved, Used { requests: 1, ..Used::default() }, false).await);
@@ -61,7 +61,7 @@ impl Admission {
     }
 }
 
-/// The log has what could not be corrected.
+/// Logs a correction that failed.
 fn said(settled: RedisResult<()>) {
     if let Err(error) = settled {
         tracing::debug!(%error, "A reservation could not be corrected.");
@@ -69,7 +69,7 @@ fn said(settled: RedisResult<()>) {
 }
 
 impl Drop for Admission {
-    /// Leaves its place, also when the task is cut off in the middle of a request.
+    /// Leaves its place, also when the task is cancelled during a request.
     fn drop(&mut self) {
         let Some(limiter) = self.limiter.take() else { return };
         let (name, tries) = (self.name.take(), self.tries.take());
@@ -78,11 +78,11 @@ impl Drop for Admission {
         }
         tokio::spawn(async move {
             if let Some(end) = tries {
-                // Without it another request tries when this one's time is over.
+                // If this fails, another request tries when this one's time is over.
                 said(limiter.tried(end, false).await);
             }
             if let Some(name) = name {
-                // Without it the place is free when the request's time is over.
+                // If this fails, the place is free when the request's time is over.
                 said(limiter.leave(&name).await);
             }
         });

@@ -71,7 +71,7 @@ pub(crate) struct Run<'a> {
     /// What earlier runs took.
     before: (u64, u64),
     started: Instant,
-    /// Part of this run that the limit cost.
+    /// The part of this run in which a request waited because of the limit.
     pub(crate) throttled: Duration,
 }
 

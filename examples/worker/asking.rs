@@ -1,4 +1,4 @@
-//! One request to the model until it has its answer: what it waits for, and whom a refusal concerns.
+//! One request to the model until it has its answer: its waits, its tries, and the scope of a refusal.
 
 use std::time::Duration;
 
@@ -21,23 +21,22 @@ const TRIES: u32 = 8;
 /// Failures of one request that may be the endpoint's fault while others are under way.
 const OWN_FAULT: u32 = 2;
 
-/// Longest wait after a refusal where there is no limiter to wait in: a block may end earlier than it was said, and a
-/// budget is tried again as often as the protocol says.
+/// Longest waits after a refusal without a limiter. A block may end earlier than the provider said, and the
+/// protocol has a budget tried again every five minutes.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT_FOR_A_BUDGET: Duration = Duration::from_secs(300);
 
-/// The most by which a wait is longer than the provider asked, so that those who were turned away together do not come
-/// back together.
+/// Longest random addition to a wait, so that requests that were refused together do not start again together.
 const SPREAD: Duration = Duration::from_secs(5);
 
 /// One request, over all its tries.
 struct Request {
-    /// Names it among the requests of its scope.
+    /// Its name among the requests of its scope.
     name: String,
     /// Tries that failed, or were refused, while the provider answered others.
     tries: u32,
     refusals: u32,
-    /// Refusals of which nobody knows yet whether they concern others: only a request that can pass tells.
+    /// Refusals that are not counted yet, because they may concern this request alone. They are counted if it passes.
     uncounted: u64,
 }
 
@@ -46,13 +45,13 @@ impl Agent {
     pub(crate) async fn ask(&self, run: &mut Run<'_>) -> Result<(String, Vec<Call>, Used), Outcome> {
         let estimate = self.expected.of(&run.conversation);
         let most = Used { output_tokens: self.model.answer_tokens(), ..estimate };
-        // The same in another attempt, and at another worker.
+        // The name is the same in another attempt and at another worker.
         let name = format!("{}/{}", run.running.hold.id, run.conversation.steps);
         let mut request = Request { name, tries: 0, refusals: 0, uncounted: 0 };
         loop {
             self.in_time(run)?;
-            // A provider that is out keeps the slot waiting as a rate limit does: what a slot uses while it gets on
-            // is not less for that.
+            // An outage of the provider counts as waiting, as a rate limit does, so it does not lower the use
+            // per busy slot.
             let waiting = self.books.waits();
             let Ok(pass) = tokio::time::timeout(self.left(run), self.breaker.pass()).await else { continue };
             drop(waiting);
@@ -73,14 +72,14 @@ impl Agent {
                     self.answered(run, used, &seen, took);
                     admission.answered(used).await;
                     if is_cut {
-                        // Half a result is none, and half a call would do something else.
+                        // A cut result is not a result, and a cut call could do something else.
                         let most = self.model.answer_tokens();
                         return Err(Outcome::Failed(format!("an answer is longer than {most} tokens")));
                     }
                     return Ok((text, calls, used));
                 }
                 Reply::Refused(refused) => {
-                    // It answers, and it is right.
+                    // The provider answered, so the breaker stays closed.
                     pass.succeeded();
                     self.metrics.request("rate_limited", took);
                     self.refused(run, &mut request, refused, admission).await?;
@@ -171,7 +170,8 @@ impl Agent {
             }
             Concerns::All(until) => {
                 let until = match (seen.blocked, why) {
-                    // The bucket fills up in a pause of our own, which takes a few seconds at most.
+                    // The provider's bucket fills up during the limiter's pause, which is at most a few seconds
+                    // long.
                     (Some(block), Why::Rate) => block.until.max(until),
                     (Some(block), Why::Spend | Why::Quota | Why::Overload) => block.until,
                     (None, _) => until,
@@ -199,10 +199,10 @@ impl Agent {
             "The provider refused a request."
         );
         let is_told = self.reports.limits(&LimitSeen { blocked: Some(block), ..seen }).await;
-        // Not before the others know: its place would let one of them try at once.
+        // Only after the block is written: the free place would let another request start at once.
         admission.refused().await;
         match &self.limiter {
-            // The others go first: that they have answers tells that the refusal concerns this request alone.
+            // Other requests go first. If they get answers, the refusal concerns this request alone.
             Some(limiter) if is_told && block.why == Why::Rate => {
                 self.waits(run, left.min(LONGEST_WAIT) + limiter.step_back(request.refusals)).await;
             }
@@ -211,7 +211,7 @@ impl Agent {
         }
     }
 
-    /// The endpoint did not do its work.
+    /// The endpoint gave no answer.
     async fn failed(
         &self,
         run: &Run<'_>,
@@ -223,7 +223,7 @@ impl Agent {
         let Failure { reason, seen, wait, is_told } = failure;
         // Failures that opened the breaker, or happened while it was open, are the endpoint's and not the request's.
         request.tries += u32::from(self.breaker.is_closed());
-        // One that fails again and again says nothing of the endpoint while others are under way.
+        // Repeated failures of one request do not show a fault of the endpoint while others are under way.
         if is_told && request.tries > OWN_FAULT && self.books.is_calling() {
             drop(pass);
         } else {
@@ -256,7 +256,7 @@ const fn longest(why: Why) -> Duration {
     }
 }
 
-/// A wait, and a little more by chance.
+/// The wait and a random addition of up to a tenth, at most `SPREAD`.
 fn spread(wait: Duration) -> Duration {
     wait + (wait / 10).min(SPREAD).mul_f64(fastrand::f64())
 }

@@ -91,7 +91,7 @@ impl Books {
         self.entries().tally.used.add(used);
     }
 
-    /// The provider refused so many requests because of a limit that all share.
+    /// The provider refused this many requests because of a limit that all share.
     pub(crate) fn refused(&self, requests: u64) {
         self.entries().tally.refused += requests;
     }

@@ -269,7 +269,8 @@ impl Check {
     }
 }
 
-/// Where a provider's API is, without the version; words in capitals stand for what differs from customer to customer.
+/// The address of a provider's API, without the version. Words in capitals are placeholders for parts that
+/// differ between customers.
 pub(crate) const fn address(provider: Provider) -> &'static str {
     match provider {
         Provider::Anthropic => "https://api.anthropic.com",

@@ -69,8 +69,8 @@ pub(crate) struct Flags {
     /// fireworks, deepseek, moonshot, xai, cohere, cerebras, gateway.
     #[arg(long, env, value_name = "NAME", default_value = "openai")]
     pub(crate) provider: String,
-    /// Address of its API, without the version; without it the provider's own. Azure OpenAI, Vertex, Bedrock and a
-    /// gateway have none.
+    /// Address of its API, without the version; the provider's own by default. Azure OpenAI, Vertex, Bedrock
+    /// and a gateway have no default.
     #[arg(long, env, value_name = "URL", default_value = "")]
     pub(crate) base_url: String,
     /// Model that is asked. Required.

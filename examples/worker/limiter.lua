@@ -2,8 +2,8 @@
 -- them asks twice. Each dimension is a token bucket that fills at its rate, kept as the time at which it will be full
 -- again (GCRA, the "theoretical arrival time"), in microseconds of Redis's clock.
 --
--- Nobody starts in a block. Where the provider did not say when it ends, or five minutes after the last refusal, one
--- request tries whether it is over, and all others wait for what becomes of it.
+-- No request starts in a block. Where the provider did not say when it ends, or five minutes after the last
+-- refusal, one request tries whether it is over, and all others wait for its result.
 -- KEYS: the pace of one worker scope, the hash of the limit.
 -- ARGV: microseconds of a minute, of the burst, and of the longest reservation; then for each dimension its name, its
 -- rate a minute, the amount to reserve, and the amount of a reservation to be given up.
@@ -27,7 +27,8 @@ end
 local is_blocked = blocked * 1000 > now
 local is_guess = guess == stands and stands * 1000 <= now and now < stands * 1000 + minute
 local tries = not is_blocked and (is_guess or stands * 1000 > now)
--- How long the others wait for the one that tries. A rate refuses at once: what lasts longer was admitted.
+-- How long the others wait for the one that tries. A refusal for a rate comes at once, so a request that takes
+-- longer was admitted.
 local patience = is_guess and minute / 12 or longest
 if tries and trial * 1000 > now then
   for i = 4, #ARGV, 4 do

@@ -35,13 +35,14 @@ const AHEAD: u32 = 2;
 const SHORTEST_PAUSE: u32 = 60;
 const LONGEST_PAUSE: u32 = 12;
 
-/// How often those who wait look whether they need to, as a part of the longest reservation: every 3 s.
+/// Waiting requests check this often whether they still need to wait, as a part of the longest reservation: 30
+/// s / 10 = 3 s.
 const LOOKS: u32 = 10;
 
-/// What `limiter.lua` says of a wait in a block.
+/// The answer of `limiter.lua` for a wait in a block.
 const IN_A_BLOCK: i64 = -2;
 
-/// The end of a block that is a guess, because the provider did not say it. `limiter.lua` has what follows from it.
+/// Field with the end of a block that is a guess, because the provider did not say it. `limiter.lua` uses it.
 const GUESS: &str = "guess_ms";
 
 /// The part of a minute's tokens that requests under way may ask for together. Providers take the longest answer that a
@@ -68,14 +69,15 @@ pub(crate) struct Limiter {
     amounts: Mutex<Amounts>,
 }
 
-/// Whom a refusal because of a rate concerns.
+/// Which requests a refusal because of a rate concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concerns {
-    /// All requests of the limit, until then or until the provider says if that is later.
+    /// All requests of the limit, until this time, or until the time that the provider names if that is later.
     All(Timestamp),
-    /// Perhaps the one that was refused and no other: it tries again then, or when the provider says, which tells.
+    /// Perhaps only the one that was refused. It tries again at this time, or at the provider's if that is
+    /// later, and the result decides.
     First(Timestamp),
-    /// The one that was refused and no other: others have answers.
+    /// Only the one that was refused, because others have answers.
     Alone,
 }
 
@@ -89,7 +91,7 @@ enum Turn {
     AskIn(Duration),
 }
 
-/// Redis's time; the end of the block, when somebody was last refused, and the end if it is a guess.
+/// Redis's time; the end of the block, the time of the last refusal, and the end if it is a guess.
 type BlockSaid = ((u64, u64), (Option<u64>, Option<u64>, Option<u64>));
 
 impl Limiter {
@@ -133,7 +135,7 @@ impl Limiter {
     pub(crate) async fn admit(self: &Arc<Self>, estimate: Used, most: Used) -> Admission {
         let asked = Instant::now();
         let tries = self.turn(estimate).await;
-        // From here on it makes room for others however it ends.
+        // From here on its place is left on drop, however it ends.
         let mut admission = Admission::of(self, estimate, tries);
         admission.enters(self.enter(most).await, asked.elapsed());
         admission
@@ -164,8 +166,8 @@ impl Limiter {
         }
     }
 
-    /// Waits for a reserved moment; `false` if it does not stand any more: somebody was refused in the meantime, or
-    /// one large request before it was, so that there is more room.
+    /// Waits for a reserved moment. `false` if the reservation does not hold any more: a request was refused in
+    /// the meantime, or a large request before this one was, which gave its reservation back.
     async fn stands(&self, wait: Duration, since: u64) -> bool {
         let look = self.minute / AHEAD / LOOKS;
         let mut left = wait;
@@ -200,13 +202,13 @@ impl Limiter {
         let wait = Duration::from_micros(wait);
         Ok(match (reserved, u64::try_from(block)) {
             (true, Ok(end)) if end > 0 => Turn::Try(end),
-            // Where nothing paces those who wait for the end of a block, chance does.
+            // Without rates, a random wait spreads the requests that start at the end of a block.
             (true, _) if rates.is_empty() && !wait.is_zero() => {
                 let spread = (self.minute / LONGEST_PAUSE).mul_f64(fastrand::f64());
                 Turn::In { wait: wait + spread, since }
             }
             (true, _) => Turn::In { wait, since },
-            // When it can be reserved, but no later than a reservation reaches.
+            // The time at which it can be reserved, but at most the longest reservation ahead.
             (false, Err(_)) if block == IN_A_BLOCK => {
                 Turn::AskIn(jittered(wait.saturating_sub(longest).clamp(longest / LOOKS, longest)))
             }
@@ -215,7 +217,7 @@ impl Limiter {
         })
     }
 
-    /// Whether somebody gave back a large reservation since then.
+    /// Whether a large reservation was given back since then.
     async fn is_returned(&self, since: u64) -> bool {
         let mut ask = redis::cmd("HGET");
         ask.arg(&self.pace).arg("returned");
@@ -229,7 +231,7 @@ impl Limiter {
         pipeline.cmd("TIME").cmd("HMGET").arg(&self.limit);
         pipeline.arg(keys::BLOCKED).arg(keys::BLOCKED_SEEN).arg(GUESS);
         let said: RedisResult<BlockSaid> = pipeline.query_async(&mut self.connection.clone()).await;
-        // Without Redis nobody knows of a block.
+        // Without Redis no block is known.
         let Ok(((seconds, micros), (Some(until), refused, guess))) = said else { return true };
         let now = seconds * 1_000 + micros / 1_000;
         // As in `limiter.lua`, which then says whether this is the request that tries.
@@ -238,7 +240,8 @@ impl Limiter {
         !is_believed || (until <= now && !is_guess)
     }
 
-    /// Whom a refusal because of a rate concerns. `request` is a name for all tries of one request.
+    /// Which requests a refusal because of a rate concerns. `request` is the same name for all tries of one
+    /// request.
     pub(crate) async fn concerns(
         &self,
         request: &str,
@@ -247,7 +250,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Concerns {
         let longest = self.minute / LONGEST_PAUSE;
-        // Where nothing is left, nothing is left to anybody.
+        // If nothing is left of the limit, the refusal concerns all requests.
         let is_used_up = seen
             .headroom
             .iter()
@@ -271,7 +274,7 @@ impl Limiter {
         }
     }
 
-    /// How long a request that was refused so often lets others try before it.
+    /// How long a request lets others start before it, after this many refusals.
     pub(crate) fn step_back(&self, refusals: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(refusals.saturating_sub(1));
         jittered((self.minute / SHORTEST_PAUSE).saturating_mul(doubled).min(self.minute / LONGEST_PAUSE))

@@ -1,17 +1,19 @@
--- Judges a refusal because of a rate: it concerns everybody, or only the request that was refused.
+-- Decides whether a refusal because of a rate concerns all requests, or only the one that was refused.
 --
--- A request that is refused again, while others had answers in between and no other was refused for the first time, is
--- refused for what it is. Where the provider says when to come again, chance is likelier, so it takes five answers. The
--- first refusal of a request may be one: that request alone tries again soon, which tells. Two such requests a minute
--- are given that chance, or one if the provider says when to come again; at the next, everybody pauses.
+-- A request may be refused again while others had answers in between and no other was refused for the first
+-- time. Then the refusal concerns it alone. Where the provider names a time, such a sequence is likelier to be
+-- chance, so it takes five answers. After its first refusal a request alone tries again soon, and the result
+-- decides. Two requests a minute get that try, or one if the provider names a time; at the next refusal all
+-- requests pause.
 --
--- A pause is a few seconds at most, and ends no sooner than the provider says. It is twice as long as the last one if
--- that was less than a minute ago. What was refused during a pause had been sent before it, and makes it no longer.
+-- A pause is a few seconds at most, and ends no sooner than the provider says. It is twice as long as the last
+-- one if that was less than a minute ago. A request that is refused during a pause was sent before it, and does
+-- not extend it.
 -- KEYS: the pace of one worker scope, the hash of the limit, the requests of the scope that were refused: when, after how
 -- many answers, and how many chances in a row they had.
--- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; what is known of
--- the end: 'unknown', 'named' by the provider, or 'certain' to concern all,
--- because nothing is left; 1 if the request tried whether a block is over.
+-- ARGV: microseconds of a minute, of the shortest pause, and of the longest; the name of the request; 'unknown'
+-- if the provider named no end, 'named' if it did, or 'certain' if the refusal concerns all because nothing is
+-- left; 1 if the request tried whether a block is over.
 -- Answers who waits: 'all', 'alone', or 'first' if only the request itself does until more is known; and until when, in
 -- milliseconds.
 local minute, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -33,7 +35,7 @@ if is_new then
   chance = (is_named and first or before) <= now - minute and 1 or 0
 elseif first <= tonumber(last) then
   is_alone = answers - tonumber(count) >= (is_named and 5 or 1)
-  -- Nobody has an answer yet, and nobody else is refused.
+  -- No other request has an answer yet, and none is refused.
   chance = tonumber(chances) > 0 and tonumber(chances) + 1 or 0
 end
 if is_certain or is_trial or now < ends then
@@ -58,7 +60,7 @@ if ends <= now then
   redis.call('HSET', KEYS[1], 'pause', text(pause), 'pause_ends', text(ends))
 end
 if not is_named then
-  -- In one step: nobody may start between the end of the last pause and this one.
+  -- In the same script, so that no request starts between the end of the last pause and this one.
   local block = redis.call('HMGET', KEYS[2], 'blocked_ms', 'blocked_seen')
   local stands, seen = tonumber(block[1] or '') or 0, tonumber(block[2] or '')
   local now_ms, guess = text(math.floor(now / 1000)), text(until_ms(ends))

@@ -9,7 +9,7 @@ for i = 4, #ARGV, 3 do
   if full then
     local more = tonumber(ARGV[i + 2]) * minute / tonumber(ARGV[i + 1])
     redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', full + more))
-    -- Those who reserved their moments after a large request that is refused need not wait for them.
+    -- A large request was refused, so requests that reserved a moment after it may start earlier.
     if ARGV[3] == '0' and more < -burst then
       redis.call('HSET', KEYS[1], 'returned', now)
     end

@@ -54,13 +54,13 @@ pub(crate) struct Refused {
     pub(crate) reason: String,
 }
 
-/// An endpoint that did not do its work.
+/// An endpoint that gave no answer.
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) seen: LimitSeen,
     /// How long the provider asks this request to wait, if it says.
     pub(crate) wait: Option<Duration>,
-    /// Whether the provider said so; otherwise it may have done the work all the same.
+    /// Whether the provider reported the failure; otherwise it may have answered nevertheless.
     pub(crate) is_told: bool,
 }
 
@@ -162,15 +162,15 @@ impl Model {
     }
 }
 
-/// Whether another try may help against an error that is no limit's.
+/// Whether another try may help against an error that is not about a limit.
 fn is_worth_a_retry(reply: &http::Reply) -> bool {
     let status = if reply.status < 400 { wire::status_within(&reply.body) } else { Some(reply.status) };
-    // A key that is refused may be a rotated one, whose file changes in a moment; and all tasks of this worker would
-    // fail with it, of which none is to blame.
+    // A key that is refused may just have been rotated, and its file is about to change. Otherwise all tasks of
+    // this worker would fail without a fault of their own.
     status.is_none_or(|status| matches!(status, 401 | 403 | 408 | 409 | 425 | 500..))
 }
 
-/// Nothing came back.
+/// No response arrived.
 fn unanswered(reason: String) -> Reply {
     Reply::Failed(Failure { reason, seen: LimitSeen::default(), wait: None, is_told: false })
 }

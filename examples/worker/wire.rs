@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::conversation::{Call, Conversation, Turn};
 use crate::tools::TOOLS;
 
-/// How a provider's API is spoken.
+/// The request format of a provider's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     /// Anthropic's messages.
@@ -22,7 +22,7 @@ const MOST: &str = "max_completion_tokens";
 const OLDER_MOST: &str = "max_tokens";
 
 impl Api {
-    /// That of a provider.
+    /// The format of a provider.
     pub(crate) const fn of(provider: Provider) -> Self {
         match provider {
             Provider::Anthropic => Self::Messages,
@@ -46,17 +46,17 @@ impl Api {
     }
 }
 
-/// How a request shows the API key.
+/// The header that carries the API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyHeader {
-    /// In this header, as it is.
+    /// This header, with the key unchanged.
     Named(&'static str),
-    /// In `authorization`, after `Bearer`.
+    /// `authorization`, with the key after `Bearer`.
     Bearer,
 }
 
 impl KeyHeader {
-    /// The one that a provider reads.
+    /// The header that a provider reads.
     pub(crate) const fn of(provider: Provider) -> Self {
         match provider {
             Provider::Anthropic => Self::Named("x-api-key"),
@@ -84,7 +84,7 @@ impl KeyHeader {
 pub(crate) const fn path(provider: Provider) -> &'static str {
     match provider {
         Provider::Anthropic => "/v1/messages",
-        // Google's version stands before the part that names the API.
+        // In Google's addresses the version is part of the base address.
         Provider::Gemini | Provider::Vertex => "/chat/completions",
         Provider::OpenAi
         | Provider::AzureOpenAi
@@ -229,7 +229,7 @@ pub(crate) fn answer(provider: Provider, body: &str) -> Option<Answer> {
         }
         Api::ChatCompletions { .. } => {
             let choice = body.get("choices")?.get(0)?;
-            // What was generated before the provider behind a gateway failed is no answer.
+            // Text that was generated before the provider behind a gateway failed is not an answer.
             if choice.get("finish_reason").is_some_and(|reason| reason == "error") {
                 return None;
             }

@@ -53,7 +53,7 @@ pub(crate) struct Worker {
     pub(crate) draining: AtomicBool,
     /// Whether the limit's budget is used up, so that a task that was taken could only wait.
     pub(crate) used_up: AtomicBool,
-    /// Whether it was, and somebody has to try whether it still is: one task is enough for that.
+    /// Whether the budget was used up and one task has to try whether it still is.
     pub(crate) may_be_used_up: AtomicBool,
 }
 
@@ -175,7 +175,8 @@ impl Worker {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether another task could only wait, beside so many that run, because the limit's budget is used up.
+    /// Whether another task beside this many running ones could only wait, because the limit's budget is used
+    /// up.
     pub(crate) fn is_used_up(&self, running: usize) -> bool {
         self.used_up.load(Ordering::Relaxed) || (running > 0 && self.may_be_used_up.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Clocks that end a task, or give it to a second worker, before it is done.
+//! Deadlines and timeouts that end a task, or give it to a second worker, before it is done.
 
 use std::time::Duration;
 
@@ -43,13 +43,14 @@ pub(super) const PERSISTENT_SHORTER_THAN_TASK: Rule = Rule {
     check: Check::One(persistent_shorter_than_task),
 };
 
-/// What Cluster Autoscaler leaves a pod at most, whatever its grace period: `--max-graceful-termination-sec`.
+/// Longest time that Cluster Autoscaler gives a pod, whatever its grace period: the default of
+/// `--max-graceful-termination-sec`.
 const CLUSTER_AUTOSCALER: Duration = Duration::from_secs(600);
 
-/// The key of a trigger that says when its framework gives a task to another worker.
+/// The trigger key for the time after which a framework gives a task to another worker.
 pub(super) const VISIBILITY_TIMEOUT: &str = "visibilityTimeout";
 
-/// What to mind when the template of a NodePool changes: Karpenter takes its nodes for drifted.
+/// The end of a fix that changes the template of a NodePool: Karpenter then replaces its nodes as drifted.
 const NODES_ARE_REPLACED: &str = "; apply it while nothing runs, because Karpenter then replaces the present nodes \
                                   as they are";
 
@@ -59,7 +60,7 @@ struct Longest {
     time: Duration,
 }
 
-/// The longest task that the trigger tells of: one that may take `drainTime` to finish runs for so long.
+/// The longer of `expectedTaskDuration` and `drainTime`, because a task may take all of `drainTime`.
 fn longest(subject: &Subject<'_>) -> Option<Longest> {
     let policy = &subject.trigger.policy;
     let (task, drain) = (policy.expected_task_duration.unwrap_or_default(), policy.drain_time);
@@ -80,7 +81,7 @@ fn deadline_shorter_than_task(subject: &Subject<'_>) -> Vec<Finding> {
     let Some(longest) = longest(subject) else { return Vec::new() };
     let start_up = subject.trigger.policy.start_up;
     let finding = |clock: &Clock| {
-        // The Job's clock starts before there is a pod.
+        // The Job's deadline includes the start of its pod.
         let (least, whole) = match clock.ends {
             Ends::Job => (longest.time + start_up, ", with the start of its pod and all of its retries"),
             Ends::Pod => (longest.time, ", with what the pod does before"),
@@ -135,7 +136,7 @@ fn stopped_before_task_ends(subject: &Subject<'_>) -> Vec<Finding> {
     clocks.filter(|clock| clock.after < longest.time).map(finding).collect()
 }
 
-/// The hook is part of the grace period: what it leaves is all that the container has after SIGTERM.
+/// The grace period includes the hook, so after SIGTERM the container has only the rest.
 fn pre_stop_uses_up_grace(subject: &Subject<'_>) -> Vec<Finding> {
     let Some(pods) = subject.pods else { return Vec::new() };
     let grace = Duration::from_secs(pods.grace_period.into());
@@ -209,7 +210,7 @@ fn node_ends_before_task(subject: &Subject<'_>) -> Vec<Finding> {
     found
 }
 
-/// Nothing is killed by it, but tools that roll back then replace every pod a second time.
+/// The deadline itself kills no pod, but tools that roll back replace every pod a second time.
 fn rollout_counts_as_failed(subject: &Subject<'_>) -> Vec<Finding> {
     let start_up = subject.trigger.policy.start_up;
     let longest = longest(subject);
@@ -245,7 +246,8 @@ fn persistent_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
     )
 }
 
-/// What to mind when the template of a Deployment changes: a rollout ends the pods that there are by their own clocks.
+/// The end of a fix that changes the template of a Deployment: the rollout ends the present pods by their old
+/// grace period.
 pub(super) fn while_nothing_runs(subject: &Subject<'_>) -> &'static str {
     match subject.scaled.kind {
         Kind::ScaledObject => {
@@ -255,7 +257,7 @@ pub(super) fn while_nothing_runs(subject: &Subject<'_>) -> &'static str {
     }
 }
 
-/// The clocks of the workers that give a task to another, with their times.
+/// The settings after which a task is given to another worker, with their times.
 pub(super) fn holds(subject: &Subject<'_>) -> Vec<(String, Duration)> {
     let plan = &subject.trigger.plan;
     let own = plan.given_again_after().map(|after| (VISIBILITY_TIMEOUT.to_owned(), after));

@@ -76,8 +76,8 @@ fn push_for_job(subject: &Subject<'_>) -> Option<Finding> {
     )
 }
 
-/// KEDA deletes the Jobs of every former version of the object, which a fix of anything else here makes too. The
-/// change to `gradual` itself deletes none, because KEDA looks at the new version.
+/// KEDA deletes the Jobs of every former version of the object, also when another fix changes the object. The
+/// change to `gradual` itself deletes none, because KEDA reads the strategy of the new version.
 fn rollout_ends_jobs(subject: &Subject<'_>) -> Option<Finding> {
     finding(
         subject.scaled.kind == Kind::ScaledJob && !subject.scaled.is_gradual,

@@ -66,9 +66,9 @@ pub struct Rule {
 /// How a rule looks at a trigger.
 #[derive(Clone, Copy, Debug)]
 pub enum Check {
-    /// There is one such thing in a trigger.
+    /// At most one finding per trigger.
     One(fn(&Subject<'_>) -> Option<Finding>),
-    /// There may be several.
+    /// Any number of findings per trigger.
     Each(fn(&Subject<'_>) -> Vec<Finding>),
 }
 
@@ -83,11 +83,11 @@ pub struct Subject<'a> {
     pub trigger: &'a Trigger,
     /// The pods that are scaled, where the same files show them.
     pub pods: Option<&'a Pods>,
-    /// The clocks of those pods.
+    /// The timeouts of those pods, those in ConfigMaps included.
     pub clocks: &'a [Clock],
     /// Everything that the same files show.
     pub manifests: &'a Manifests,
-    /// The other triggers of ours that they hold, with their objects.
+    /// All other triggers of agent-scaler in the same files, with their objects.
     pub others: &'a [(&'a Scaled, &'a Trigger)],
 }
 

@@ -1,4 +1,4 @@
-//! How often KEDA asks, and what then becomes of a trigger.
+//! Rules about KEDA's polls.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) const FORGOTTEN_BETWEEN_POLLS: Rule = Rule {
     check: Check::One(forgotten_between_polls),
 };
 
-/// KEDA's own webhook says the same of such an object.
+/// KEDA's webhook warns about the same objects.
 fn polling_interval_unused(subject: &Subject<'_>) -> Option<Finding> {
     let scaled = subject.scaled;
     let seconds = scaled.polling_interval?;
@@ -58,9 +58,9 @@ fn cached_metrics(subject: &Subject<'_>) -> Option<Finding> {
     )
 }
 
-/// At rest nobody but KEDA asks, and about a ScaledJob nobody ever does.
+/// Only KEDA asks at zero replicas and for a ScaledJob.
 fn forgotten_between_polls(subject: &Subject<'_>) -> Option<Finding> {
-    /// Polls are not exact.
+    /// Polls may be late.
     const SPARE: Duration = Duration::from_secs(5 * 60);
     let scaled = subject.scaled;
     let is_only_polled = scaled.kind == Kind::ScaledJob || scaled.rests();

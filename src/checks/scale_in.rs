@@ -67,7 +67,7 @@ fn grace_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
     )
 }
 
-/// What a worker has from SIGTERM on: the hook before it is part of the grace period.
+/// The time of a worker from SIGTERM to SIGKILL: the grace period includes the `preStop` hook.
 fn grace(subject: &Subject<'_>) -> Option<Duration> {
     let whole = Duration::from_secs(subject.pods?.grace_period.into());
     Some(whole.saturating_sub(pre_stop(subject)))

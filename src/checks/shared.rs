@@ -1,4 +1,4 @@
-//! Tasks that two triggers count.
+//! Two triggers that count the same tasks.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ pub(super) const COUNTED_TWICE: Rule = Rule {
     check: Check::Each(counted_twice),
 };
 
-/// Most places and triggers that a text names.
+/// Most places, and most triggers, that a finding lists.
 const MOST_NAMED: usize = 3;
 
-/// One finding for each group of other triggers with which places are shared.
+/// One finding for each group of triggers that share places with this one.
 fn counted_twice(subject: &Subject<'_>) -> Vec<Finding> {
     let own = subject.trigger.places();
-    // An object that several files hold, as a base and an overlay do, is one.
+    // The same object in several files, such as a base and an overlay, counts once.
     let is_copy =
         |scaled: &Scaled| is_same_object(subject.scaled, scaled) && scaled.origin != subject.scaled.origin;
     let others = subject.others.iter().filter(|(scaled, _)| !is_copy(scaled));
     let others: Vec<_> = others.map(|(scaled, other)| (scaled, other.places())).collect();
-    // Which of the places the others share, by the names of those others.
+    // The shared places, by the names of the triggers that share them.
     let mut shared: BTreeMap<Vec<String>, Vec<&Place>> = BTreeMap::new();
     for place in &own {
         let others = others.iter().filter(|(_, others)| others.iter().any(|other| place.is_same(other)));
@@ -66,7 +66,7 @@ fn finding(others: &[String], places: &[&Place]) -> Finding {
     Finding { what: format!("the tasks in {} are counted by {} too", named(&names), named(others)), fix }
 }
 
-/// A few of them, and how many more there are.
+/// At most `MOST_NAMED` names, and the number of the others.
 fn named<T: AsRef<str>>(names: &[T]) -> String {
     let few: Vec<&str> = names.iter().take(MOST_NAMED).map(AsRef::as_ref).collect();
     match names.len().saturating_sub(MOST_NAMED) {

@@ -104,7 +104,7 @@ pub(super) fn ours<'a>(manifests: &'a Manifests, server: &Server) -> Vec<Ours<'a
     found
 }
 
-/// What the rules say of one of `ours`, beside all of the others.
+/// The findings about one of `ours`; the others are its context.
 fn findings(manifests: &Manifests, ours: &[Ours<'_>], index: usize) -> Vec<(&'static str, Finding)> {
     let Some(Ours { scaled, written, trigger: Ok(trigger), findings: _ }) = ours.get(index) else {
         return Vec::new();

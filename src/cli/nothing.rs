@@ -1,4 +1,4 @@
-//! Files without a trigger of ours: why there is none, instead of a clean bill of health.
+//! Files without a trigger of agent-scaler: `check` says why instead of reporting no problem.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,27 @@ use super::manifests::is_ours;
 use crate::fields::Problem;
 use crate::manifest::{Manifests, Scaled};
 
-/// One `-f`.
+/// The value of one `-f`.
 #[derive(Debug)]
 pub(super) struct Given {
-    /// As it was given.
+    /// The path as it was given.
     pub(super) path: String,
-    /// The files that it stands for.
+    /// The files found at the path.
     pub(super) files: Vec<String>,
 }
 
-/// Most kinds of objects or triggers that a text names.
+/// Most kinds of objects, and most types of triggers, that a message lists.
 const MOST_NAMED: usize = 4;
 
-/// Kinds that a check looks at beside a trigger of ours.
+/// Kinds that the rules read beside the triggers.
 const USEFUL: &[&str] =
     &["Deployment", "StatefulSet", "ReplicaSet", "Rollout", "Job", "CronJob", "NodePool", "Queue"];
 
-/// Keeps a problem where there is no trigger of ours at all, and a note where one of several files has none.
+/// Adds a problem if no file has a trigger of agent-scaler, and a note for a file without one beside others.
 pub(super) fn say(manifests: &mut Manifests, given: &[Given]) {
     let is_any = manifests.scaled.iter().any(has_ours);
     if !is_any && !manifests.problems.is_empty() {
-        // Whatever is wrong may be the trigger.
+        // One of those problems may be in a trigger.
         return;
     }
     for Given { path, files } in given {
@@ -54,7 +54,7 @@ fn is_in(scaled: &Scaled, file: &str) -> bool {
     scaled.origin.strip_prefix(file).is_some_and(|rest| rest.starts_with('#'))
 }
 
-/// Why there is nothing to check, and what to do about it.
+/// The message and the hint for files without a trigger.
 fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<String>) {
     if !scaled.is_empty() {
         let types = scaled.iter().flat_map(|scaled| &scaled.triggers).map(|written| written.kind.as_str());
@@ -91,7 +91,7 @@ fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<S
     (message, hint.map(str::to_owned))
 }
 
-/// `2 of Deployment, 1 of Service`, the most frequent first.
+/// `Deployment (2), Service`, the most frequent first.
 fn counted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     names.for_each(|name| {

@@ -1,12 +1,12 @@
-//! Long lines on a terminal: broken between words, and indented as what they go on with.
+//! Wraps long lines for a terminal, between words and with the indent of the line's text.
 
-/// Narrowest terminal that is broken for; below it lines are left to the terminal.
+/// Narrowest terminal, in columns, for which lines are wrapped.
 const NARROWEST: usize = 40;
 
 /// What begins a line that goes on further to the right.
 const LABELS: &[&str] = &["error    ", "note     ", "  error    ", "  warning  ", "           "];
 
-/// `text` in lines of at most `width` characters, where its words are not longer than that.
+/// `text` in lines of at most `width` characters; a longer word has a line of its own.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
     if width < NARROWEST {
         return text.to_owned();

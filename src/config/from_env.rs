@@ -1,4 +1,4 @@
-//! Keys that end in `FromEnv`: KEDA sends the value of a variable of the workers, which is not read here.
+//! Refuses keys that end in `FromEnv`. KEDA replaces them by a variable of the workers, which may be a secret.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::fields::{Fields, Key, nearest};
 use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{ConnectionKind, Spec};
 
-/// How such a key ends.
+/// The suffix of such a key.
 const SUFFIX: &str = "FromEnv";
 
 /// Unit of a connection's key that refers to a credential.
@@ -29,9 +29,9 @@ enum Held {
     Secret,
     /// What a key of the trigger holds.
     Plain(&'static Key),
-    /// What belongs elsewhere, with the words of where.
+    /// A setting of another place, which the text names.
     Moved(&'static str),
-    /// Nothing that is known.
+    /// An unknown key.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn is_one(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
-/// Keeps a problem for each such key of `metadata`, with the place where its value belongs. None repeats a value.
+/// Adds a problem for each such key of `metadata`, with the place of its value. No problem repeats a value.
 pub(super) fn refuse(
     fields: &mut Fields<'_>,
     metadata: &BTreeMap<String, String>,
@@ -86,7 +86,7 @@ fn secret(base: &str, sources: &'static [Spec]) -> String {
     format!("credentials belong in the server's file: `connections.NAME.{name}: {{ file: PATH }}`")
 }
 
-/// What may have been meant by a name that no scaler of KEDA has. Its value may be anything, a secret too.
+/// The hint for a name that no scaler of KEDA has. Its value may be a secret.
 fn elsewhere(base: &str, sources: &'static [Spec]) -> String {
     let near = nearest(base, trigger_keys(sources).map(|key| key.name));
     let near = near.map(|near| format!("{near} "));

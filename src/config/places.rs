@@ -1,9 +1,9 @@
-//! Where a trigger counts tasks: two triggers that share a place count its tasks twice.
+//! The places in which a trigger counts tasks. Two triggers that share a place count its tasks twice.
 
 use crate::config::server::Connection;
 use crate::config::trigger::Trigger;
 
-/// The address of a connection of which only the name is known.
+/// The address of a connection that is known only by its name.
 pub const NOWHERE: &str = "nowhere";
 
 /// A place in which a trigger counts tasks.
@@ -13,7 +13,8 @@ pub struct Place {
     pub backend: String,
     /// Its name there, as a text shows it.
     pub name: String,
-    /// The trigger key that leaves it out by `false`, where a framework keeps it once for all of its queues.
+    /// The trigger key whose `false` leaves this place out, where a framework has one such key for all of its
+    /// queues.
     pub switch: Option<&'static str>,
 }
 
@@ -25,7 +26,7 @@ impl Place {
 }
 
 impl Trigger {
-    /// Where it counts tasks: in the queue, in what workers report, and by a query for what runs.
+    /// The places in which it counts tasks: the queue, the workers' reports, and the query for running tasks.
     pub fn places(&self) -> Vec<Place> {
         let Self { connection, plan, workers, queries, .. } = self;
         let workers = workers.as_ref().map(|at| (&at.connection, &at.plan));

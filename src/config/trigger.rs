@@ -15,9 +15,9 @@ use crate::fields::{Fields, Invalid, Key, Need, Problem, Value, cut, in_brackets
 use crate::sources::prometheus::QUERY_KEYS;
 use crate::sources::{LEFT_OUT, Plan, Spec};
 
-/// A server forgets a trigger that no call has asked for and no stream was open on for so long: its ScaledObject is gone or
-/// was changed. The HPA asks every 15 s, and KEDA every 30 s by default, but only the one or the other in some cases
-/// (docs/keda.md); even a `pollingInterval` of ten minutes is within it.
+/// A server forgets a trigger after this time without a call and without an open stream, because its
+/// ScaledObject is gone or was changed. It is 60 syncs of the HPA (15 s) or 30 default polls of KEDA (30 s); in
+/// some cases only one of the two asks (docs/keda.md). A `pollingInterval` of ten minutes is within it.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// One trigger of one ScaledObject or ScaledJob: valid, and not connected to anything.
@@ -42,14 +42,14 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Whether the queue, a query or the workers are asked what runs.
+    /// Whether the queue, a query or the workers show running tasks.
     pub fn shows_running(&self) -> bool {
         self.workers.is_some()
             || self.plan.shows_running()
             || self.queries.as_ref().is_some_and(|queries| queries.plan.shows_running())
     }
 
-    /// What to write into its metadata so that running tasks are seen.
+    /// The key to add to its metadata so that running tasks are seen.
     pub fn to_show_running(&self) -> String {
         let own = self.source.to_show_running.iter().map(|own| format!("{own}; or ")).collect::<String>();
         format!("{own}`{}`, if workers report what they run", keys::WORKERS_CONNECTION.name)
@@ -191,7 +191,8 @@ fn values(server: &Server, metadata: &BTreeMap<String, String>) -> BTreeMap<Stri
         .defaults
         .iter()
         .chain(metadata)
-        // What a variable holds may be a secret: such a key is refused by its name, and its value goes no further.
+        // The value of a variable may be a secret. The key is refused by its name, and its value is dropped
+        // here.
         .filter(|(name, _)| !from_env::is_one(name))
         .map(|(name, text)| (name.clone(), Value::Text(text.clone())))
         .collect()

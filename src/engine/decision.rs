@@ -70,7 +70,7 @@ pub enum Unknown {
     Lost {
         /// When it was read.
         read_at: Timestamp,
-        /// Why it could not be read since, where a read has failed.
+        /// The reason of the last failed read since then.
         cause: Option<Cause>,
     },
     /// The queue is empty, cannot show running tasks, and has not been watched long enough to tell.
@@ -81,7 +81,7 @@ pub enum Unknown {
 }
 
 impl Answer {
-    /// Whether there is none because nothing shows the running tasks.
+    /// Whether the answer is missing because nothing shows the running tasks.
     pub const fn lacks_running(&self) -> bool {
         matches!(self, Self::Unknown(Unknown::UnseenTasks { .. }))
     }
@@ -202,7 +202,7 @@ pub enum Change {
 }
 
 impl Answer {
-    /// What becomes of an answer whose reading is not fresh any more. Jobs would be started by one that stands.
+    /// The answer once its reading is no longer fresh. For Jobs it does not stand, because it would start Jobs.
     pub(super) fn held(size: Size, workload: Workload, read_at: Timestamp, now: Timestamp) -> Self {
         if workload.is_held() && (size.active || now.since(read_at) <= LOST_AFTER) {
             Self::Held(size)

@@ -148,7 +148,7 @@ impl Throughput {
         let (arrivals, origin) = self.arrivals_of(asked, now);
         origins.arrivals = origin;
         let counted = self.last.and_then(|sample| sample.completed).map(|completed| (0, completed));
-        // Where a minute could not be read, a task may have ended in it.
+        // A task may have ended in a minute that could not be read.
         let told = reported.fresh.as_ref().filter(|workers| workers.unknown.is_empty());
         let last_ended = told.map(|workers| workers.last_ended()).or(counted);
         let silent = !shows_running && reported.is_silent(asked, policy, now);

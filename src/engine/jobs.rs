@@ -1,5 +1,6 @@
-//! What starts no Jobs: everything that holds replicas. KEDA starts a Job for each task of the value that has none, and
-//! ends none that runs, so a value above what was just seen starts Jobs that find nothing.
+//! Properties of values for Jobs: nothing that holds replicas starts a Job. KEDA starts a Job for each task of
+//! the value that has none, and ends no running Job. So a value above the tasks that were just seen starts Jobs
+//! that find no task.
 
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -106,7 +107,7 @@ fn tasks_that_are_stuck_have_jobs_of_their_own_which_keda_subtracts() {
     jobs().at(9_000).hears(workers).sees(queue(3, 4)).wants(7);
 }
 
-/// What one look brings, whatever a source may come up with.
+/// Any result of one read of a source.
 #[derive(Clone, Debug)]
 enum Look {
     Sees(Box<Reading>),
@@ -145,8 +146,8 @@ fn look() -> impl Strategy<Value = Look> {
 }
 
 proptest! {
-    /// Whatever was seen and whatever limits: a value is never more than the tasks of a reading that is fresh, and
-    /// where there is no such reading there is no value.
+    /// For any reading and any limit, a value never exceeds the tasks of a fresh reading, and without such a
+    /// reading there is no value.
     #[test]
     fn a_value_is_never_more_than_the_tasks_that_were_just_seen(
         looks in prop::collection::vec((look(), 1..12_u64, any::<bool>(), any::<bool>()), 1..60),
@@ -197,7 +198,7 @@ proptest! {
                     prop_assert_eq!(size.active, size.replicas > 0);
                     let blocked = share == 3 && second < 200;
                     prop_assert!(!blocked || u64::from(size.replicas) <= running, "{}", trigger.decision());
-                    // And those that there is a task for are started, unless something limits.
+                    // Without a limit, each task has a Job.
                     if share == 0 && waiting > activation {
                         prop_assert!(size.active);
                     }
@@ -209,7 +210,8 @@ proptest! {
         }
     }
 
-    /// Tasks come and go, Jobs with them, and KEDA polls: it starts as many Jobs as there were tasks.
+    /// Tasks arrive and end, and their Jobs with them, while KEDA polls. KEDA starts as many Jobs as there were
+    /// tasks.
     #[test]
     fn keda_starts_a_job_for_each_task(
         bursts in prop::collection::vec((0..12_u32, 1..8_u32), 1..20), outages in prop::collection::vec(any::<bool>(), 20),
@@ -241,7 +243,7 @@ proptest! {
     }
 }
 
-/// What a poll of KEDA makes of a value: `hpa/jobs.rs` with the strategy `default`.
+/// The Jobs that one poll of KEDA starts for a value: `hpa/jobs.rs` with the strategy `default`.
 fn created(value: u32, running: u32) -> u32 {
     use crate::engine::hpa::Milli;
     use crate::engine::hpa::jobs::{Bounds, Calculation, Strategy, Trigger, Unfinished, demand, to_create};

@@ -135,7 +135,7 @@ impl Scene<'_> {
         let may_run = signals.silent && policy.workload.is_held();
         let was_active = may_run && memory.last.is_some_and(|last| last.active);
         let active = activation::is_active(policy, want, was_active || unseen::keeps_active(shadow));
-        // A block leaves no Job to be started, and what starts none is inactive.
+        // During a block no Job may start, and a value that starts none is inactive.
         let active = active && (policy.workload.is_held() || draft.replicas > 0);
         draft.apply(activation::sleep(active, draft.replicas));
         // The user's bounds come last: they are a budget, and outrank everything.

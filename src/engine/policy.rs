@@ -65,7 +65,7 @@ impl Policy {
 pub enum Workload {
     /// A Deployment or another kind with replicas, through an HPA.
     Deployment,
-    /// Jobs, one for a task. KEDA ends none of them, so nothing that holds replicas protects any: it would start
+    /// Jobs, one for each task. KEDA ends none of them, so holding a number protects no Job, and would start
     /// Jobs that find no task.
     Job,
 }

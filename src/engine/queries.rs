@@ -139,7 +139,7 @@ impl Queries {
         lines.into_iter().flatten().collect()
     }
 
-    /// Tasks that run, as of a fresh look; of Jobs, as of the last one.
+    /// Running tasks by an answer that is fresh; for Jobs by the last answer.
     pub(in crate::engine) fn running(&self, policy: &Policy, now: Timestamp) -> Option<u64> {
         let failed = self.failure.is_some() || self.in_flight.cause.is_some();
         self.in_flight.within(policy.fresh_for, now).filter(|_| policy.workload.is_held() || !failed)

@@ -160,7 +160,7 @@ impl Reported {
             }
             return;
         }
-        // Nobody shows what runs any more: as much as when somebody last did. Jobs are not started for that.
+        // Running tasks are not shown any more, so the last number stands. For Jobs it would start Jobs.
         if !policy.workload.is_held() {
             return;
         }

@@ -36,11 +36,12 @@ pub struct Reading {
     pub waits: Option<Percentile>,
     /// How long tasks ran, over the last ten minutes.
     pub services: Option<Percentile>,
-    /// What the source usually tells and could not this time, each with the reason, in words. The field that it would be
-    /// in is `None`; all others stand.
+    /// Figures that the source shows and that could not be read this time, with the reason. Their fields are
+    /// `None`; all others stand.
     pub unknown: Vec<Cause>,
-    /// Tasks among the above that this read did not see, and which hold replicas all the same: an earlier one saw them,
-    /// and the source does not believe yet that they are gone, or a worker is to be there before its first task.
+    /// Tasks in the fields above that this read did not see and that still hold replicas: an earlier read saw
+    /// them and the source does not confirm yet that they are gone, or a worker has to start before its first
+    /// task.
     pub kept: Tasks,
 }
 
@@ -56,7 +57,8 @@ pub struct Tasks {
 }
 
 impl Reading {
-    /// Takes note that somebody else knows of so many running tasks: they run, whatever the queue only keeps.
+    /// Workers or a query report this many running tasks. At least as many of `in_flight` then count as seen,
+    /// and not as held.
     pub(in crate::engine) fn is_told_of(&mut self, running: u64) {
         let all = self.in_flight.map_or(0, InFlight::tasks);
         let seen = all.saturating_sub(self.kept.in_flight).max(running);
@@ -181,7 +183,7 @@ pub struct Workers {
     pub minutes: Vec<Arc<Minute>>,
     /// Number of the present minute.
     pub minute: u64,
-    /// What of the above could not be read this time, each with the reason, in words.
+    /// Figures of the above that could not be read this time, with the reason.
     pub unknown: Vec<Cause>,
 }
 

@@ -55,7 +55,7 @@ impl Trigger {
         self.decide()
     }
 
-    /// Whether those who alone could tell what runs are silent from now on.
+    /// Whether the only source of running tasks stops reporting from now on.
     pub(crate) fn is_silent(&mut self, silent: bool) -> &mut Self {
         self.signals.silent = silent;
         self.decide()
@@ -122,7 +122,7 @@ impl Trigger {
         self.decision.as_ref().expect("the timeline has begun")
     }
 
-    /// What the last decision has become at `second`, if nobody renews it.
+    /// The last decision at `second`, if it is not renewed.
     pub(crate) fn answer_at(&self, second: u64) -> Answer {
         self.decision().answer_at(&self.policy, Timestamp::from_millis(second * 1_000))
     }

@@ -1,4 +1,4 @@
-//! Who asks for the number of an object, and how often.
+//! Whether KEDA or the HPA asks for the number of an object, and how often.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ impl Scaled {
         Duration::from_secs(self.polling_interval.unwrap_or(30).into())
     }
 
-    /// Whether KEDA may put it to zero.
+    /// Whether KEDA may scale it to zero.
     pub fn rests(&self) -> bool {
         self.min_replica_count == 0 || self.idle_replica_count == Some(0)
     }
 
-    /// Whether KEDA's poll has no part in its scaling. Since 2.21 KEDA does not ask for the number at its polls then, as
-    /// long as the HPA does: `UsesHPAObservations` in its `apis/keda/v1alpha1/scaledobject_types.go`.
+    /// Whether only the HPA scales it. Since 2.21 KEDA then does not ask for the number at its polls while the
+    /// HPA does: `UsesHPAObservations` in its `apis/keda/v1alpha1/scaledobject_types.go`.
     pub fn is_asked_by_the_hpa_alone(&self) -> bool {
         let is_polled = self.min_replica_count == 0
             || self.idle_replica_count.is_some()

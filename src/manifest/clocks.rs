@@ -1,4 +1,4 @@
-//! Clocks in the arguments, variables and annotations of a container, as far as their names are well known.
+//! Timeouts in the arguments, variables and annotations of a container, by names that are in common use.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use serde_json::Value as Node;
 
 use super::pods::{Clock, Ends};
 
-/// What a plain number counts.
+/// The unit of a number without one.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
     Seconds,
     Millis,
 }
 
-/// Names within variables' names, in capitals, with what happens when their time is over.
+/// Parts of variables' names, in capitals, with the effect of their time.
 const VARIABLES: &[(&str, Unit, Ends)] = &[
     ("VISIBILITY_TIMEOUT", Unit::Seconds, Ends::Hold),
     ("VISIBILITYTIMEOUT", Unit::Seconds, Ends::Hold),
@@ -34,19 +34,19 @@ const SETTINGS: &[(&str, Unit, Ends)] = &[
     ("task_soft_time_limit", Unit::Seconds, Ends::Task),
 ];
 
-/// Arguments of workers, whose value follows after `=` or as the next word.
+/// Arguments of workers. Their value follows `=`, or is the next word.
 const ARGUMENTS: &[(&str, Ends)] = &[
     ("--time-limit", Ends::Task),
     ("--soft-time-limit", Ends::Task),
     ("--task-timeout", Ends::Task),
     ("--job-timeout", Ends::Task),
     ("--visibility-timeout", Ends::Hold),
-    // Of the proxy of Cloud SQL: how long it waits for connections to end.
+    // The Cloud SQL proxy's wait for connections to end.
     ("--max-sigterm-delay", Ends::Proxy),
     ("-term_timeout", Ends::Proxy),
 ];
 
-/// Annotations that say how long a proxy goes on after SIGTERM.
+/// Annotations with the time that a proxy runs after SIGTERM.
 const PROXIES: &[&str] =
     &["config.linkerd.io/shutdown-grace-period", "config.alpha.linkerd.io/proxy-wait-before-exit-seconds"];
 
@@ -60,7 +60,7 @@ pub(super) fn of_container(container: &Node) -> Vec<Clock> {
         texts.map(str::to_owned).collect::<Vec<_>>()
     };
     let lines = [texts("command"), texts("args")].concat();
-    // A shell's command is one text of several words.
+    // The command of a shell is one argument with several words.
     let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
     let mut found = arguments(&words);
     found.extend(timeout_command(&words));
@@ -145,7 +145,7 @@ fn arguments(words: &[&str]) -> Vec<Clock> {
     found
 }
 
-/// `timeout 600 worker`: the worker runs no longer, whatever it does then.
+/// `timeout 600 worker` ends the worker after 600 s.
 fn timeout_command(words: &[&str]) -> Option<Clock> {
     let at = words.iter().position(|word| *word == "timeout" || word.ends_with("/timeout"))?;
     let mut rest = words[at + 1..].iter();
@@ -166,7 +166,7 @@ fn timeout_command(words: &[&str]) -> Option<Clock> {
     })
 }
 
-/// Sidekiq puts back what still runs so long after SIGTERM.
+/// This long after SIGTERM, Sidekiq puts running jobs back.
 fn sidekiq(words: &[&str]) -> Option<Clock> {
     words.iter().find(|word| word.contains("sidekiq"))?;
     let pair = words.windows(2).find(|pair| matches!(pair[0], "-t" | "--timeout"))?;

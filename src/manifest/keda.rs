@@ -1,4 +1,4 @@
-//! What KEDA sees at all: its API version, its kinds and its types of triggers.
+//! KEDA's API version, kinds and types of triggers; KEDA ignores or refuses all others.
 
 use super::shape::Shape;
 use super::{Kind, Written};
@@ -33,13 +33,13 @@ const TYPES: &[&str] = &[
     "solace-event-queue", "solarwinds", "solr", "splunk", "splunk-observability", "stan", "sumologic", "temporal",
 ];
 
-/// Where KEDA finds us.
+/// The key of the address at which KEDA calls the scaler.
 pub(crate) const SCALER_ADDRESS: &str = "scalerAddress";
 
-/// Keys that only our triggers have, in both of them.
+/// Keys that every trigger of agent-scaler has, and no other trigger has both of them.
 const OURS: &[&str] = &["source", "connection"];
 
-/// Keeps a problem where KEDA never sees an object that is meant for it.
+/// Adds a problem for an object that is meant for KEDA and that KEDA does not watch.
 pub(super) fn see(root: &mut Shape<'_, '_>, kind: &str) {
     let version = root.text("apiVersion").unwrap_or_default();
     let group = version.split('/').next().unwrap_or_default();
@@ -66,7 +66,7 @@ pub(super) fn see(root: &mut Shape<'_, '_>, kind: &str) {
     }
 }
 
-/// Keeps a problem where a ScaledObject is written as for KEDA 1, and says which kind it is meant to be.
+/// Adds a problem for a ScaledObject with keys of KEDA 1, and a hint with the right kind.
 pub(super) fn see_shape(spec: &mut Shape<'_, '_>) -> Kind {
     let job = "`kind: ScaledJob`, with `workload: job` in the metadata of the trigger";
     let is_job = spec.raw("scaleType").is_some_and(|kind| kind == "job");
@@ -84,7 +84,7 @@ pub(super) fn see_shape(spec: &mut Shape<'_, '_>) -> Kind {
     if is_job || spec.has("jobTargetRef") { Kind::ScaledJob } else { Kind::ScaledObject }
 }
 
-/// What is wrong with the address, as far as gRPC tells. One with a variable of some templating is not judged.
+/// Why gRPC cannot dial the address; `None` if it can, or if the address holds a variable of a template.
 fn undiallable(written: &Written) -> Option<String> {
     let address = written.metadata.get(SCALER_ADDRESS).filter(|address| !address.is_empty())?;
     let is_template = address.contains(['$', '{']) || address.starts_with("unix:");
@@ -98,7 +98,8 @@ fn undiallable(written: &Written) -> Option<String> {
     }
 }
 
-/// Keeps a problem where a trigger is of no type that KEDA has, or of one that reads none of our keys.
+/// Adds a problem for a trigger with a type that KEDA does not have, or with a type that does not read
+/// agent-scaler's keys.
 pub(super) fn see_type(trigger: &mut Shape<'_, '_>, written: &Written) {
     let kind = written.kind.as_str();
     let is_ours = OURS.iter().all(|key| written.metadata.contains_key(*key));

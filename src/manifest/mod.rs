@@ -40,7 +40,7 @@ pub struct Manifests {
     pub visibility_timeouts: BTreeMap<String, Duration>,
     /// The kinds of objects in each file, in the order in which they were found.
     pub kinds: BTreeMap<String, Vec<String>>,
-    /// What is not wrong, and worth knowing.
+    /// Remarks that are not problems.
     pub notes: Vec<String>,
     /// What is wrong with the shape of a document, with the place of the document in the path.
     pub problems: Vec<Problem>,
@@ -77,7 +77,7 @@ pub struct Scaled {
     pub scale_down: Scaling,
     /// `scalingStrategy` of a ScaledJob.
     pub strategy: Option<Strategy>,
-    /// Whether a change of a ScaledJob leaves running Jobs alone: `rollout.strategy: gradual`.
+    /// Whether running Jobs survive a change of a ScaledJob: `rollout.strategy: gradual`.
     pub is_gradual: bool,
     /// What is scaled: kind and name.
     pub target: (String, String),
@@ -190,7 +190,7 @@ impl Manifests {
         scaled.job.as_ref().or_else(|| self.pods.get(&(scaled.namespace.clone(), kind, name)))
     }
 
-    /// The clocks of the pods that `scaled` scales, with those in ConfigMaps of the same files.
+    /// The timeouts of the pods that `scaled` scales, with those in ConfigMaps of the same files.
     pub fn clocks_of(&self, scaled: &Scaled) -> Vec<Clock> {
         let map = |name: &str| self.config_maps.get(&(scaled.namespace.clone(), name.to_owned()));
         self.pods_of(scaled).map(|pods| pods.all_clocks(map)).unwrap_or_default()
@@ -232,7 +232,7 @@ impl Manifests {
                 let scaled = scaled(&mut root, origin.clone(), Kind::ScaledJob, namespace, name);
                 self.scaled.push(scaled);
             }
-            // Everything else that lies in such a folder is of no concern here, unless it runs or holds the tasks.
+            // Other objects are not checked, unless they run or hold the tasks.
             _ => {
                 queues::add(&mut self.visibility_timeouts, node, &name);
                 if kind == "ConfigMap" {
@@ -268,7 +268,7 @@ fn scaled(root: &mut Shape<'_, '_>, origin: String, kind: Kind, namespace: Strin
     let fallback = spec.has("fallback").then(|| fallback(&mut spec.map("fallback")));
     let strategy = spec.has("scalingStrategy").then(|| strategy(&mut spec.map("scalingStrategy")));
     let job = (kind == Kind::ScaledJob).then(|| pods::of_job(&mut spec.map("jobTargetRef")));
-    // The deprecated key comes first, as it does for KEDA.
+    // KEDA also prefers the deprecated key.
     let rollout = spec.text("rolloutStrategy").or_else(|| spec.map("rollout").text("strategy"));
     let mut target = spec.map("scaleTargetRef");
     let target_kind = target.text("kind").unwrap_or_else(|| "Deployment".to_owned());

@@ -17,7 +17,8 @@ pub struct NodePool {
     pub name: String,
     /// How long a node lives.
     pub expire_after: Option<Duration>,
-    /// How long a node that must go waits for its pods, whatever they say; without it for ever.
+    /// Longest wait for the pods of a node that is being removed, whatever their grace period; without it there
+    /// is no bound.
     pub termination_grace_period: Option<Duration>,
     /// Whether nodes on which pods run are emptied to save money.
     pub consolidates_busy: bool,
@@ -53,7 +54,7 @@ impl NodePool {
             Some(name) => *name == self.name,
             None if pods.node_selector.is_empty() => !self.is_tainted,
             None => pods.node_selector.iter().all(|(key, value)| {
-                // What a cloud says of its machines is in no manifest.
+                // Labels that a cloud adds to its machines are in no manifest.
                 key.contains("kubernetes.io/")
                     || key.contains("karpenter")
                     || self.labels.get(key) == Some(value)

@@ -1,4 +1,4 @@
-//! Pod templates: every clock in them that can end a task.
+//! Pod templates, with every timeout in them that can end a task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub struct Pods {
     pub grace_period: u32,
     /// Whether the template sits in an object that names a number of replicas itself.
     pub has_replicas: bool,
-    /// How long hooks before the stop sleep, by container; the first is that of the worker.
+    /// The `preStop` hooks that sleep, by container; the first is that of the worker.
     pub pre_stops: Vec<PreStop>,
-    /// Everything else that ends something when its time is over.
+    /// All other timeouts.
     pub clocks: Vec<Clock>,
-    /// What is taken from ConfigMaps.
+    /// The variables and files from ConfigMaps.
     pub from_maps: Vec<FromMap>,
     /// Annotations of the template.
     pub annotations: BTreeMap<String, String>,
@@ -33,7 +33,7 @@ pub struct Pods {
     pub node_selector: BTreeMap<String, String>,
 }
 
-/// Something of a ConfigMap that a container gets to see.
+/// A variable or file of a container that comes from a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromMap {
     /// Name of the ConfigMap.
@@ -42,7 +42,7 @@ pub struct FromMap {
     pub entry: Option<(String, String)>,
 }
 
-/// A hook that sleeps before a container is told to stop. It is part of the grace period.
+/// A `preStop` hook that sleeps before SIGTERM. The grace period includes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreStop {
     /// Name of the container.
@@ -53,7 +53,7 @@ pub struct PreStop {
     pub sleep: Duration,
 }
 
-/// Something that happens when a time is over.
+/// A timeout in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// The key, variable or argument that sets it, as a text shows it.
@@ -64,7 +64,7 @@ pub struct Clock {
     pub ends: Ends,
 }
 
-/// What happens when a clock has run out.
+/// The effect of a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
     /// The Job with all of its pods, counted from its start: later pods have what is left.
@@ -114,7 +114,8 @@ pub(super) fn of_job(spec: &mut Shape<'_, '_>) -> Pods {
     pods
 }
 
-/// When a rollout counts as failed: where somebody said so, or where it waits for the old pods to end.
+/// The time after which a rollout counts as failed, if the key is set, or if the rollout waits for the old pods
+/// to end.
 fn rollout(spec: &mut Shape<'_, '_>) -> Option<Clock> {
     let recreates = spec.map("strategy").text("type").as_deref() == Some("Recreate");
     match spec.number("progressDeadlineSeconds") {
@@ -147,7 +148,7 @@ fn of_template(template: &mut Shape<'_, '_>) -> Pods {
         pods.add(container, number == 0);
     }
     for container in list(spec.raw("initContainers")) {
-        // Those that go on beside the others; the rest have ended before a task begins.
+        // Sidecars run beside the worker; other init containers have ended before a task begins.
         if container["restartPolicy"] == "Always" {
             pods.add(container, false);
         }
@@ -186,7 +187,7 @@ impl Pods {
         }));
     }
 
-    /// Every clock, those in ConfigMaps too; `map` gives the entries of one.
+    /// All timeouts, those in ConfigMaps included; `map` returns the entries of a ConfigMap.
     pub(super) fn all_clocks<'a>(
         &self,
         map: impl Fn(&str) -> Option<&'a BTreeMap<String, String>>,

@@ -1,11 +1,11 @@
-//! SQS queues that a cluster makes: their visibility timeouts, where the same files hold them.
+//! Visibility timeouts of SQS queues that the same files declare.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value as Node;
 
-/// Amazon's default, in seconds.
+/// Amazon's default visibility timeout, in seconds.
 const DEFAULT: u64 = 30;
 
 /// Adds the queue of an object of the ACK controller or of Crossplane.

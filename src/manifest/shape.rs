@@ -25,12 +25,12 @@ impl<'n, 'p> Shape<'n, 'p> {
         shape
     }
 
-    /// Whether it is no map, or one without entries.
+    /// Whether it is not a map, or a map without entries.
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_none_or(Map::is_empty)
     }
 
-    /// What stands at `name`, whatever it is.
+    /// The value at `name`, of any type.
     pub(super) fn raw(&self, name: &str) -> Option<&'n Node> {
         self.node(name)
     }
@@ -126,7 +126,7 @@ impl<'n, 'p> Shape<'n, 'p> {
         texts
     }
 
-    /// Keeps a problem with the value at `name`, and what to do about it.
+    /// Adds a problem with the value at `name`, and a hint.
     pub(super) fn problem_with(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
         let path = format!("{}.{name}", self.path);
         self.problems.push(Problem { path, message: message.into(), hint: Some(hint.into()) });

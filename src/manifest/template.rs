@@ -1,10 +1,10 @@
-//! Files that hold no finished objects: templates that nobody has rendered, and lists.
+//! Files that hold no single objects: templates that are not rendered, and lists.
 
 use serde_json::Value as Node;
 
 use crate::fields::Problem;
 
-/// What a template has where a value belongs.
+/// The placeholders of templates.
 const PLACEHOLDER: &str = "{{";
 
 /// The problem with a text that is no YAML because it is a template, if it is one.
@@ -26,14 +26,14 @@ pub(super) fn has_placeholder(node: &Node) -> bool {
     }
 }
 
-/// What is said of a template.
+/// The message and the hint about a template.
 pub(super) fn problem(path: &str) -> Problem {
     let message = "is a template that is not rendered, so nothing in it is checked".to_owned();
     let hint = "`helm template CHART | agent-scaler check -f -`".to_owned();
     Problem { path: path.to_owned(), message, hint: Some(hint) }
 }
 
-/// An item of a list; one of a list of one kind need not repeat what the list says.
+/// An item of a list. The items of a `ScaledObjectList` may leave out `apiVersion` and `kind`.
 pub(super) fn of_list(item: &Node, list: &Node, kind: &str) -> Node {
     let mut item = item.clone();
     if let Some(map) = item.as_object_mut().filter(|_| !kind.is_empty()) {

@@ -6,7 +6,7 @@ use jiff::{ToSpan, ZonedDateTime};
 use super::window::Window;
 use crate::timestamp::Timestamp;
 
-/// Pacific time by its rule: no database of time zones is needed for one zone.
+/// The POSIX rule of Pacific time, because images need not have a time zone database.
 const PACIFIC: &str = "PST8PDT,M3.2.0,M11.1.0";
 
 /// The next midnight in California, at which Google's days begin.
@@ -15,7 +15,8 @@ pub(super) fn midnight_pacific(at: Timestamp) -> Option<Timestamp> {
     timestamp(&here.tomorrow().ok()?.start_of_day().ok()?)
 }
 
-/// The end of the window of the clock, in UTC, in which `at` lies. Weeks have no common beginning.
+/// The end of the window of the clock, in UTC, in which `at` lies. `None` for a week, because providers begin
+/// weeks on different days.
 pub(super) fn end_of(window: Window, at: Timestamp) -> Option<Timestamp> {
     let now = zoned(at, TimeZone::UTC)?;
     let day = now.start_of_day().ok()?;

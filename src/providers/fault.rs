@@ -1,7 +1,7 @@
-//! An error as a provider words it, whatever the shape of its body.
+//! The codes, sentences and times in an error, for any shape of body.
 //!
-//! `error` is an object, a text, a list or absent; codes and sentences stand under a dozen names. So the whole error
-//! is walked, and every leaf is kept by the kind of its name.
+//! `error` is an object, a text, a list or absent, and codes and sentences have a dozen names. So the whole
+//! error is walked, and the name of each leaf decides whether it is kept as a code, a text or a time.
 
 mod success;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::Response;
 use super::window::Window;
 
-/// Names of what software knows an error by.
+/// Fields that hold a code for software.
 const CODES: [&str; 10] = [
     "type",
     "code",
@@ -26,11 +26,11 @@ const CODES: [&str; 10] = [
     "__type",
 ];
 
-/// Names of what people are told.
+/// Fields that hold a sentence for people.
 const TEXTS: [&str; 9] =
     ["message", "detail", "details", "title", "error", "raw", "msg", "description", "error_description"];
 
-/// Names of durations, and of points in time, to wait for.
+/// Fields that hold a duration to wait, or the point in time to wait for.
 const WAITS: [&str; 8] = [
     "retrydelay",
     "retry_after",
@@ -45,14 +45,14 @@ const WAITS: [&str; 8] = [
 /// Headers that hold a code.
 const CODE_HEADERS: [&str; 4] = ["x-amzn-errortype", "x-ms-error-code", "x-ratelimit-type", "policy-id"];
 
-/// How deep an error is walked, how many leaves of a kind are kept, how many characters of each, and how many bytes of
-/// text in all. What a provider says fits many times over; an endless page of a proxy does not.
+/// Bounds on the depth that is walked, the leaves of a kind that are kept, the characters of each, and the
+/// bytes of text in all. A provider's error is far smaller; a proxy's error page may be of any size.
 const DEEPEST: usize = 8;
 const MOST: usize = 64;
 const LONGEST: usize = 2_000;
 const LONGEST_TEXT: usize = 8_000;
 
-/// Words of a clause that says what else could be bought. It names limits that others have.
+/// Words of a clause that offers something for sale. Such a clause names limits of other plans.
 const OFFERS: [&str; 15] = [
     "upgrad",
     "unlock",
@@ -71,10 +71,10 @@ const OFFERS: [&str; 15] = [
     "visit",
 ];
 
-/// An error.
+/// The error of one response.
 #[derive(Default)]
 pub(super) struct Fault {
-    /// The HTTP status; of an error inside a success, the one in the body, 0 if there is none.
+    /// The HTTP status. For an error inside a success it is the status in the body, or 0 if the body has none.
     pub(super) status: u16,
     /// Google's violated quotas.
     pub(super) violations: Vec<Violation>,
@@ -91,11 +91,11 @@ pub(super) struct Fault {
 
 /// One quota of Google's that is violated.
 pub(super) struct Violation {
-    /// Its names, which hold dimension and window.
+    /// Its names in one text, from which the window is read.
     name: String,
-    /// How much it admits. Nothing is written for zero.
+    /// How much it admits. Google leaves out a zero.
     value: Option<String>,
-    /// Whether it is named as a quota at all, and so would have a value.
+    /// Whether it has a `quotaId`: only then does a missing value mean zero.
     has_id: bool,
 }
 
@@ -137,7 +137,7 @@ impl Fault {
         Some(fault)
     }
 
-    /// Everything that people are told.
+    /// All sentences of the error, one per line.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -152,8 +152,8 @@ impl Fault {
         self.clauses.iter().any(|clause| phrases.iter().any(|phrase| clause.contains(phrase)))
     }
 
-    /// Whether one clause contains one of the first phrases and one of the second. Names are not looked at, as
-    /// `free-models-per-day-high-balance` is one.
+    /// Whether one clause contains one of the first phrases and one of the second. Words with hyphens are left
+    /// out, because they are names of limits, such as `free-models-per-day-high-balance`.
     pub(super) fn says_both(&self, first: &[&str], second: &[&str]) -> bool {
         let is_word = |word: &&str| word.matches(['-', '_']).count() < 2;
         let prose = |clause: &String| clause.split(' ').filter(is_word).collect::<Vec<_>>().join(" ");
@@ -187,7 +187,7 @@ impl Fault {
             Value::Array(values) if depth < DEEPEST => {
                 values.iter().take(MOST).for_each(|value| self.walk(value, depth + 1));
             }
-            // A list of sentences, or a body that is one.
+            // A list of sentences, or a body that is one sentence.
             Value::String(text) => self.tell(text),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {}
         }
@@ -206,7 +206,7 @@ impl Fault {
                 self.headers.extend(texts.take(MOST));
             }
             Value::Object(_) | Value::Array(_) => {
-                // Amazon's streams name an event by its error.
+                // In Amazon's streams the name of the event is the code of the error.
                 if name.ends_with("exception") && self.codes.len() < MOST {
                     self.codes.push(name);
                 }
@@ -247,7 +247,7 @@ fn violation(fields: &Map<String, Value>) -> Violation {
     }
 }
 
-/// A body that a gateway hands on inside a sentence: `RateLimitError: VertexAIException - {…}`.
+/// A body that a gateway passes on inside a sentence: `RateLimitError: VertexAIException - {…}`.
 fn quoted_body(text: &str) -> Option<Value> {
     let body = text.get(text.find('{')?..=text.rfind('}')?)?;
     serde_json::from_str(body).ok().filter(Value::is_object)
@@ -269,11 +269,11 @@ fn clauses(text: &str) -> Vec<String> {
     pieces.filter(|piece| !OFFERS.iter().any(|offer| piece.contains(offer))).map(str::to_owned).collect()
 }
 
-/// A whole number with which a text begins, after `:`, `=` or `~`. Thousands may be parted by commas.
+/// A whole number with which a text begins, after `:`, `=` or `~`. Commas may separate thousands.
 fn leading_count(text: &str) -> Option<u64> {
     let text = text.trim_start_matches([' ', ':', '=', '~', '`']);
     let end = text.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(text.len());
-    // A fraction is no count, and a comma at the end is the sentence's.
+    // A fraction is not a count. A comma at the end belongs to the sentence.
     if text[end..].starts_with('.') && text[end + 1..].starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What headers say of limits: how much, what is left, and when it is whole again.
+//! Limits in headers: the amount, the rest, and the time at which the limit is whole again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,8 +37,9 @@ const WORDS: [(&str, Dimension, Dimension); 6] = [
     ("tokens-generated", Dimension::OutputTokensPerMinute, Dimension::OutputTokensPerDay),
 ];
 
-/// Families and words of headers that name their window: `x-ratelimit-limit-WORD-minute`. Mistral says `req`, in older
-/// answers `bysize` for tokens; Kong, which counts requests alone, says nothing.
+/// Families and words of headers that name their window: `x-ratelimit-limit-WORD-minute`. Mistral's word for
+/// requests is `req`; its older answers use the family `bysize` for tokens. Kong counts only requests, and its
+/// headers have no word.
 const WINDOWED: [(&str, &str, Dimension, Dimension); 7] = [
     ("x-ratelimit", "requests-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
     ("x-ratelimit", "req-", Dimension::RequestsPerMinute, Dimension::RequestsPerDay),
@@ -51,8 +52,8 @@ const WINDOWED: [(&str, &str, Dimension, Dimension); 7] = [
 
 /// Everything that the headers of a response say of the limits it counts against.
 ///
-/// Names differ by family and never mean two things, so all are looked for: a gateway hands on what its provider
-/// sends. `provider` decides only where one name has two meanings.
+/// All families are looked for, because a gateway passes on the headers of its provider. `provider` decides
+/// where one name has two meanings.
 pub(super) fn of(provider: Provider, response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
     let mut seen = by_inferred_window(provider, response);
     seen.extend(by_named_window(response));
@@ -63,7 +64,7 @@ pub(super) fn of(provider: Provider, response: &Response<'_>) -> BTreeMap<Dimens
     }
     seen.extend(by_draft(response));
     seen.extend(by_scope(response));
-    // Cohere's trial keys; of the month it names the limit and not the rest.
+    // Cohere's trial keys. The month is left out, because its headers have a limit and no rest.
     let trial = |part: &str| format!("x-trial-endpoint-call-{part}");
     let trial = read(response, &trial("limit"), &trial("remaining"), None);
     seen.extend(trial.map(|headroom| (Dimension::RequestsPerMinute, headroom)));
@@ -93,11 +94,12 @@ fn by_inferred_window(provider: Provider, response: &Response<'_>) -> BTreeMap<D
     seen
 }
 
-/// Azure's requests are unknown unless it says that they renew every minute.
+/// Whether Azure's headers of this word count a minute. Requests do only if a header says that they renew every
+/// 60 s.
 ///
-/// It enforces them in slices of ten seconds too, and then `remaining` is the rest of a slice: 19 of a limit of 120 a
-/// minute. Whether `limit` is a slice's or a minute's is not said, so scaling could be six times too much, and the
-/// rest of one slice says nothing of the next. Tokens renew every minute.
+/// Azure also enforces requests in slices of ten seconds, and then `remaining` is the rest of a slice: 19 of a
+/// slice of 120 / 6 = 20. Nothing shows whether `limit` is a slice's or a minute's, so a limit computed from it
+/// could be six times too large. Tokens always renew every minute.
 fn is_of_a_minute(provider: Provider, response: &Response<'_>, word: &str) -> bool {
     if provider != Provider::AzureOpenAi {
         return true;
@@ -122,7 +124,7 @@ fn named_window(family: &str, part: &str, word: &str, window: Window) -> String 
     format!("{family}-{part}-{word}{}", window.word())
 }
 
-/// LiteLLM's limits of its own, whose names hold a scope: the smallest binds.
+/// LiteLLM's own limits, which have a scope in their names. The smallest binds.
 fn by_scope(response: &Response<'_>) -> BTreeMap<Dimension, Headroom> {
     let mut seen: BTreeMap<Dimension, Headroom> = BTreeMap::new();
     for scope in ["api_key", "user", "team", "model_per_key", "organization"] {
@@ -175,7 +177,7 @@ fn three(response: &Response<'_>, word: &str) -> Option<Headroom> {
     read(response, &name("limit"), &name("remaining"), Some(&name("reset")))
 }
 
-/// Reads three headers; `None` if they tell neither the limit nor what is left of it.
+/// Reads three headers; `None` if they have neither the limit nor the rest.
 ///
 /// A limit that is there and makes no sense spoils the dimension: providers that send `-1` or `0` for a limit
 /// send nonsense in the other two as well.
@@ -235,8 +237,8 @@ pub(super) fn day_used_up(headroom: &BTreeMap<Dimension, Headroom>) -> Option<He
     headroom.iter().find(used_up).map(|(_, seen)| *seen)
 }
 
-/// The time until something of a day that is used up is back: one part of a day that refills evenly, where the reset
-/// is the time until all of it is.
+/// The time until a day that is used up admits one more request. A day that refills evenly does so after one
+/// `limit`-th of a day; its reset is the time until all of it is back.
 pub(super) fn first_of_day(headroom: &BTreeMap<Dimension, Headroom>) -> Option<Duration> {
     let day = day_used_up(headroom)?;
     let whole = day.reset?.since(day.seen);
@@ -251,12 +253,12 @@ pub(super) fn renewal(response: &Response<'_>, headroom: &BTreeMap<Dimension, He
     let until = |reset: Option<Timestamp>| Some(reset?.since(response.at)).filter(|wait| !wait.is_zero());
     let is_empty = |seen: &Headroom| seen.remaining == Some(0);
     let known = headroom.iter().filter(|(dimension, seen)| !dimension.is_daily() && is_empty(seen));
-    // Azure's requests, which are no headroom, may be what is used up all the same.
+    // Azure's requests are not in `headroom`, and may be used up nevertheless.
     let requests = three(response, "requests").filter(is_empty);
     known.map(|(_, seen)| *seen).chain(requests).filter_map(|seen| until(seen.reset)).max()
 }
 
-/// The longest window of which the headers' names tell that nothing is left.
+/// The longest window of which a header says that nothing is left.
 pub(super) fn windows_used_up(response: &Response<'_>) -> Option<Window> {
     Window::ALL.into_iter().rev().find(|window| {
         WINDOWED.iter().any(|(family, word, ..)| {
@@ -266,7 +268,8 @@ pub(super) fn windows_used_up(response: &Response<'_>) -> Option<Window> {
     })
 }
 
-/// Whether the plan has none of what was asked for. Mistral says so by a limit of zero; elsewhere zeros are nonsense.
+/// Whether the plan does not include the model. Mistral sends a limit of zero then; other providers send zeros
+/// without a meaning.
 pub(super) fn plan_has_none(provider: Provider, response: &Response<'_>) -> bool {
     provider == Provider::Mistral
         && ["req-minute", "tokens-minute"]

@@ -1,10 +1,10 @@
-//! LLM providers: what an answer says of the limits it counts against, why it is none, and what it used.
+//! LLM providers: reads an answer for its limits, its refusal and its use of tokens (docs/providers.md).
 //!
-//! Nothing here waits or sends: a worker hands over what it received. Providers word the same thing in many ways, and
-//! gateways pass on the words of others. So an answer is read in steps that know shapes and not providers: `headroom`
-//! reads the headers of all families, `fault` finds codes and sentences in any body, `refusal` judges them by status,
-//! codes, windows and numbers, and `wait` finds the end and bounds it. A provider decides only where one sign has two
-//! meanings.
+//! Nothing here waits or sends: a worker passes in each response. Providers word the same thing in many ways,
+//! and gateways pass on the answers of other providers. So each step knows shapes and not providers. `headroom`
+//! reads the headers of all families. `fault` finds codes and sentences in any body. `refusal` classifies them
+//! by status, codes, windows and numbers. `wait` finds the end and bounds it. A provider's name decides only
+//! where one sign has two meanings.
 
 mod calendar;
 mod fault;
@@ -29,8 +29,9 @@ use crate::engine::limit::Why;
 use crate::engine::minutes::Used;
 use crate::timestamp::Timestamp;
 
-/// How long a spent budget blocks if nobody says when there will be a new one. Some of them are renewed as soon as
-/// somebody pays: a call each ten minutes finds that out, and costs nothing if the end is months away.
+/// How long a spent budget blocks if the answer does not say when it is renewed. Some budgets are renewed as
+/// soon as the customer pays. One call in ten minutes finds that out, and costs nothing while the budget is
+/// spent.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// A provider whose answers are understood.
@@ -156,7 +157,7 @@ impl Provider {
             Refusal::Rate | Refusal::Overload => wait,
             Refusal::Spend | Refusal::Quota => Some(wait.unwrap_or(BUDGET_PAUSE)),
         };
-        // A provider without room that does not say for how long may have some for the next request.
+        // A provider without capacity that names no time may have some for the next request.
         let others_go_on = verdict.is_alone || refusal == Refusal::Overload && wait.is_none();
         let until = lasts.filter(|_| !others_go_on).map(|lasts| response.at + lasts);
         let blocked = until.zip(refusal.why()).map(|(until, why)| Block { until, why });
@@ -197,7 +198,7 @@ pub struct UnknownProvider {
     pub name: String,
 }
 
-/// The label of each provider, for people.
+/// The label of each provider, for an error text.
 fn labels() -> String {
     Provider::ALL.map(Provider::label).join(", ")
 }
@@ -237,11 +238,12 @@ pub struct Said {
     pub seen: LimitSeen,
     /// Why it is no success; `None` if it is one.
     pub refusal: Option<Refusal>,
-    /// How long this request is to wait, as far as that is believed: a rate passes within minutes, a budget within
-    /// its window. `None` if nobody says, or if waiting does not help.
+    /// How long this request is to wait: at most five minutes for a rate, and at most its window for a budget.
+    /// `None` if the answer names no time, or if waiting does not help.
     pub wait: Option<Duration>,
-    /// Whether other requests under the same limit may be sent at once: the refusal is about this request alone,
-    /// about a budget that the others do not use, or about a server's room, of which the next may have some.
+    /// Whether other requests under the same limit may be sent at once. They may if the refusal is about this
+    /// request alone, about a budget that the others do not use, or about a server's capacity, of which the
+    /// next may get some.
     pub others_go_on: bool,
 }
 
@@ -252,7 +254,7 @@ impl Default for Said {
     }
 }
 
-/// Why a response is no success.
+/// Why a response is not a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Too much at once: worth a retry, after the time that the provider asks for.

@@ -1,4 +1,4 @@
-//! Why a response is no success: from its status, codes, windows and numbers, and last from its words.
+//! Why a response is not a success: by its status, codes, windows and numbers, and last by its words.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::{Provider, Refusal, Response, headroom, wait};
 use crate::engine::limit::Dimension;
 use crate::engine::limit::Headroom;
 
-/// The longest wait that a rate may ask for. Buckets of a minute are full again after one minute, and a few more pass
-/// where several are overdrawn. Anything longer is a budget, or a slip.
+/// The longest wait that a rate may ask for. A bucket of a minute is full again after one minute, or a few
+/// where it is overdrawn. A longer wait is a budget's, or an error of the provider.
 pub(super) const LONGEST_RATE: Duration = Duration::from_secs(5 * 60);
 
-/// Codes of a request that is too large, under whatever status.
+/// Codes of a request that is too large, under any status.
 const TOO_LARGE_CODES: &[&str] =
     &["context_length", "too_large", "too_long", "tokens_limit_reached", "above_max"];
 
-/// Phrases of the same. They are about one request, never about many.
+/// Phrases of a request that is too large.
 const TOO_LARGE: &[&str] = &[
     "too large",
     "too long",
@@ -96,7 +96,7 @@ const LACKING: &[&str] = &[
     "inactive",
 ];
 
-/// Codes and phrases of a provider, or of somebody behind it, that has no room for anybody.
+/// Codes and phrases of a provider, or of a server behind a gateway, that has no capacity for any request.
 const OVERLOAD_CODES: &[&str] = &[
     "overload",
     "capacity",
@@ -126,10 +126,10 @@ const OVERLOAD: &[&str] = &[
     "currently loading",
 ];
 
-/// Of these phrases, those that mean it whatever the status.
+/// Phrases of an overload that mean it under any status.
 const FULL: &[&str] = &["overloaded", "at capacity", "capacity exceeded", "high demand", "high load"];
 
-/// Codes of a limit that is reached, under whatever status.
+/// Codes of a limit that is reached, under any status.
 const LIMIT_CODES: &[&str] = &[
     "rate_limit",
     "ratelimit",
@@ -148,15 +148,15 @@ const LIMIT_CODES: &[&str] = &[
 const FAST: [&str; 3] =
     ["anthropic-fast-requests", "anthropic-fast-input-tokens", "anthropic-fast-output-tokens"];
 
-/// What a refusal is, before anything is said of its end.
+/// The class of a refusal, without its end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Verdict {
     pub(super) refusal: Refusal,
-    /// Whether other requests under the limit may be sent at once, whatever the wait of this one.
+    /// Whether other requests under the limit may be sent at once, also while this one waits.
     pub(super) is_alone: bool,
     /// The window of the limit that is reached.
     pub(super) window: Option<Window>,
-    /// Whether waiting is known not to help: the plan has none of it.
+    /// Whether waiting does not help, because the plan does not include it.
     pub(super) is_endless: bool,
 }
 
@@ -179,7 +179,7 @@ impl Verdict {
     }
 }
 
-/// What is wrong, from the surest sign to the least sure.
+/// Classifies an error; the most reliable signs come first.
 pub(super) fn judge(
     provider: Provider,
     response: &Response<'_>,
@@ -197,7 +197,7 @@ pub(super) fn judge(
         return overload(fault);
     }
     if !is_limit(fault) {
-        // A server that counts its own requests says 500, or nothing but words in a stream.
+        // A server that counts its own requests answers 500, or sends words without a status in a stream.
         let is_own =
             matches!(fault.status, 0 | 500) && (fault.says(FULL) || fault.says_both(&["limit"], LACKING));
         return if is_own { overload(fault) } else { Verdict::of(Refusal::Other) };
@@ -205,29 +205,29 @@ pub(super) fn judge(
     limit(provider, response, fault, headroom)
 }
 
-/// A refusal that other requests need not mind.
+/// A refusal that does not concern other requests.
 fn about_this_request(
     response: &Response<'_>,
     fault: &Fault,
     headroom: &BTreeMap<Dimension, Headroom>,
 ) -> Option<Verdict> {
-    // A limit of zero is the plan's and not this request's.
+    // A limit of zero is a property of the plan and not of this request.
     let limit = fault.number("limit").filter(|limit| *limit > 0);
     let asks_too_much = limit.zip(fault.number("requested")).is_some_and(|(limit, asked)| asked > limit);
     if asks_too_much || fault.status == 413 || fault.has_code(TOO_LARGE_CODES) {
         return Some(Verdict::of(Refusal::Other));
     }
     if fault.says(TOO_LARGE) {
-        // Long requests may have a rate of their own.
+        // Long requests may have their own rate.
         let has_rate = fault.status == 429 && fault.says(&["long context"]) && fault.window().is_some();
         return Some(if has_rate { Verdict::alone(Refusal::Rate) } else { Verdict::of(Refusal::Other) });
     }
-    // The queue of batches is a limit of its own.
+    // The queue of batches has its own limit.
     let is_batch = fault.status == 429 && fault.says(&["enqueued", "batch queue", "in_progress batches"]);
     is_batch.then(|| Verdict::alone(Refusal::Rate)).or_else(|| about_fast_mode(response, fault, headroom))
 }
 
-/// A refusal of Anthropic's fast mode, whose budgets the requests of normal speed do not use.
+/// A refusal of Anthropic's fast mode. Requests of normal speed do not use its budgets.
 fn about_fast_mode(
     response: &Response<'_>,
     fault: &Fault,
@@ -239,7 +239,7 @@ fn about_fast_mode(
     if fault.status != 429 || is_ordinary {
         return None;
     }
-    // The plan has none: no request of this speed will ever pass.
+    // The plan has no fast mode, so no request of this speed will ever pass.
     if says("limit") || is_named && fault.number("limit of") == Some(0) {
         return Some(Verdict::of(Refusal::Other));
     }
@@ -247,7 +247,7 @@ fn about_fast_mode(
 }
 
 fn is_money(fault: &Fault) -> bool {
-    // Alibaba's word for tokens a minute is OpenAI's for money.
+    // Alibaba's code for tokens per minute is OpenAI's code for money.
     let is_allocated = fault.says(&["allocated quota"]) || fault.has_code(&["allocationquota"]);
     match fault.status {
         402 => true,
@@ -257,15 +257,15 @@ fn is_money(fault: &Fault) -> bool {
     }
 }
 
-/// The provider has no room. A time that it names is for everybody, unless it refuses large requests alone, or it is
-/// somebody else behind a gateway that has no room.
+/// The provider has no capacity. A time that it names holds for all requests, unless it refuses only large
+/// requests, or one server behind a gateway has no capacity.
 fn overload(fault: &Fault) -> Verdict {
     let is_others = fault.has_code(&["no_capacity", "upstream"])
         || fault.says(&["usage size", "upstream", "provider returned error"]);
     Verdict { is_alone: is_others, ..Verdict::of(Refusal::Overload) }
 }
 
-/// Whether a limit is reached at all.
+/// Whether a limit is the cause.
 fn is_limit(fault: &Fault) -> bool {
     let reached = |what: &[&str]| fault.says_both(what, LACKING);
     match fault.status {
@@ -274,13 +274,13 @@ fn is_limit(fault: &Fault) -> bool {
         403 | 412 => {
             fault.has_code(LIMIT_CODES) || reached(&["quota", "limit", "free allocation", "free tier"])
         }
-        // Nothing but the error's own words, as it came with a success.
+        // An error inside a success, which has no status.
         0 => fault.has_code(LIMIT_CODES) || reached(&["quota", "rate limit", "free allocation"]),
         _ => fault.has_code(LIMIT_CODES),
     }
 }
 
-/// A limit that is reached: for how long?
+/// Whether the limit that is reached is a rate or a budget.
 fn limit(
     provider: Provider,
     response: &Response<'_>,
@@ -299,7 +299,7 @@ fn limit(
         return Verdict::counted(window);
     }
     if wait::subscription(response).is_some() {
-        // One model may need an extra budget, beside windows that are open.
+        // One model may have its own budget, beside windows that are open.
         let is_open = |window: &str| {
             response.header(&format!("anthropic-ratelimit-unified-{window}-status")) == Some("allowed")
         };
@@ -310,20 +310,20 @@ fn limit(
     if is_coded {
         return Verdict::of(Refusal::Quota);
     }
-    // Google's own pool is full where no quota is named.
+    // Without the word `quota`, Google's shared pool is full.
     let is_pool = fault.has_code(&["resource_exhausted"]) && !fault.text().to_lowercase().contains("quota");
     if is_pool || fault.says(OVERLOAD) {
         return overload(fault);
     }
     let asked = wait::asked(response, fault);
-    // The word `quota` stands in the sentences of rates too, which then name a short wait.
+    // Sentences about rates use the word `quota` too, and then name a short wait.
     let is_worded = fault.says_both(&["quota", "free allocation", "free tier", "usage limit"], LACKING)
         && !fault.says(&["allocated quota"]);
     let is_short = fault.status == 429 && asked.is_some_and(|asked| asked <= LONGEST_RATE);
     if is_worded && !is_short {
         return Verdict::of(Refusal::Quota);
     }
-    // Azure counts by the minute, and often names a day: of its limits no other is known.
+    // Azure's limits count by the minute, and yet often name a wait of a day.
     let is_azure = provider == Provider::AzureOpenAi || fault.text().contains("Azure");
     let is_long = asked.is_some_and(|asked| asked > LONGEST_RATE) && !is_azure;
     Verdict::of(if is_long { Refusal::Quota } else { Refusal::Rate })

@@ -1,11 +1,11 @@
-//! Times to wait that stand in a sentence.
+//! Reads times to wait in sentences.
 
 use std::time::Duration;
 
 use super::times;
 use crate::timestamp::Timestamp;
 
-/// What a duration follows. It is the text right behind that counts, so the order does not matter.
+/// Phrases that a duration follows directly.
 const FOR: [&str; 11] = [
     "try again in ",
     "try again after ",
@@ -20,7 +20,7 @@ const FOR: [&str; 11] = [
     "renewed in ",
 ];
 
-/// What a point in time follows.
+/// Phrases that a point in time follows.
 const UNTIL: [&str; 11] = [
     "resets at",
     "reset at",
@@ -42,7 +42,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     named.filter_map(leading_duration).filter(|wait| !wait.is_zero()).max()
 }
 
-/// The latest point in time that a text names as the end of a limit; `None` if it names none that is to come.
+/// The latest point in time that a text names as the end of a limit; `None` if it names none in the future.
 pub(super) fn instant(text: &str, at: Timestamp) -> Option<Timestamp> {
     let lower = text.to_lowercase();
     let named = UNTIL.iter().flat_map(|phrase| after(&lower, phrase));
@@ -65,7 +65,7 @@ fn leading_duration(text: &str) -> Option<Duration> {
         let tail = tail.trim_start_matches(' ');
         let end = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
         let (word, tail) = tail.split_at(end);
-        // A bare number is in seconds, and only if it is the first and nothing of another kind follows.
+        // A number without a unit is in seconds, if it is the first and no other word follows.
         let Some(unit) = seconds_of(word).or_else(|| (word.is_empty() && !found).then_some(1.0)) else {
             break;
         };
@@ -97,7 +97,7 @@ fn clock(text: &str) -> Option<Duration> {
     )
 }
 
-/// The number with which a text begins, and what follows it. A full stop at its end is the sentence's.
+/// The number with which a text begins, and the text behind it. A full stop at its end belongs to the sentence.
 fn leading_number(text: &str) -> Option<(f64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number = text[..end].trim_end_matches('.');
@@ -123,7 +123,7 @@ fn leading_instant(text: &str, at: Timestamp) -> Option<Timestamp> {
     let rest = rest.strip_prefix(" at ").or_else(|| rest.strip_prefix([' ', 't'])).unwrap_or("");
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != ':' && c != '.').unwrap_or(rest.len());
     let time = rest[..end].trim_end_matches('.');
-    // Another zone than UTC is not guessed at.
+    // Zones other than UTC are unknown, because their abbreviations are ambiguous.
     let zone = rest[end..].trim_start();
     let is_utc =
         ["", "utc", "gmt", "z", "+00:00", "+0000"].iter().any(|utc| !utc.is_empty() && zone.starts_with(utc));

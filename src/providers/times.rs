@@ -8,8 +8,8 @@ use crate::timestamp::Timestamp;
 /// Longest time that is believed. Budgets are a month's at most, so anything longer is a slip.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Numbers above these are seconds and milliseconds since the Unix epoch: as durations, or as seconds, they would be
-/// thirty and three thousand years.
+/// Numbers from these on are seconds and milliseconds since the Unix epoch. 1e9 s as a duration would be 32
+/// years, and 1e11 as seconds since the epoch would be the year 5138.
 const UNIX_SECONDS: f64 = 1e9;
 const UNIX_MILLIS: f64 = 1e11;
 
@@ -83,7 +83,7 @@ fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
-/// A duration that is neither negative nor beyond belief.
+/// A duration of at most `LONGEST`; `None` for a negative or longer one.
 pub(super) fn believed(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST)
 }

@@ -29,11 +29,11 @@ impl Reported {
         let any = |names: &[&str]| names.iter().find_map(|name| self.tokens(name));
         let input = any(&["prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount"])?;
         let output = any(&["completion_tokens", "output_tokens", "outputTokens", "candidatesTokenCount"])?;
-        // Gemini counts what it thought apart from what it said.
+        // Gemini counts tokens of thought apart from those of the answer.
         let thought = self.tokens("thoughtsTokenCount").unwrap_or(0);
-        // Elsewhere tokens from the cache cost less and count all the same.
+        // At other providers tokens from the cache cost less, but count in full against the limit.
         let input_tokens = if provider == Provider::Anthropic {
-            // What was read from the cache does not count against the limit; what was written to it does.
+            // Tokens read from the cache do not count against the limit; tokens written to it do.
             input.saturating_add(self.tokens("cache_creation_input_tokens").unwrap_or(0))
         } else if provider == Provider::Groq {
             input.saturating_sub(self.detail("prompt_tokens_details", "cached_tokens").unwrap_or(0))

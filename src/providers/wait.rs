@@ -1,4 +1,4 @@
-//! How long a refusal lasts: where the provider says so, and how far it is believed.
+//! How long a refusal lasts: the places where an answer names a time, and the bounds on that time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use crate::engine::limit::Dimension;
 use crate::engine::limit::Headroom;
 use crate::timestamp::Timestamp;
 
-/// What a rate waits for if it asks for longer than makes sense: until each bucket of a minute is full again.
+/// The wait for a rate that asks for more than `LONGEST_RATE`: each bucket of a minute is full again after 60
+/// s.
 const UNBELIEVED_RATE: Duration = Duration::from_secs(60);
 
-/// Headers of seconds, or of a point in time, that are about the refusal itself, from the most to the least exact.
+/// Headers with the seconds, or the point in time, until the refusal ends, the most exact first.
 const RESETS: [&str; 6] = [
     "x-ai-ratelimit-retry-after",
     "x-ratelimit-timeremaining",
@@ -24,10 +25,11 @@ const RESETS: [&str; 6] = [
     "x-ratelimit-reset",
 ];
 
-/// How far a time in a text and a rounded one in a header may be apart and still mean the same.
+/// Largest difference between a time in a text and the same time in a header, which is rounded to whole
+/// seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// How long to wait; `None` if nobody says.
+/// How long to wait; `None` if the answer names no time.
 pub(super) fn of(
     provider: Provider,
     response: &Response<'_>,
@@ -37,7 +39,8 @@ pub(super) fn of(
 ) -> Option<Duration> {
     let wait = match verdict.refusal {
         Refusal::Other => None,
-        // `retry-after` beside a budget in money is a habit of the provider's software and means nothing.
+        // `retry-after` is ignored: providers send it with every refusal, and it is not the end of a budget in
+        // money.
         Refusal::Spend => spoken::instant(fault.text(), response.at)
             .or_else(|| end_in_words(response, fault))
             .map(|until| until.since(response.at)),
@@ -46,11 +49,11 @@ pub(super) fn of(
         Refusal::Overload => asked(response, fault).map(bounded),
         Refusal::Rate => of_rate(provider, response, fault, headroom).map(bounded),
     };
-    // Less than a millisecond is none, and 0 s stands for requests at a time.
+    // 0 s stands beside limits on concurrent requests, and names no wait.
     wait.filter(|wait| *wait >= Duration::from_millis(1))
 }
 
-/// A time is kept to as it is named, unless no rate lasts that long.
+/// The time as it is named, or one minute if it is longer than a rate can last.
 fn bounded(wait: Duration) -> Duration {
     if wait > LONGEST_RATE { UNBELIEVED_RATE } else { wait }
 }
@@ -62,8 +65,8 @@ fn of_rate(
     headroom: &BTreeMap<Dimension, Headroom>,
 ) -> Option<Duration> {
     let asked = asked(response, fault);
-    // Azure's windows come back all at once, so that `retry-after`, which is often a second, only earns the next
-    // refusal.
+    // Azure renews a whole window at once. A request after `retry-after`, which is often 1 s, would be refused
+    // again.
     let renewal = headroom::renewal(response, headroom);
     if provider == Provider::AzureOpenAi {
         return asked.map(bounded).max(renewal.map(bounded));
@@ -80,7 +83,7 @@ fn of_budget(
 ) -> Option<Duration> {
     let until = |until: Timestamp| until.since(response.at);
     if window == Some(Window::Day) && fault.violations.iter().any(|violation| violation.window() == window) {
-        // The delay beside it is a minute's.
+        // `retryDelay` beside it is the delay of a minute's limit.
         return calendar::midnight_pacific(response.at).map(until);
     }
     if let Some(until) = subscription(response) {
@@ -90,7 +93,8 @@ fn of_budget(
     let is_told = || spoken::duration(fault.text()).is_some() || !fault.waits.is_empty();
     let asked = asked(response, fault)
         .filter(|wait| *wait <= longest.saturating_add(longest / 10))
-        // Seconds in a header beside a budget of unknown length are the rate limiter's, and not the budget's.
+        // A header's few seconds beside a budget of unknown length belong to the rate limiter, and not to the
+        // budget.
         .filter(|wait| window.is_some() || *wait > LONGEST_RATE || is_told());
     asked
         .or_else(|| refill(fault, window?))
@@ -99,7 +103,8 @@ fn of_budget(
         .or_else(|| end_in_words(response, fault).map(until))
 }
 
-/// The end of a budget that words name: of the month, or of the day where that is Cloudflare's free allocation.
+/// The end of a budget that the text names in words: the month's end, or the day's for Cloudflare's free
+/// allocation.
 fn end_in_words(response: &Response<'_>, fault: &Fault) -> Option<Timestamp> {
     let is_of_month = fault.says(&["next month", "beginning of the month", "first of the month"]);
     let is_of_day = fault.says(&["neurons", "daily free allocation", "midnight utc"])
@@ -126,14 +131,14 @@ pub(super) fn asked(response: &Response<'_>, fault: &Fault) -> Option<Duration> 
         .or_else(headers)
         .or_else(|| headroom::draft_reset(response));
     match (spoken, written) {
-        // The text has the fraction that the header rounds.
+        // Both are the same time, and the header is rounded up.
         (Some(spoken), Some(written)) if spoken.abs_diff(written) <= ROUNDING => Some(spoken.min(written)),
         (spoken, written) => spoken.max(written),
     }
 }
 
-/// The time in which an evenly refilled limit has room for a request, from the numbers in its text:
-/// (used + requested − limit) / limit of the window.
+/// The time until an evenly refilled limit admits a request, from the numbers in its text: (used + requested −
+/// limit) / limit · window.
 fn refill(fault: &Fault, window: Window) -> Option<Duration> {
     let (limit, used, asked) = (fault.number("limit")?, fault.number("used")?, fault.number("requested")?);
     let missing = used.checked_add(asked)?.checked_sub(limit)?;
@@ -142,13 +147,13 @@ fn refill(fault: &Fault, window: Window) -> Option<Duration> {
     (part <= 1.0).then(|| window.length().mul_f64(part))
 }
 
-/// The end of a window of the clock of which nothing is left, where headers name the window and no reset.
+/// The time until a window that is used up ends by the clock, where headers name the window and no reset.
 fn end_of_window(response: &Response<'_>) -> Option<Duration> {
     let window = headroom::windows_used_up(response)?;
     Some(calendar::end_of(window, response.at)?.since(response.at))
 }
 
-/// When a subscription of Anthropic's, which counts five hours and seven days, admits requests again.
+/// When an Anthropic subscription admits requests again. It counts over five hours and seven days.
 pub(super) fn subscription(response: &Response<'_>) -> Option<Timestamp> {
     let header = |name: &str| response.header(&format!("anthropic-ratelimit-unified-{name}"));
     let rejected = |name: &str| header(&format!("{name}status")).is_some_and(|status| status == "rejected");

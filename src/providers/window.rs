@@ -1,4 +1,4 @@
-//! Spans over which providers count, and where they name them.
+//! Windows over which providers count, and the texts that name them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A span over which a provider counts, from the shortest to the longest.
+/// A window over which a provider counts; a longer window is the greater value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Window {
     Second,
@@ -34,7 +34,7 @@ impl Window {
         }
     }
 
-    /// Its length; of a month, the longest.
+    /// Its length; 31 days for a month, the longest one.
     pub(super) const fn length(self) -> Duration {
         Duration::from_secs(match self {
             Self::Second => 1,
@@ -46,7 +46,8 @@ impl Window {
         })
     }
 
-    /// The window of a budget that counts over this many seconds. GitHub writes `per 0s` for requests at a time.
+    /// The window of a limit that counts over this many seconds. GitHub writes `per 0s` for concurrent
+    /// requests, which have none.
     const fn of_seconds(seconds: u64) -> Option<Self> {
         Some(match seconds {
             0 => return None,
@@ -61,7 +62,7 @@ impl Window {
 
     /// The longest window that a text or a code names; `None` if it names none.
     ///
-    /// Of several limits that are violated the longest decides, wherever it stands.
+    /// The longest decides, because a request waits for all limits that are violated.
     pub(super) fn named_in(text: &str) -> Option<Self> {
         let text = text.to_lowercase().replace('/', " per ");
         let words: Vec<&str> =
@@ -103,7 +104,7 @@ fn counted(word: &str, next: &str) -> Option<Window> {
     Window::of_seconds(number.parse::<u64>().ok()?.checked_mul(unit.length().as_secs())?)
 }
 
-/// Words that hold a window by themselves: `RPD` is requests a day.
+/// Words that imply a window: `RPD` is requests per day.
 fn acronym(word: &str) -> Option<Window> {
     Some(match word {
         "rps" | "tps" | "qps" => Window::Second,
@@ -125,7 +126,8 @@ fn joined(word: &str) -> Option<Window> {
     Window::ALL.into_iter().rev().find(names)
 }
 
-/// `5-hour limit`, `7 day window`. A time to wait is written in the plural: `5 hours`.
+/// `5-hour limit`, `7 day window`. The singular is required, because a time to wait is in the plural: `5
+/// hours`.
 fn adjective(word: &str, next: &str) -> Option<Window> {
     let number = word.parse::<u64>().ok().filter(|number| *number > 1)?;
     let unit = Window::ALL.into_iter().find(|window| window.word() == next)?;

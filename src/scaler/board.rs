@@ -48,7 +48,8 @@ pub struct Board {
 /// What the decider is told.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// A trigger is watched from now on, a stream of it was opened, or somebody waits for what its queue shows now.
+    /// A trigger is watched from now on, a stream of it was opened, or a call waits for a new reading of its
+    /// queue.
     Watched(Arc<Watched>),
     /// The trigger with this number is watched no more.
     Dropped(u64),
@@ -68,7 +69,7 @@ pub struct Watched {
     /// The request that it was last parsed from.
     request: AtomicU64,
     asked_ms: AtomicU64,
-    /// When a call last asked for what its queue shows now.
+    /// When a call last asked for a new reading of its queue.
     question: Mutex<Option<Instant>>,
     /// Whether a call has asked for more than its spec.
     is_wanted: AtomicBool,
@@ -91,7 +92,7 @@ pub struct Evaluation {
     pub limit: Option<Arc<LimitState>>,
     /// Why the last read failed, if it did.
     pub error: Option<Arc<str>>,
-    /// All that was seen of its tasks was read at this time or later.
+    /// Its tasks were read at this time or later.
     pub as_of: Instant,
 }
 
@@ -204,8 +205,8 @@ impl Board {
         Ok(watched)
     }
 
-    /// Has everything about the tasks of a trigger read at once, and gives the evaluation of that: the next one that is
-    /// as of `asked` or later. `None` if the trigger is watched no more.
+    /// Has all places of a trigger's tasks read at once, and returns the first evaluation as of `asked` or
+    /// later. `None` if the trigger is not watched any more.
     pub(super) async fn ask(&self, watched: &Arc<Watched>, asked: Instant) -> Option<Arc<Evaluation>> {
         {
             let mut question = watched.question();
@@ -222,8 +223,8 @@ impl Board {
         }
     }
 
-    /// Tells the decider that a trigger is to be read at another pace. Without the message it finds out at its next
-    /// tick.
+    /// Tells the decider that a trigger is to be read at another pace. If the message is lost, the decider
+    /// notices at its next tick.
     fn hint(&self, watched: &Arc<Watched>) {
         if self.changes.capacity() > self.max_triggers {
             drop(self.changes.try_send(Change::Watched(Arc::clone(watched))));
@@ -328,14 +329,14 @@ impl Watched {
         Some(evaluation)
     }
 
-    /// Whether a call waits for a newer evaluation than there is.
+    /// Whether a call waits for a newer evaluation than the present one.
     pub(super) fn is_asked(&self) -> bool {
         let question = *self.question();
         question.zip(self.evaluation()).is_some_and(|(asked, last)| last.as_of < asked)
     }
 
     fn question(&self) -> MutexGuard<'_, Option<Instant>> {
-        // The critical sections assign, and leave nothing half done.
+        // The critical sections only assign, so a panic leaves no inconsistent value.
         self.question.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -243,7 +243,7 @@ impl Decider {
         let place = self.places.get(&member.queue)?;
         let policy = &member.watched.trigger.policy;
         let workers = member.workers.and_then(|id| self.places.get(&id));
-        // What ran when workers could last be asked may have ended, and a Job would be started for it.
+        // Tasks that workers last reported may have ended, and KEDA would start a Job for each.
         let workers = workers.filter(|place| policy.workload.is_held() || place.error.is_none());
         let workers = workers.and_then(|place| place.workers());
         let queries = member.queries.and_then(|id| self.places.get(&id)?.queries());
@@ -254,7 +254,7 @@ impl Decider {
         Some(Signals { failed, ..signals })
     }
 
-    /// When all that tells of a trigger's tasks was last read. What cannot be read tells nothing, whenever that is.
+    /// When all places of a trigger's tasks were last read; a place that cannot be read does not count.
     fn as_of(&self, member: &Member) -> Instant {
         let told = member.of_tasks().filter_map(|id| self.places.get(&id));
         told.filter(|place| place.error.is_none())

@@ -33,7 +33,8 @@ const QUICK_SHARE: u32 = 5;
 /// announce, such as a delayed task that has come due.
 const WAKE_WHILE_PUSHED: Duration = Duration::from_secs(1);
 
-/// Longest pause between two reads that somebody waits for, however seldom the connection is read for waking.
+/// Longest pause between two reads that a call waits for, also where the connection's reads for waking are
+/// further apart.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Most commands of one batch. A larger one would delay others on a backend that works off one at a time.
@@ -87,7 +88,7 @@ struct State {
     failing: Option<&'static str>,
     /// How shares could last not be published, if they could not.
     not_published: Option<&'static str>,
-    /// When what wakes may be read again, and when what is asked for may.
+    /// The earliest times of the next read for waking and of the next read that a call waits for.
     next_waking: Instant,
     next_asked: Instant,
 }
@@ -225,7 +226,7 @@ impl Reader {
         is_open
     }
 
-    /// Reads all places that somebody waits for.
+    /// Reads all places that a call waits for.
     async fn read_asked(&mut self, state: &mut State) -> bool {
         let started = Instant::now();
         let items = self.watchlist.asked();

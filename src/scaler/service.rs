@@ -31,8 +31,8 @@ use crate::telemetry::metrics::Metrics;
 /// KEDA sets no deadline of its own, so a call must end by itself.
 const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
-/// How long the value of a ScaledJob waits for a reading that is younger than the question: for the pause between two
-/// such reads, and for a slow answer. KEDA asks again at its next poll.
+/// How long the value of a ScaledJob waits for a reading that began after the question: at most 1 s between two
+/// such reads, and 1 s for a slow answer. KEDA asks again at its next poll.
 const NEW_READING: Duration = Duration::from_secs(2);
 
 /// Age at which a stream ends with OK, give or take a fifth: only a clean end resets KEDA's back-off, and
@@ -166,11 +166,11 @@ impl Service {
         })
     }
 
-    /// The answer that a value is made of.
+    /// The evaluation that a value comes from.
     ///
-    /// KEDA subtracts the Jobs that run from the value of a ScaledJob, and counts them when it has the value. Whatever
-    /// ends between a reading and that count is started anew. So a value that could start Jobs is made of a reading that
-    /// is younger than the question, and there is none where such a reading does not come.
+    /// KEDA subtracts the running Jobs from the value of a ScaledJob, and counts them when it has the value. A
+    /// task that ends between the reading and that count gets a second Job. So a value that could start Jobs
+    /// comes from a reading that began after the question, and without such a reading the call fails.
     async fn value(&self, watched: &Arc<Watched>) -> Result<Answer, Status> {
         let asked = Instant::now();
         let answer = self.answer(watched).await?;

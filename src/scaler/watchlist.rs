@@ -33,7 +33,7 @@ pub(super) enum Pace {
     Tick,
     /// Between ticks too, and as soon as the backend announces a change: a stream waits for its first task.
     Waking,
-    /// At once: somebody waits for what it shows now.
+    /// At once: a call waits for a new reading.
     Asked,
 }
 
@@ -148,7 +148,7 @@ impl Watchlist {
         read.map(|(place, listed)| listed.item(*place)).collect()
     }
 
-    /// Places that somebody waits for.
+    /// Places that a call waits for.
     pub(super) fn asked(&self) -> Vec<Item> {
         let items = lock(&self.items);
         items.of(&items.asked)
@@ -166,7 +166,7 @@ impl Watchlist {
         items.of(places.intersection(&items.waking))
     }
 
-    /// Whether somebody waits for any place.
+    /// Whether a call waits for any place.
     pub(super) fn has_asked(&self) -> bool {
         !lock(&self.items).asked.is_empty()
     }

@@ -64,7 +64,7 @@ pub struct Spec {
     pub parse: fn(fields: &mut Fields<'_>) -> Option<Arc<dyn Plan>>,
     /// The kinds of connection that it can be read through, the usual one first.
     pub connections: &'static [&'static ConnectionKind],
-    /// What to write into a trigger that does not show its running tasks; `None` where every trigger shows them.
+    /// The key that makes a trigger show its running tasks; `None` where every trigger shows them.
     pub to_show_running: Option<&'static str>,
 }
 
@@ -141,7 +141,7 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
     /// Whether a read can tell what runs.
     fn shows_running(&self) -> bool;
 
-    /// What a read counts tasks in. Two triggers that share one of these places count its tasks twice.
+    /// The places in which a read counts tasks. Two triggers that share a place count its tasks twice.
     fn counts_in(&self) -> Vec<Counted> {
         self.names().into_iter().map(Counted::at).collect()
     }
@@ -182,7 +182,8 @@ pub trait Plan: Any + fmt::Debug + Send + Sync {
 pub struct Counted {
     /// Its name, as a text shows it. Equal texts on one connection are one place.
     pub place: String,
-    /// The trigger key that leaves it out by `false`, where a framework keeps it once for all of its queues.
+    /// The trigger key whose `false` leaves this place out, where a framework has one such key for all of its
+    /// queues.
     pub switch: Option<&'static str>,
 }
 

@@ -226,13 +226,13 @@ pub struct Why<'a> {
     queries: Option<(&'a str, &'a Queries)>,
     /// Whether nobody tells any more what runs.
     silent: bool,
-    /// What the queue and the workers could not tell beside what waits.
+    /// Figures of the queue and the workers that are not known, with the reasons.
     unknown: Vec<&'a Cause>,
 }
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Most causes that are named: one for each key of a trigger with many queues would hide the sentence.
+        /// Most reasons in one text: a trigger with many queues could have one for each key.
         const MOST: usize = 3;
         self.decision.explain(&self.answer, f)?;
         if self.answer.lacks_running() {

@@ -102,8 +102,9 @@ impl Scope {
         Asked { at, minutes }
     }
 
-    /// Reads the answers to those commands, which Redis gave at `now`. Gives what workers report, and what of it could
-    /// not be read: of who they are as long as leases tell what runs, and of any minute.
+    /// Reads the answers to those commands, which Redis gave at `now`. Returns the workers' reports, and the
+    /// faults of the parts that could not be read: any minute, and the list of workers where leases show the
+    /// running tasks.
     ///
     /// # Errors
     /// When Redis refuses, or an answer makes no sense.
@@ -162,7 +163,7 @@ impl Scope {
                     let minute = (!fields.is_empty()).then(|| Arc::new(minute::read(*number, &fields)));
                     minutes.insert(*number, minute);
                 }
-                // It is asked for again with the next read.
+                // The next read asks for it again.
                 Err(why) => unreadable.push(why),
             }
         }

@@ -24,7 +24,7 @@ pub struct Tally {
     pub throttled: Duration,
     /// Part of it in which a task waited for the model's answer.
     pub calling: Duration,
-    /// What the provider answered. An error is no use, whatever its status.
+    /// Use by requests that the provider answered. An error is not counted, whatever its status.
     pub used: Used,
     /// Requests that the provider refused for a rate or a budget that all requests of the limit share.
     pub refused: u64,

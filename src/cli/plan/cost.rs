@@ -1,7 +1,8 @@
 //! What the reads of a trigger cost in a month, where its backend has calls paid.
 //!
-//! Who asks us, and how often, is not in it: handlers never read a backend. So neither `pollingInterval` nor what KEDA 2.21
-//! leaves to the HPA changes the cost. An open stream does, because its queue is looked at more often.
+//! Handlers answer from memory, so the cost of a Deployment's trigger depends neither on `pollingInterval` nor on whether
+//! KEDA or the HPA asks. An open stream changes it, because its queue is read more often. For Jobs each poll of KEDA has the
+//! active queue read.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,9 +22,9 @@ const MONTH: Duration = Duration::from_secs(730 * 3_600);
 pub(super) struct Cost {
     /// Nothing waits and nothing runs.
     idle: Monthly,
-    /// Something does; where the workload is Jobs, KEDA's polls are reads too.
+    /// A task waits or runs; where the workload is Jobs, each of KEDA's polls adds a read.
     active: Monthly,
-    /// Nothing does, and KEDA listens for the first task; null where it opens no stream.
+    /// Nothing waits or runs, and KEDA listens for the first task; null where it opens no stream.
     listened: Option<Monthly>,
     /// US dollars for a million calls; the mean, where the queues have several prices.
     dollars_per_million_calls: f64,
@@ -40,8 +41,8 @@ struct Monthly {
 }
 
 impl Cost {
-    /// The cost of `trigger` on a server with this tick; `listens` says whether KEDA opens a stream for it, `poll` how
-    /// often it polls. `None` where calls cost nothing.
+    /// The cost of `trigger` on a server with this tick. `listens` says whether KEDA opens a stream for it; `poll` is its
+    /// `pollingInterval`. `None` where calls cost nothing.
     pub(super) fn of(trigger: &Trigger, tick: Duration, listens: bool, poll: Duration) -> Option<Self> {
         let price = trigger.plan.price()?;
         let connection = &trigger.connection;
@@ -56,7 +57,7 @@ impl Cost {
             Monthly { calls, dollars: cents(reads * price.dollars_per_million / 1e6) }
         };
         let every = |pause| cost(monthly(pause));
-        // A value for Jobs is read when it is asked for.
+        // For Jobs, each poll has an active queue read. KEDA polls at most once a second.
         let asked = match trigger.policy.workload {
             Workload::Deployment => 0.0,
             Workload::Job => monthly(poll.max(Duration::from_secs(1))),

@@ -36,7 +36,7 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp)
     let running = in_flight.unwrap_or(0);
     let held = match policy.workload {
         Workload::Deployment => odd.weigh(policy, running),
-        // Each has a Job of its own, whatever becomes of it, and KEDA subtracts that Job.
+        // Each of them has a Job, which KEDA subtracts, even if the task never ends.
         Workload::Job => running,
     };
     Some(Want {
@@ -56,8 +56,8 @@ pub fn want(policy: &Policy, signals: &Signals, memory: &Memory, now: Timestamp)
 
 /// Tasks that are ready, due soon and running, as they count.
 ///
-/// A Job that starts before its task is due finds nothing, and one for a task that only an earlier read saw mostly
-/// does.
+/// For Jobs, tasks due soon and tasks that only an earlier read saw do not count: their Jobs would find no
+/// task.
 fn counted(workload: Workload, reading: &Reading) -> Option<(u64, u64, Option<u64>)> {
     let Reading { ready, soon, in_flight, kept, .. } = reading;
     let (ready, soon, in_flight) = ((*ready)?, soon.unwrap_or(0), in_flight.map(InFlight::tasks));

@@ -6,7 +6,7 @@ use crate::engine::signals::Reading;
 
 /// Raises the number until each slot has as many partitions as the others, or one at most.
 pub(in crate::engine) fn round_up(policy: &Policy, reading: &Reading, replicas: u32) -> Option<Step> {
-    // A Job for no task makes nothing more even.
+    // A Job without a task makes partitions no more even.
     let partitions = reading.even_over.filter(|_| policy.workload.is_held())?;
     let slots = policy.tasks_per_replica;
     let most = partitions.div_ceil(slots.get());

@@ -1,5 +1,5 @@
-//! While the queue cannot be read the last answer stands; after 90 s "nothing to do" is not known any more. For Jobs
-//! no answer stands: what is not known starts none.
+//! While the queue cannot be read the last answer stands; after 90 s "nothing to do" is not known any more. For
+//! Jobs no answer stands, because an old number would start Jobs.
 
 use crate::engine::Memory;
 use crate::engine::decision::{Answer, Unknown};
@@ -19,7 +19,7 @@ pub(in crate::engine) fn stand_in(
         Signal::Seen { at, .. } => *at,
     };
     let lost = || Answer::Unknown(Unknown::Lost { read_at, cause: signals.failed.clone() });
-    // Tasks may have ended since, and their Jobs with them: KEDA would start these anew.
+    // Tasks may have ended since, and their Jobs with them. KEDA would start Jobs for them again.
     if signals.failed.is_some() && !policy.workload.is_held() {
         return Some(lost());
     }

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::scalar;
 
-/// How DeepSeek ends an answer that it breaks off because it is overloaded.
+/// The `finish_reason` of an answer that DeepSeek breaks off because it is overloaded.
 const NO_RESOURCE: &str = "insufficient_system_resource";
 
-/// What stands for the error in an answer whose status says success, or in the events of a stream: the error and the
-/// codes beside it, without the answer that may stand there too.
+/// The error in an answer whose status says success, or in the events of a stream: the error and the codes
+/// beside it, without the text of the answer.
 pub(super) fn failure(body: &str) -> Option<Value> {
-    // Most answers hold no error, and are not worth reading twice.
+    // Most answers hold no error, and this search is cheaper than parsing them a second time.
     if !["\"error", "xception\"", NO_RESOURCE].iter().any(|sign| body.contains(sign)) {
         return None;
     }
@@ -44,7 +44,7 @@ fn of(answer: &Value) -> Option<Value> {
     Some(serde_json::json!({ "error": error }))
 }
 
-/// Whether an error says anything: many answers have an empty one beside their result.
+/// Whether an error has content: many answers have an empty `error` beside their result.
 fn is_told(error: &Value) -> bool {
     match error {
         Value::Object(fields) => !fields.is_empty(),

@@ -25,7 +25,7 @@ type Seen = (String, Option<u64>, Option<u64>, Option<f64>);
 #[derive(Deserialize)]
 struct Right {
     kind: Option<String>,
-    /// Kinds that are as good, where sources disagree.
+    /// Other kinds that are accepted, where sources disagree.
     #[serde(default)]
     also: Vec<String>,
     seconds: Option<f64>,
@@ -45,7 +45,7 @@ fn labels(recorded: &Recorded) -> Vec<Provider> {
     std::iter::once(given).chain(own.filter(|own| *own != given)).collect()
 }
 
-/// What is wrong with how an answer is read; nothing if it is right.
+/// Every difference between the reading and the table; empty if there is none.
 fn faults(recorded: &Recorded, provider: Provider) -> Vec<String> {
     let Recorded { status, headers, body, right, .. } = recorded;
     let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
@@ -77,7 +77,7 @@ fn faults(recorded: &Recorded, provider: Provider) -> Vec<String> {
     });
     let mut known: Vec<_> = known.collect();
     let mut headroom = right.headroom.clone().unwrap_or_default();
-    // Dimensions that the product does not have.
+    // Dimensions that this crate does not have.
     headroom.retain(|(dimension, ..)| Dimension::of_label(dimension).is_some());
     known.sort_by(|a, b| a.0.cmp(&b.0));
     headroom.sort_by(|a, b| a.0.cmp(&b.0));
@@ -92,7 +92,7 @@ fn faults(recorded: &Recorded, provider: Provider) -> Vec<String> {
     faults
 }
 
-/// Whether two times mean the same: providers round to whole seconds, and to a part of a percent.
+/// Whether two times are equal within the rounding of providers: whole seconds, or a fraction of a percent.
 fn is_near(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() <= 0.002 + other * 0.002,

@@ -1,11 +1,11 @@
-//! Open streams: counted for as long as they are.
+//! Open streams, which are counted until they are dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Evaluation, Watched};
 
-/// An open stream on a trigger, which is looked at more often for as long as there is one.
+/// An open stream on a trigger. The trigger is read more often while it has one.
 pub(in crate::scaler) struct OpenStream {
     pub(super) watched: Arc<Watched>,
     /// Version of the last evaluation that it took.

@@ -44,7 +44,7 @@ impl Member {
         self.of_tasks().chain([limit, headroom].into_iter().flatten())
     }
 
-    /// What tells of its tasks.
+    /// The places of its tasks.
     pub(super) fn of_tasks(&self) -> impl Iterator<Item = PlaceId> {
         [self.workers, self.queries, Some(self.queue)].into_iter().flatten()
     }

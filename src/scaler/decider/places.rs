@@ -119,7 +119,7 @@ impl Place {
         }
     }
 
-    /// What a reading goes on without is worth a line when it begins, ends or has another reason.
+    /// Logs a line when figures become unknown, are known again, or are unknown for another reason.
     fn log_unknown(&self, sighting: &Sighting) {
         let now = match sighting {
             Sighting::Queue(reading) => reading.unknown.as_slice(),

@@ -96,7 +96,8 @@ impl Document {
     /// The numbers in `tree`, which was sent at `now` by the server's clock.
     ///
     /// # Errors
-    /// Where what waits is missing, or is no number: neither is zero. It repeats nothing of the document.
+    /// The error for a number of waiting tasks that is missing or not a number. It repeats nothing of the
+    /// document.
     pub(super) fn read(
         &self,
         tree: &Node<'_>,
@@ -105,16 +106,18 @@ impl Document {
     ) -> Result<Reading, String> {
         let ready = total(READY_PATH.name, &self.ready, tree, budget)?;
         let mut reading = Reading { ready: Some(ready), ..Reading::default() };
-        // What waits is known, whatever is wrong with the rest of the document.
+        // The waiting tasks are known, so an error in the rest of the document costs only the other figures.
         match self.running.as_ref().map(|sum| total(RUNNING_PATH.name, sum, tree, budget)) {
             Some(Ok(running)) => reading.in_flight = Some(InFlight::Known(running)),
-            Some(Err(why)) => reading.unknown.push(Cause::new(format!("what runs is not known: {why}"))),
+            Some(Err(why)) => {
+                reading.unknown.push(Cause::new(format!("the number of running tasks is not known: {why}")))
+            }
             None => {}
         }
         match self.oldest.as_ref().map(|path| self.oldest(path, tree, now, budget)) {
             Some(Ok(oldest)) => reading.oldest = oldest,
             Some(Err(why)) => {
-                let text = format!("how long the oldest task has waited is not known: {why}");
+                let text = format!("the age of the oldest task is not known: {why}");
                 reading.unknown.push(Cause::new(text));
             }
             None => {}

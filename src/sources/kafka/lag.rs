@@ -70,7 +70,7 @@ pub(super) fn reading(
         }
     }
     let mut kept = Tasks::default();
-    // One worker is to be there, though no task is known that it could take.
+    // One worker has to start, although no task is known yet.
     if total == 0 && (0 < still || nobody_has_begun(queue, &seen)) {
         (total, busy) = (1, u64::from(0 < still));
         kept = Tasks { ready: total - busy, soon: 0, in_flight: busy };

@@ -19,10 +19,10 @@ struct Target<'a> {
     places: Vec<Place>,
 }
 
-/// What was read of the partitions of one queue.
+/// The offsets of one queue's partitions that were read.
 pub(super) struct Partitions {
     pub(super) offsets: Vec<(Place, Offsets)>,
-    /// What could not be.
+    /// Figures that could not be read.
     pub(super) unknown: Vec<Cause>,
 }
 
@@ -248,13 +248,13 @@ impl KafkaClient {
             let end = ends.get(place).cloned().unwrap_or(Err(unanswered(place)))?;
             let start = match self.starts.of(place) {
                 Some(start) => start,
-                // Retention seldom overtakes a group: where it has, the lag counts records that are gone.
+                // Retention seldom overtakes a group. Where it did, the lag includes records that are gone.
                 None if lag::needs_start(queue, committed, end) && committed.is_some() => {
                     if unknown.is_empty() {
                         let (topic, partition) = place;
                         unknown.push(Cause::new(format!(
-                            "how much of the lag retention has removed is not known: where partition {partition} of \
-                             topic `{topic}` begins was not answered"
+                            "the number of records in the lag that retention has removed is not known: there was no \
+                             answer about the first offset of partition {partition} of topic `{topic}`"
                         )));
                     }
                     0

@@ -58,7 +58,7 @@ impl PrometheusClient {
                 Ok(Reading { ready: Some(whole(tasks)), ..Reading::default() }.into())
             }
             Asked::Queries(plan) => {
-                // Where others were answered, what became of one is its own trouble.
+                // Other queries were answered, so the fault is that of this query.
                 let is_lost = |answer: &Result<f64, Trouble>| matches!(answer, Err(Trouble::Read(_)));
                 let alone = !answers.iter().all(is_lost);
                 let answers = answers.into_iter().map(|answer| match answer {

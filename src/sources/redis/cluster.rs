@@ -279,8 +279,8 @@ impl Cluster {
     }
 }
 
-/// The answers to one question. One that a node did not give is an error in its place, where others were given; where
-/// one was too long or not reached, all are asked for again.
+/// The answers to one question. If a node gave none and other nodes answered, an error is in its place. If an
+/// answer was too long or did not arrive, all are asked for again.
 fn together(answers: impl Iterator<Item = Result<(Value, Timestamp), Missing>>) -> Answer {
     let (mut values, mut first, mut again, mut lost) = (Vec::new(), None, None, None);
     for answer in answers {
@@ -305,7 +305,7 @@ fn together(answers: impl Iterator<Item = Result<(Value, Timestamp), Missing>>) 
     }
 }
 
-/// What stands for an answer that a node did not give, with the reason.
+/// The error in place of an answer that a node did not give.
 fn not_given(error: &ReadError) -> Value {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let text: String = error.to_string().chars().map(plain).collect();

@@ -28,7 +28,7 @@ pub(super) const RIGHTS_WITH_SENTINELS: &str = "+role";
 /// What a user of the sentinels themselves needs.
 pub(super) const RIGHTS_ON_SENTINELS: &str = "-@all +sentinel|master";
 
-/// The code that stands in for the answer of a node that gave none, where others did.
+/// The code of the error in place of an answer that a node did not give.
 pub(super) const LOST: &str = "LOST";
 
 /// How Redis begins to say that it takes no more connections.
@@ -59,7 +59,7 @@ impl Fault {
         }
     }
 
-    /// Why, without the address.
+    /// The cause, without the address.
     pub(super) fn message(self) -> String {
         match self {
             Self::Late => "no answer in time".to_owned(),

@@ -60,7 +60,7 @@ impl Look {
 
 impl Layout {
     /// Adds the commands of one read; `memory` is what the reads before told.
-    /// Where answers are `too_long`, what is asked for are numbers alone.
+    /// After an answer that was `too_long`, only numbers are asked for.
     pub(super) fn ask(
         &self,
         memory: &Memory,
@@ -105,7 +105,7 @@ impl Layout {
                 let mut unknown = Unknown::default();
                 unreadable
                     .into_iter()
-                    .for_each(|why| unknown.add("a part of what workers report", why.into()));
+                    .for_each(|why| unknown.add("a part of the workers' reports", why.into()));
                 let workers = Workers { unknown: unknown.into_causes(), ..workers };
                 Ok(Look::Complete(Sighting::Workers(workers)))
             }

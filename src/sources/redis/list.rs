@@ -119,10 +119,10 @@ impl List {
             return Err(Fault::nonsense("LLEN"));
         }
         let mut unknown = Unknown::default();
-        // What waits is known, whatever is wrong with the record of what runs.
+        // The waiting tasks are known, so a fault of the processing lists costs only the running tasks.
         let in_flight = sum(&self.processing, Purpose::RunningList, processing)
             .map(InFlight::Known)
-            .map_err(|fault| unknown.add("what runs", fault));
+            .map_err(|fault| unknown.add("the number of running tasks", fault));
         Ok(Reading {
             ready,
             in_flight: in_flight.ok().filter(|_| !self.processing.is_empty()),

@@ -21,7 +21,7 @@ const LONGEST_ID: usize = 512;
 /// How long counted entries are believed to be there: who takes back a task deletes its entry.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
 
-/// How long the type of a key that is of the wrong one is taken for the same.
+/// How long the type of a key is remembered after it was found to be wrong.
 const KIND_STANDS: Duration = Duration::from_secs(60);
 
 /// The memory of one connection.
@@ -34,7 +34,7 @@ pub(super) struct Memory {
     lowest: HashMap<String, f64>,
     /// The numbers of members of sets, by their keys.
     members: HashMap<String, u64>,
-    /// The refusals that name the types of keys that are not of the type that was expected, with when that was told.
+    /// The faults that name the types of keys with a wrong type, and when Redis told them.
     kinds: HashMap<Vec<u8>, (Option<Value>, Instant)>,
     /// What the tasks in streams and sorted sets weigh, by their keys.
     weights: HashMap<String, Weight>,
@@ -145,12 +145,12 @@ impl Memory {
         set(&mut self.members, key, members);
     }
 
-    /// What was told of the type of the key a while ago, if anything was.
+    /// The fault about the key's type, if it is remembered.
     pub(super) fn kind(&self, key: &[u8]) -> Option<&Option<Value>> {
         self.kinds.get(key).filter(|(_, since)| since.elapsed() < KIND_STANDS).map(|(kind, _)| kind)
     }
 
-    /// Remembers what was told of the type of the key.
+    /// Remembers the fault about the key's type.
     pub(super) fn set_kind(&mut self, key: Vec<u8>, kind: Option<Value>) {
         make_room(&mut self.kinds);
         self.kinds.insert(key, (kind, Instant::now()));

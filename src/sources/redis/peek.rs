@@ -138,13 +138,13 @@ impl Peek {
         self.with_known(false, memory)
     }
 
-    /// The same where the answer was none.
+    /// The same without a usable answer.
     pub(super) fn failed(self, fault: Fault, memory: &mut Memory) -> Reading {
         let mut unknown = Unknown::default();
         if matches!(self.wanted, Wanted::All { .. }) {
             unknown.add("the exact number of unread entries", fault.clone());
         }
-        unknown.add("how long the oldest task has waited", fault);
+        unknown.add("the age of the oldest task", fault);
         let mut reading = self.unanswered(memory);
         reading.unknown.extend(unknown.into_causes());
         reading

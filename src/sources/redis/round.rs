@@ -34,7 +34,7 @@ const MOST_WASTED: usize = 32 << 20;
 /// Most keys of one queue whose types are told, and most queues for which that is asked in one batch.
 const MOST_TYPES: usize = 32;
 
-/// What the answer about a type may cost: a word or an error.
+/// Most bytes of an answer about a type, which is a word or an error.
 const SHORT: usize = 512;
 
 /// One batch.
@@ -45,7 +45,7 @@ pub(super) struct Round<'a> {
     by: Instant,
     reopenings: u32,
     wasted: usize,
-    /// For how many queues types were asked.
+    /// The number of queues in this batch for which types were asked.
     typed: usize,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Round<'a> {
             let mut one = VecDeque::from([index]);
             let Some(lot) = self.next_lot(&mut one, client) else { continue };
             let Some(again) = self.read(Lot { is_alone: true, ..lot }, client).await else { return };
-            // It is asked for numbers alone from now on.
+            // From now on only numbers are asked for.
             apart.extend(again);
         }
         self.peek(client).await;
@@ -222,8 +222,8 @@ impl<'a> Round<'a> {
         (self.wasted <= MOST_WASTED).then_some(again)
     }
 
-    /// Has Redis tell the types of keys that are not of the type that was asked for, so that the error can name it.
-    /// Without the right to ask, it names that of the command alone.
+    /// Asks Redis for the types of keys with a wrong type, so that the error can name them. Without the right
+    /// to ask, the error names only the expected type.
     async fn tell_types(&mut self, question: &Question, values: &mut [Value], client: &mut RedisClient) {
         let commands = question.commands.cmd_iter().zip(values);
         let wrong = commands.filter(|(_, value)| wrong_type::is_one(value));
@@ -305,7 +305,7 @@ impl<'a> Round<'a> {
         for ((index, peek), answer) in asked.into_iter().zip(answers) {
             match answer {
                 Ok(Given { values, .. }) => {
-                    // What waits was seen before, whatever is wrong with what else was asked.
+                    // The waiting tasks were read before, so this fault costs only other figures.
                     let known = peek.clone();
                     let reading = peek
                         .read(&values, &mut client.memory)

@@ -99,9 +99,9 @@ impl Stream {
             .and_then(|length| answer::count(length).ok_or_else(|| self.nonsense("XLEN")));
         let length = match (length, &group) {
             (Ok(length), _) => length,
-            // It corrects a lag, and whoever knows that knows what waits.
+            // It only corrects the lag, and the lag is the number of waiting tasks.
             (Err(fault), Some(Group { lag: Some(lag), pending, .. })) => {
-                let unknown = vec![unknown::one("how many entries of the lag were trimmed", fault)];
+                let unknown = vec![unknown::one("the number of trimmed entries in the lag", fault)];
                 let counters = group.as_ref().map(Group::counters).unwrap_or_default();
                 let reading = known(*lag, *pending, None, counters);
                 return Ok(Look::complete(Reading { unknown, ..reading }));
@@ -294,7 +294,7 @@ mod tests {
         let without_lag = answers(&[("pending", "1"), ("lag", "nil")], 1);
         for length in [Value::Nil, Value::Int(-1), Value::Okay, Value::Array(vec![])] {
             nonsense.push(vec![without_lag[0].clone(), length.clone()]);
-            // Who knows the lag knows what waits.
+            // The lag is the number of waiting tasks.
             let (reading, _) = looked(&[good[0].clone(), length], &mut Memory::new(NOW));
             assert_eq!((reading.ready, reading.in_flight), (Some(1), Some(InFlight::Known(1))));
             assert_eq!(reading.unknown.len(), 1);

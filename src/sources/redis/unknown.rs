@@ -1,4 +1,4 @@
-//! Figures beside what waits that could not be told: a reading goes on without them, and says why.
+//! Figures that could not be read. The reading has the other figures, and the reason for each of these.
 
 use super::fault::Fault;
 use crate::engine::signals::Cause;
@@ -8,7 +8,7 @@ use crate::engine::signals::Cause;
 pub(super) struct Unknown(Vec<(String, Vec<&'static str>)>);
 
 impl Unknown {
-    /// A figure is not known because of `fault`.
+    /// Adds a figure that is not known because of `fault`.
     pub(super) fn add(&mut self, figure: &'static str, fault: Fault) {
         let why = fault.message();
         match self.0.iter_mut().find(|(known, _)| *known == why) {
@@ -18,13 +18,13 @@ impl Unknown {
         }
     }
 
-    /// Each reason with all that it costs, in words.
+    /// One sentence for each reason, with all of its figures.
     pub(super) fn into_causes(self) -> Vec<Cause> {
         self.0.into_iter().map(|(why, figures)| cause(&figures, &why)).collect()
     }
 }
 
-/// One reason, in words.
+/// The sentence for one reason.
 fn cause(figures: &[&str], why: &str) -> Cause {
     let text = match figures {
         [one] => format!("{one} is not known: {why}"),
@@ -47,15 +47,17 @@ mod tests {
     fn a_reason_is_said_once_with_all_that_it_costs() {
         let fault = |text: &str| Fault::Unexpected(text.to_owned());
         let mut unknown = Unknown::default();
-        for figure in ["what is due", "what runs", "what is due"] {
+        for figure in ["the number of due tasks", "the number of running tasks", "the number of due tasks"] {
             unknown.add(figure, fault("`a` is a list"));
         }
-        unknown.add("what failed for good", Fault::Late);
+        unknown.add("the number of failed tasks", Fault::Late);
         assert_eq!(
             unknown.into_causes(),
             [
-                Cause::new("what is due and what runs are not known: `a` is a list"),
-                Cause::new("what failed for good is not known: no answer in time"),
+                Cause::new(
+                    "the number of due tasks and the number of running tasks are not known: `a` is a list"
+                ),
+                Cause::new("the number of failed tasks is not known: no answer in time"),
             ]
         );
     }

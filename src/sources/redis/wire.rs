@@ -36,9 +36,9 @@ pub(super) type Answer = Result<Given, Missing>;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Given {
     pub(super) values: Vec<Value>,
-    /// When they were given, by the clock of the one who gave the first.
+    /// The time of the answers, by the clock of the node that gave the first.
     pub(super) now: Timestamp,
-    /// Why some are not there, and an error in their place: other nodes than one gave theirs.
+    /// The reason why some answers are missing, with an error in their places, although other nodes answered.
     pub(super) lost: Option<ReadError>,
 }
 

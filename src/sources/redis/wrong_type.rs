@@ -1,6 +1,7 @@
-//! A key of another type than a trigger expects: what it is, and where to name it instead.
+//! A key of another type than a trigger expects: the error names its type and the trigger key that it belongs
+//! in.
 //!
-//! Whatever lies in it is somebody's, running tasks perhaps, so no advice here touches the key itself.
+//! The key may hold running tasks of another program, so no hint here changes the key itself.
 
 use redis::{ServerError, Value, parse_redis_value};
 
@@ -9,16 +10,16 @@ use super::answer;
 /// The code of Redis's answer to a command about another type.
 pub(super) const CODE: &str = "WRONGTYPE";
 
-/// What a trigger names a key for.
+/// The use of a key that a trigger names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     /// A list that workers take tasks from.
     WaitingList,
-    /// A list of what runs.
+    /// A list of running tasks.
     RunningList,
-    /// A sorted set of what runs.
+    /// A sorted set of running tasks.
     RunningSet,
-    /// A sorted set of what will be due.
+    /// A sorted set of tasks by the time at which they are due.
     DueSet,
     /// A sorted set from which workers move tasks to a list.
     DelayedSet,
@@ -64,7 +65,7 @@ fn way_out(purpose: Purpose, real: Option<&str>) -> &'static str {
     }
 }
 
-/// A type as Redis has it, as people say it.
+/// The name of one of Redis's types in a sentence.
 fn in_words(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "list" => "list",
@@ -82,7 +83,7 @@ pub(super) fn is_one(answer: &Value) -> bool {
     answer::refusal(answer).is_some_and(|error| error.code() == CODE)
 }
 
-/// The refusal with the type that Redis told instead of its own words; `None` if it told none.
+/// The fault with the key's real type in place of Redis's own words; `None` if the type is not known.
 pub(super) fn with_type(told: &Value) -> Option<Value> {
     let kind = str::from_utf8(answer::bytes(told)?).ok()?;
     in_words(kind)?;

@@ -25,15 +25,15 @@ pub(super) struct Counts {
     pub(super) delayed: u64,
 }
 
-/// What an answer holds.
+/// The figures of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) counts: Counts,
-    /// Which of them is not known, and zero here, with the reason.
+    /// Figures that are not known, with the reason. They are zero in the fields above.
     unknown: Vec<(Figure, Fault)>,
 }
 
-/// A count beside that of what waits.
+/// A count other than that of waiting messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Figure {
     InFlight,
@@ -44,7 +44,7 @@ impl Answer {
     /// Reads the answer about the queue `name`.
     ///
     /// # Errors
-    /// When the count of what waits is missing or is none.
+    /// If the count of waiting messages is missing or not a number.
     pub(super) fn of(
         name: &str,
         answer: Option<&HashMap<QueueAttributeName, String>>,
@@ -66,14 +66,16 @@ impl Answer {
         Ok(Self { counts: Counts { visible, in_flight, delayed }, unknown })
     }
 
-    /// What several queues show, without what is not known of any of them.
+    /// The sum of several queues. A figure that is not known of one queue is not known of the sum.
     pub(super) fn known(answers: &[Self], reading: Reading) -> Reading {
         let unknown = || answers.iter().flat_map(|answer| &answer.unknown);
         let is_unknown = |wanted| unknown().any(|(figure, _)| *figure == wanted);
         let causes = unknown().filter_map(|(figure, fault)| match figure {
-            Figure::InFlight => Some(Cause::new(format!("what runs is not known: {}", fault.message()))),
+            Figure::InFlight => {
+                Some(Cause::new(format!("the number of running tasks is not known: {}", fault.message())))
+            }
             Figure::Delayed => {
-                let text = format!("what will be due soon is not known: {}", fault.message());
+                let text = format!("the number of tasks due soon is not known: {}", fault.message());
                 reading.soon.map(|_| Cause::new(text))
             }
         });

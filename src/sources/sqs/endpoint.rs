@@ -175,7 +175,7 @@ fn parse_url(fields: &mut Fields<'_>) -> Option<Option<String>> {
     Some(Some(url?.as_str().trim_end_matches('/').to_owned()))
 }
 
-/// Whether an address is of the region that is named: AWS would take each call for a forged one.
+/// Refuses an address of another region than `region`, because AWS would reject the signature of each call.
 fn is_of(region: Option<&RegionName>, url: Option<&str>, fields: &mut Fields<'_>) -> bool {
     let Some(RegionName(region)) = region else { return true };
     let host = url.map_or(Host::Other, host_of);
@@ -184,7 +184,7 @@ fn is_of(region: Option<&RegionName>, url: Option<&str>, fields: &mut Fields<'_>
     false
 }
 
-/// What the host of a URL is.
+/// The kind of a URL's host.
 fn host_of(url: &str) -> Host {
     let url = Url::parse(url).ok();
     url.as_ref().and_then(Url::host_str).map_or(Host::Other, Host::of)
@@ -289,7 +289,7 @@ impl Access {
         url.clone().unwrap_or_else(|| format!("SQS in {region}"))
     }
 
-    /// Whether AWS is asked, through whichever of its hosts.
+    /// Whether the address is one of AWS's hosts.
     fn asks_aws(&self) -> bool {
         self.url.as_deref().is_none_or(|url| host_of(url).is_aws())
     }
@@ -303,8 +303,8 @@ impl Access {
         }
     }
 
-    /// Why a queue is none of this connection, whatever its account: its URL is of another region, or of somebody
-    /// else than is asked. The call would name a queue of that name here, which is another one.
+    /// The reason to refuse a queue of any account: its URL is of another region, or of another server than the
+    /// one that is asked. The call would reach another queue of the same name.
     pub(super) fn refuses(&self, queue: &Queue) -> Option<String> {
         let place = queue.place.as_ref()?;
         let (name, host, own) = (&queue.name, &place.host, &self.region);

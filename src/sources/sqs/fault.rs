@@ -55,7 +55,7 @@ impl Fault {
         }
     }
 
-    /// Why, without the address.
+    /// The cause, without the address.
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Late => "no answer in time",

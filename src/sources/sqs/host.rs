@@ -1,15 +1,15 @@
-//! Hosts of SQS: which region each is of, and whether it is AWS's own.
+//! Hosts of SQS: the region of each, and whether it belongs to AWS.
 
 /// Regions that share domains, and the first part of their ARNs.
 #[derive(Debug)]
 pub(super) struct Partition {
     /// The second part of an ARN.
     pub(super) name: &'static str,
-    /// How its regions begin.
+    /// Prefixes of its regions.
     regions: &'static str,
     /// The domain of its hosts.
     pub(super) domain: &'static str,
-    /// The domain of those that IPv6 reaches too.
+    /// The domain of its dual-stack hosts.
     dual_stack: &'static str,
 }
 
@@ -22,7 +22,7 @@ const fn partition(
     Partition { name, regions, domain, dual_stack }
 }
 
-/// Every partition, as `partitions.json` of the SDKs has them; the last one has whatever region no other has.
+/// Every partition in `partitions.json` of the SDKs. The last one has all regions that no other has.
 const PARTITIONS: [Partition; 8] = [
     partition("aws-us-gov", "us-gov-", "amazonaws.com", "api.aws"),
     partition("aws-cn", "cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
@@ -48,14 +48,14 @@ impl Partition {
 /// The region of a host that names none: the oldest one.
 const FIRST_REGION: &str = "us-east-1";
 
-/// What a host says of the SQS behind it.
+/// The server behind a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Host {
     /// AWS's own, in this region.
     Aws(String),
     /// An emulator that has one host for each region.
     Emulator(String),
-    /// It names no region: an emulator, a proxy, or a name that somebody chose.
+    /// A host that names no region: an emulator, a proxy, or a custom name.
     Other,
 }
 
@@ -68,7 +68,7 @@ impl Host {
         }
         // `sqs.eu-west-1.localhost.localstack.cloud`, `eu-west-1.queue.localhost.localstack.cloud`.
         let region = match name.split('.').collect::<Vec<_>>()[..] {
-            // Only AWS has hosts in its domains: a region elsewhere in one is somebody's mistake.
+            // Only AWS has hosts in its domains, so a host of another form there is a mistake.
             _ if Partition::ALL.iter().any(|partition| partition.has(&name)) => None,
             ["sqs" | "sqs-fips", region, _, ..] | [region, "queue", _, ..] if is_region(region) => {
                 Some(region)
@@ -100,7 +100,7 @@ impl Partition {
     }
 }
 
-/// What comes before the domain in a host.
+/// The part of a host before the domain.
 fn within<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
     host.strip_suffix(domain)?.strip_suffix('.')
 }
@@ -115,7 +115,7 @@ fn region_in_aws(host: &str) -> Option<&str> {
     })
 }
 
-/// The region in what comes before the domain: `sqs.REGION`, `REGION.queue`, `vpce-ID.sqs.REGION.vpce`.
+/// The region in the part before the domain: `sqs.REGION`, `REGION.queue`, `vpce-ID.sqs.REGION.vpce`.
 fn in_domain(front: &str) -> Option<&str> {
     if front == "queue" {
         return Some(FIRST_REGION);

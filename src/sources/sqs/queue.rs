@@ -70,11 +70,11 @@ pub(super) struct Queue {
 /// Where a queue's URL says that it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
-    /// What comes before the account: `https://sqs.eu-west-1.amazonaws.com`.
+    /// The URL up to the account: `https://sqs.eu-west-1.amazonaws.com`.
     origin: String,
     /// Its host, without a port.
     pub(super) host: String,
-    /// What that is.
+    /// The kind of the host.
     pub(super) kind: Host,
     /// Twelve digits.
     pub(super) account: String,

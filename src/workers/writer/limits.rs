@@ -80,7 +80,7 @@ impl Reporter {
         Ok(standing.filter(|standing| standing.is_kept).map(|standing| standing.block))
     }
 
-    /// The block of the limit, by Redis's clock, also if workers are not to keep to it any more.
+    /// The block of the limit, by Redis's clock, also after workers no longer keep to it.
     ///
     /// # Errors
     /// When Redis could not be reached.
@@ -113,8 +113,8 @@ impl Reporter {
         Ok(block_of(&said, now))
     }
 
-    /// Writes the block unless a longer one stands that somebody found out about lately. One that ends at the same time
-    /// is renewed.
+    /// Writes the block unless a longer one stands that was renewed lately. A block with the same end is
+    /// renewed.
     async fn set_block(&mut self, key: &str, block: Block, now: Timestamp) -> Result<(), RedisError> {
         let kept = self.limit_is_kept(Some(block), now);
         self.change_block(key, |said| {

@@ -74,7 +74,9 @@ async fn what_runs_is_not_known_where_its_path_finds_nothing_and_what_waits_is()
         ("runningPath", "$.running"),
         ("oldestPath", "$.oldest[0].since"),
     ]);
-    let unknown = vec![Cause::new("what runs is not known: `runningPath`: there is nothing at $.running")];
+    let unknown = vec![Cause::new(
+        "the number of running tasks is not known: `runningPath`: there is nothing at $.running",
+    )];
     let reading = Reading { ready: Some(3), unknown, ..Reading::default() };
     assert_eq!(read(&mut client, &[plan]).await, [Ok(reading.into())]);
 }

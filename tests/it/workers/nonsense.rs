@@ -72,7 +72,7 @@ async fn a_key_of_another_type_is_named_and_spoils_nothing_else() {
         redis.command(&["SET", &key, "x"]);
         let seen = client.workers().await;
         let cause = format!(
-            "a part of what workers report is not known: `{key}` holds another type than a hash, {elsewhere}"
+            "a part of the workers' reports is not known: `{key}` holds another type than a hash, {elsewhere}"
         );
         assert_eq!((seen.leases, seen.unknown), (1, vec![Cause::new(cause)]));
         redis.command(&["DEL", &key]);

@@ -51,13 +51,19 @@ fn what_is_wrong_beside_what_waits_costs_that_alone() {
             read_from(&document, &json!({"ready": 3, "running": running, "oldest": 5}), None).unwrap();
         assert_eq!((reading.ready, reading.in_flight), (Some(3), None));
         assert_eq!(reading.oldest, Some(Duration::from_secs(5)));
-        assert_eq!(reading.unknown, [Cause::new(format!("what runs is not known: `runningPath`: {why}"))]);
+        assert_eq!(
+            reading.unknown,
+            [Cause::new(format!("the number of running tasks is not known: `runningPath`: {why}"))]
+        );
     }
     let reading = read_from(&document, &json!({"ready": 3, "running": 2, "oldest": "long"}), None).unwrap();
     assert_eq!((reading.in_flight, reading.oldest), (Some(InFlight::Known(2)), None));
     let reading = read_from(&document, &json!({"ready": 3}), None).unwrap();
     let causes: Vec<String> = reading.unknown.iter().map(ToString::to_string).collect();
-    assert_eq!(causes[0], "what runs is not known: `runningPath`: there is nothing at $.running");
+    assert_eq!(
+        causes[0],
+        "the number of running tasks is not known: `runningPath`: there is nothing at $.running"
+    );
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn the_oldest_is_an_age_or_a_time_and_may_be_absent() {
     let reading = read_from(&document, &json!({"ready": 1, "oldest": 1_700_000_000}), None).unwrap();
     assert_eq!(
         reading.unknown[0].to_string(),
-        "how long the oldest task has waited is not known: `oldestPath`: this number is no age in unix, or the server does not say what time it has"
+        "the age of the oldest task is not known: `oldestPath`: this number is no age in unix, or the server does not say what time it has"
     );
 }
 

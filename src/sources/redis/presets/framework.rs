@@ -35,7 +35,7 @@ pub(in crate::sources::redis) struct Heads {
     ids: Vec<Option<String>>,
     /// The lowest scores of which it was asked whether they still are, by question.
     lowest: Vec<Option<f64>>,
-    /// What is not asked, by question, and why.
+    /// Questions that are not asked, and why.
     left_out: BTreeMap<usize, Fault>,
 }
 
@@ -71,7 +71,7 @@ impl Framework {
         keys.into_iter().collect()
     }
 
-    /// What tasks are counted in: every key but those that hold times, limits and pauses.
+    /// The keys in which tasks are counted: all but those that hold times, limits and pauses.
     pub(in crate::sources::redis) fn counts_in(&self) -> Vec<Counted> {
         let mut places: Vec<Counted> = Vec::new();
         for question in self.questions.iter().filter(|question| question.row.role.counts()) {
@@ -200,9 +200,9 @@ impl Framework {
             let about = question.queue.and_then(|queue| queues.get_mut(queue)).unwrap_or(&mut all);
             match told {
                 Ok(told) => about.add(question.row.role, told),
-                // What waits in the queue itself is what everything else lies beside.
+                // A fault about the queue's own waiting tasks is a fault of the whole reading.
                 Err(fault) if self.is_the_queue(question) => return Err(fault),
-                // It bounds another question, which tells by itself what is wrong.
+                // This number only bounds another question, whose own answer shows the fault.
                 Err(_) if question.row.role == Role::Members => {}
                 Err(fault) => missed.add(question.row.role, fault),
             }
@@ -236,7 +236,7 @@ impl Framework {
         Ok(Look::Unfinished(Peek { reading, wanted: Wanted::Lowest(unknown), now }))
     }
 
-    /// Whether a question is the first about what waits in its queue.
+    /// Whether a question is the first about waiting tasks in its queue.
     fn is_the_queue(&self, question: &Question) -> bool {
         let waits = |other: &&Question| other.row.role == Role::Ready && other.queue == question.queue;
         self.questions.iter().find(waits).is_some_and(|first| std::ptr::eq(first, question))

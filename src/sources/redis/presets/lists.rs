@@ -1,4 +1,4 @@
-//! Lists beside sorted sets: of what runs, of what is delayed, or of both, as Laravel has them.
+//! Lists with sorted sets of running tasks, of delayed tasks, or of both, as in Laravel.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(in crate::sources::redis) const PROCESSING_SORTED_SET_NAME: Key = Key {
     example: "acme:reserved",
 };
 
-/// What their scores mean.
+/// The unit of their scores.
 pub(in crate::sources::redis) const PROCESSING_SCORE_UNIT: Key = Key {
     name: "processingScoreUnit",
     need: Need::Optional,
@@ -39,7 +39,7 @@ pub(in crate::sources::redis) const DELAYED_SORTED_SET_NAME: Key = Key {
     example: "acme:delayed",
 };
 
-/// What their scores count.
+/// The unit of their scores, required with `delayedSortedSetName`.
 pub(in crate::sources::redis) const DELAYED_SCORE_UNIT: Key = Key {
     name: "delayedScoreUnit",
     need: Need::Optional,
@@ -56,7 +56,7 @@ static PRESET: Preset = Preset {
     rows: &[],
 };
 
-/// Whether a trigger names any.
+/// Whether a trigger names such a set.
 pub(in crate::sources::redis) fn are_named(fields: &Fields<'_>) -> bool {
     let keys =
         [PROCESSING_SORTED_SET_NAME, PROCESSING_SCORE_UNIT, DELAYED_SORTED_SET_NAME, DELAYED_SCORE_UNIT];
@@ -78,7 +78,7 @@ pub(in crate::sources::redis) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dy
         fields.problem(&DELAYED_SCORE_UNIT, problem);
         is_bad = true;
     }
-    // In the order in which a task moves.
+    // The order in which a task moves, so that a task that moves between two commands is not missed.
     let clock = delayed.map_or(Clock::Seconds, |ScoreUnit(clock)| clock);
     let mut rows = vec![
         row(Zcount(Span::Past, clock), "{delayedSortedSetName}", Due),
@@ -92,7 +92,7 @@ pub(in crate::sources::redis) fn parse(fields: &mut Fields<'_>) -> Option<Arc<dy
     plan.filter(|_| !is_bad)
 }
 
-/// What is asked about what runs; `None` if a key about it is bad.
+/// The rows about running tasks; `None` if one of their keys is bad.
 pub(super) fn running_rows(fields: &mut Fields<'_>) -> Option<Vec<Row>> {
     let unit: Option<ScoreUnit> = fields.read(&PROCESSING_SCORE_UNIT);
     if fields.has(&PROCESSING_SCORE_UNIT) && !fields.has(&PROCESSING_SORTED_SET_NAME) {

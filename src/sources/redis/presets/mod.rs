@@ -34,7 +34,7 @@ pub(super) struct Preset {
     pub(super) summary: &'static str,
     /// Its trigger keys; the first names the queues.
     pub(super) keys: &'static [Key],
-    /// What to write into a trigger that does not show its running tasks; `None` where every trigger shows them.
+    /// The key that makes a trigger show its running tasks; `None` where every trigger shows them.
     pub(super) to_show_running: Option<&'static str>,
     /// What to ask, in this order: where tasks come from before where they go, so that one that moves in between is
     /// counted twice for a tick, and never missed.
@@ -87,7 +87,7 @@ pub(super) enum Ask {
         each: &'static str,
         /// The field that orders them.
         by: &'static str,
-        /// The field that is told.
+        /// The field that is returned.
         get: &'static str,
     },
 }
@@ -134,7 +134,7 @@ pub(super) enum Role {
     Asleep,
     /// Tasks that were taken and are not finished.
     InFlight,
-    /// Names of processes that may know of such tasks: how many there are bounds what it takes to ask them.
+    /// The number of processes that may hold running tasks. It bounds the time that asking them takes.
     Members,
     /// Those of them that a worker has had for too long: any other gets them again.
     Lost,
@@ -157,7 +157,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// Whether it counts tasks that want a slot.
+    /// Whether it counts tasks that need a slot.
     const fn counts(self) -> bool {
         match self {
             Self::Ready

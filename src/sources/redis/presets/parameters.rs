@@ -148,8 +148,8 @@ fn is_unprintable(key: &'static Key, value: &Value, fields: &mut Fields<'_>) -> 
     wrong
 }
 
-/// Keeps a problem for a name that is given twice: its tasks would count twice. Whole keys are compared with one another,
-/// and parts of keys with those of their own kind.
+/// Adds a problem for a name that is given twice, because its tasks would count twice. Whole keys are compared
+/// with one another, and parts of keys with those of their own kind.
 fn repeats(
     key: &'static Key,
     value: &Value,
@@ -219,7 +219,7 @@ fn expanded(template: &str, values: &Values) -> Vec<String> {
     texts
 }
 
-/// What a score counts, since 1970.
+/// The unit of a score, which is a time since 1970.
 pub(super) struct ScoreUnit(pub(super) Clock);
 
 impl FromStr for ScoreUnit {

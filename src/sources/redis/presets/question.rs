@@ -178,12 +178,12 @@ impl Question {
         matches!(self.row.ask, Ask::Sort { .. })
     }
 
-    /// Whether its answer is as long as what somebody wrote, and not a number of it.
+    /// Whether its answer is a stored text, which may be of any length, and not a number.
     pub(super) const fn may_be_long(&self) -> bool {
         matches!(self.row.ask, Ask::Hget(_) | Ask::Get | Ask::Lindex(_) | Ask::Sort { .. })
     }
 
-    /// Why it is not asked, where the set had so many `names` the last time.
+    /// The reason not to ask it, if the set had too many `names` at the last read.
     pub(super) fn too_many(&self, names: u64) -> Option<Fault> {
         (self.follows_names() && names > MOST_NAMES).then(|| {
             Fault::Unexpected(format!(
@@ -194,7 +194,7 @@ impl Question {
         })
     }
 
-    /// What Redis said instead of answering.
+    /// The error in place of an answer.
     fn refused(&self, error: &ServerError, rights: &dyn Fn() -> String) -> Fault {
         let Row { ask, key: template, role: _ } = self.row;
         let purpose = match template {
@@ -211,7 +211,7 @@ impl Question {
     /// The sum of the numbers that a set's members have.
     fn sum(&self, answer: &Value) -> Result<Told, Fault> {
         let numbers = answer::array(answer).ok_or_else(|| self.nonsense())?;
-        // The processes that live come first: where the last one does, there may be more.
+        // Live processes come first. If the last one is alive, there may be more.
         if numbers.get(MOST_PROCESSES).is_some_and(|last| *last != Value::Nil) {
             return Err(Fault::Unexpected(format!(
                 "`{}` names more than {MOST_PROCESSES} processes that live, which is more than is summed",

@@ -48,7 +48,7 @@ pub(in crate::sources::redis) const SIDEKIQ: Preset = Preset {
         row(Zcount(Span::Past, Seconds), "{namespace:}retry{scheduled}", Due),
         row(Zcount(Span::Soon, Seconds), "{namespace:}retry{scheduled}", Soon),
         row(Zcount(Span::Later, Seconds), "{namespace:}retry{scheduled}", Delayed),
-        // Names of processes that are gone stay there until somebody looks at Sidekiq's own page.
+        // Names of dead processes stay there until Sidekiq's web page is opened.
         row(Scard, "{namespace:}processes{busy}", Members),
         row(Sort { each: "{namespace:}*", by: "beat", get: "busy" }, "{namespace:}processes{busy}", InFlight),
         row(Zcard, "{namespace:}dead", Dead),

@@ -58,7 +58,7 @@ impl Tally {
         }
     }
 
-    /// Tasks that a worker could take, now or as soon as one is there, whether the queue is paused or not.
+    /// Tasks that a worker could take now or once it has started, also while the queue is paused.
     pub(super) fn waiting(&self) -> u64 {
         self.ready.unwrap_or(0).saturating_add(self.due.unwrap_or(0)).saturating_add(self.lost)
     }

@@ -133,7 +133,7 @@ async fn a_key_that_cannot_be_read_costs_its_own_figure_and_is_named() {
             let said =
                 denied.unknown.iter().any(|cause| cause.to_string().contains(&format!("reading `{name}`: ")));
             assert!(said, "{source} {name}: {:?}", denied.unknown);
-            let is_of_what_runs = |cause: &Cause| cause.to_string().contains("what runs");
+            let is_of_what_runs = |cause: &Cause| cause.to_string().contains("the number of running tasks");
             if wrong.unknown.iter().any(is_of_what_runs) {
                 assert_eq!((wrong.in_flight, denied.in_flight), (None, None), "{source} {name}");
             }
@@ -174,7 +174,7 @@ async fn an_id_that_is_too_long_to_be_read_costs_the_age_and_not_the_number() {
             let reading = read_one(&mut client, &queue).await.unwrap();
             assert_eq!((reading.ready, reading.in_flight), (Some(5), Some(InFlight::Known(0))), "{source}");
             let causes: Vec<String> = reading.unknown.iter().map(ToString::to_string).collect();
-            assert!(causes[0].contains("how long the oldest task has waited"), "{source}: {causes:?}");
+            assert!(causes[0].contains("the age of the oldest task"), "{source}: {causes:?}");
             assert!(causes[0].contains("the answer takes more than 1024 KiB"), "{source}: {causes:?}");
         }
     }
@@ -207,7 +207,9 @@ async fn a_user_without_rights_learns_which_it_takes_and_with_them_reads() {
                 let [cause] = &reading.unknown[..] else { panic!("{:?}", reading.unknown) };
                 let message = cause.to_string();
                 assert!(
-                    message.starts_with("what runs is not known: following the names in `processes`: "),
+                    message.starts_with(
+                        "the number of running tasks is not known: following the names in `processes`: "
+                    ),
                     "{message}"
                 );
                 assert!(

@@ -80,6 +80,6 @@ async fn names_of_processes_that_are_gone_keep_nobody_from_what_waits_and_runs()
     assert_eq!((seen.ready, seen.in_flight), (Some(3), None));
     assert_eq!(
         seen.unknown[0].to_string(),
-        "what runs is not known: `processes` names more than 1000 processes that live, which is more than is summed"
+        "the number of running tasks is not known: `processes` names more than 1000 processes that live, which is more than is summed"
     );
 }

@@ -88,8 +88,8 @@ async fn a_first_record_that_nobody_tells_costs_no_lag() {
     assert_eq!(
         reading.unknown,
         [Cause::new(
-            "how much of the lag retention has removed is not known: where partition 0 of topic `mocked` begins was not \
-             answered"
+            "the number of records in the lag that retention has removed is not known: there was no answer about the \
+             first offset of partition 0 of topic `mocked`"
         )]
     );
     mock.clear_request_errors(RDKafkaApiKey::ListOffsets);

@@ -115,7 +115,7 @@ async fn a_node_that_hangs_costs_the_figures_that_it_has_and_no_others() {
     let reading = results[0].as_ref().unwrap();
     assert_eq!((reading.ready, reading.in_flight), (Some(1), None));
     let late = ReadError::Deadline { endpoint: format!("redis://127.0.0.1:{}", proxy.port()) };
-    assert_eq!(reading.unknown[0].to_string(), format!("what runs is not known: {late}"));
+    assert_eq!(reading.unknown[0].to_string(), format!("the number of running tasks is not known: {late}"));
     assert_eq!(results[1], Err(late));
 }
 

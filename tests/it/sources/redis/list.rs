@@ -91,7 +91,10 @@ async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
         for (client, says) in [(&mut client, says), (&mut without_type, says_without)] {
             let reading = super::read_one(client, &plan).await.unwrap();
             assert_eq!((reading.ready, reading.in_flight), (Some(2), None), "{name}");
-            assert_eq!(reading.unknown[0].to_string(), format!("what runs is not known: {says}"));
+            assert_eq!(
+                reading.unknown[0].to_string(),
+                format!("the number of running tasks is not known: {says}")
+            );
         }
     }
     redis.command(&["ACL", "SETUSER", "scaler", "resetkeys", "~acme:tasks"]);
@@ -100,7 +103,8 @@ async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
     assert_eq!((reading.ready, reading.in_flight), (Some(2), None));
     let said = reading.unknown[0].to_string();
     assert!(
-        said.starts_with("what runs is not known: reading `acme:busy`: ") && said.ends_with("~acme:busy`"),
+        said.starts_with("the number of running tasks is not known: reading `acme:busy`: ")
+            && said.ends_with("~acme:busy`"),
         "{said}"
     );
 }

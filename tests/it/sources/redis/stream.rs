@@ -441,8 +441,8 @@ async fn a_command_that_is_denied_costs_what_it_tells() {
     }
     redis.command(&["XREADGROUP", "GROUP", "workers", "w", "COUNT", "1", "STREAMS", "acme:tasks", ">"]);
     for (denied, figure) in [
-        ("-xrange", "how long the oldest task has waited is not known: reading `acme:tasks`: "),
-        ("-xlen", "how many entries of the lag were trimmed is not known: reading `acme:tasks`: "),
+        ("-xrange", "the age of the oldest task is not known: reading `acme:tasks`: "),
+        ("-xlen", "the number of trimmed entries in the lag is not known: reading `acme:tasks`: "),
     ] {
         redis.command(&["ACL", "SETUSER", "scaler", "reset", "on", ">hunter2", "~acme:*", "+@all", denied]);
         let keys = [

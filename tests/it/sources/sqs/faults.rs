@@ -164,9 +164,9 @@ async fn an_answer_that_makes_no_sense_is_not_a_number() {
 #[tokio::test]
 async fn a_count_beside_what_waits_that_is_none_costs_itself_only() {
     let whole = counted(1, 2, 3);
-    let not_visible = "what runs is not known: the answer about `q` has no number in \
+    let not_visible = "the number of running tasks is not known: the answer about `q` has no number in \
                        ApproximateNumberOfMessagesNotVisible";
-    let delayed = "what will be due soon is not known: the answer about `q` has no number in \
+    let delayed = "the number of tasks due soon is not known: the answer about `q` has no number in \
                    ApproximateNumberOfMessagesDelayed";
     for (answer, in_flight, soon, unknown) in [
         (whole.replace("\"2\"", "\"\""), None, Some(3), not_visible),

@@ -112,7 +112,9 @@ fn an_answer_that_is_none_costs_its_own_figure_and_what_waits_is_never_half_a_ze
     let causes: Vec<String> = part.unknown.iter().map(ToString::to_string).collect();
     assert_eq!(
         causes,
-        ["a part of what waits and what failed for good are not known: the answer to ZCARD q makes no sense"]
+        [
+            "a part of the waiting tasks and the number of failed tasks are not known: the answer to ZCARD q makes no sense"
+        ]
     );
     let none = read(&[Int(0), Nil, Int(3), Int(1), Int(7)]);
     assert_eq!(none, Err(Fault::nonsense("ZCARD q")), "something may wait, and nothing is seen to");
@@ -134,7 +136,9 @@ fn a_set_of_too_many_names_is_not_looked_through_again() {
     let reading = read(&framework, &second, &[Int(1), Int(50_000)], &mut memory).unwrap();
     assert_eq!((reading.ready, reading.in_flight), (Some(1), None));
     assert!(
-        reading.unknown[0].to_string().starts_with("what runs is not known: `q` has more than 50000 members")
+        reading.unknown[0]
+            .to_string()
+            .starts_with("the number of running tasks is not known: `q` has more than 50000 members")
     );
     let third = framework.ask(&memory, None, &mut Pipeline::new());
     let reading = read(&framework, &third, &[Int(1), Int(3), busy], &mut memory).unwrap();
