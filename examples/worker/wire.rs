@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn each_provider_is_asked_where_its_api_is_and_bounded_in_its_words() {
+    fn each_provider_has_its_path_and_its_name_for_the_bound_on_tokens() {
         let asked = |provider: Provider| {
             let body = request(provider, "m", 7, false, &conversation());
             let most = [MOST, OLDER_MOST].into_iter().find(|most| body[most] == 7).unwrap();

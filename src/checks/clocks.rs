@@ -9,37 +9,37 @@ use crate::manifest::{Clock, Ends, Kind};
 
 pub(super) const DEADLINE_SHORTER_THAN_TASK: Rule = Rule {
     id: "deadline-shorter-than-task",
-    summary: "a deadline ends a task that still runs as expected",
+    summary: "a deadline is shorter than a task",
     check: Check::Each(deadline_shorter_than_task),
 };
 
 pub(super) const STOPPED_BEFORE_TASK_ENDS: Rule = Rule {
     id: "stopped-before-task-ends",
-    summary: "a task that may finish after SIGTERM is stopped by a shorter clock",
+    summary: "another setting stops the worker before its grace period ends",
     check: Check::Each(stopped_before_task_ends),
 };
 
 pub(super) const PRE_STOP_USES_UP_GRACE: Rule = Rule {
     id: "pre-stop-uses-up-grace",
-    summary: "a hook sleeps through the whole grace period",
+    summary: "a preStop hook uses up the whole grace period",
     check: Check::Each(pre_stop_uses_up_grace),
 };
 
 pub(super) const NODE_ENDS_BEFORE_TASK: Rule = Rule {
     id: "node-ends-before-task",
-    summary: "a node goes away before a task is done",
+    summary: "a node is removed before a task is done",
     check: Check::Each(node_ends_before_task),
 };
 
 pub(super) const ROLLOUT_COUNTS_AS_FAILED: Rule = Rule {
     id: "rollout-counts-as-failed",
-    summary: "a rollout is given up while pods still start or finish their tasks",
+    summary: "a rollout counts as failed while pods still start or finish their tasks",
     check: Check::Each(rollout_counts_as_failed),
 };
 
 pub(super) const PERSISTENT_SHORTER_THAN_TASK: Rule = Rule {
     id: "persistent-shorter-than-task",
-    summary: "a partition counts as stuck while its task still runs as expected",
+    summary: "a partition counts as stuck before its task is done",
     check: Check::One(persistent_shorter_than_task),
 };
 
@@ -52,7 +52,7 @@ pub(super) const VISIBILITY_TIMEOUT: &str = "visibilityTimeout";
 
 /// The end of a fix that changes the template of a NodePool: Karpenter then replaces its nodes as drifted.
 const NODES_ARE_REPLACED: &str = "; apply it while nothing runs, because Karpenter then replaces the present nodes \
-                                  as they are";
+                                  by their old settings";
 
 /// How long a task may take, in the words of the trigger, and the time itself.
 struct Longest {
@@ -84,7 +84,7 @@ fn deadline_shorter_than_task(subject: &Subject<'_>) -> Vec<Finding> {
         // The Job's deadline includes the start of its pod.
         let (least, whole) = match clock.ends {
             Ends::Job => (longest.time + start_up, ", with the start of its pod and all of its retries"),
-            Ends::Pod => (longest.time, ", with what the pod does before"),
+            Ends::Pod => (longest.time, ", with everything that the pod does before"),
             Ends::Task | Ends::Hold | Ends::Probed | Ends::Proxy | Ends::Stop | Ends::Rollout => {
                 (longest.time, "")
             }
@@ -171,7 +171,7 @@ fn node_ends_before_task(subject: &Subject<'_>) -> Vec<Finding> {
         if let Some(grace) = pool.termination_grace_period.filter(|grace| *grace < time) {
             let grace = format_duration(grace);
             add(
-                format!("a node of the pool {name} that must go kills its pods after {grace}"),
+                format!("a node that the pool {name} removes kills its pods after {grace}"),
                 format!("terminationGracePeriod of the NodePool {name}: {at_least}{NODES_ARE_REPLACED}"),
             );
         }
@@ -251,7 +251,7 @@ fn persistent_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
 pub(super) fn while_nothing_runs(subject: &Subject<'_>) -> &'static str {
     match subject.scaled.kind {
         Kind::ScaledObject => {
-            "; apply it while nothing runs, because a rollout ends the present pods as they are"
+            "; apply it while nothing runs, because the rollout ends the present pods by their old settings"
         }
         Kind::ScaledJob => "",
     }

@@ -81,7 +81,10 @@ fn push_for_job(subject: &Subject<'_>) -> Option<Finding> {
 fn rollout_ends_jobs(subject: &Subject<'_>) -> Option<Finding> {
     finding(
         subject.scaled.kind == Kind::ScaledJob && !subject.scaled.is_gradual,
-        || "every change of this object ends all running Jobs with their tasks, a new image too".to_owned(),
+        || {
+            "every change of this object, a new image included, ends all running Jobs with their tasks"
+                .to_owned()
+        },
         || "rollout: { strategy: gradual }, in the same change as any other fix".to_owned(),
     )
 }

@@ -11,13 +11,13 @@ use crate::manifest::Kind;
 
 pub(super) const POLLING_INTERVAL_UNUSED: Rule = Rule {
     id: "polling-interval-unused",
-    summary: "only the HPA asks for the number, whatever pollingInterval says",
+    summary: "only the HPA asks for the number, so pollingInterval changes nothing",
     check: Check::One(polling_interval_unused),
 };
 
 pub(super) const CACHED_METRICS: Rule = Rule {
     id: "cached-metrics",
-    summary: "the HPA gets an old number, and nothing is saved",
+    summary: "the HPA gets an old number, and no call to a backend is saved",
     check: Check::One(cached_metrics),
 };
 
@@ -50,8 +50,8 @@ fn cached_metrics(subject: &Subject<'_>) -> Option<Finding> {
         || {
             let poll = format_duration(subject.scaled.poll());
             format!(
-                "the HPA gets the number of KEDA's last poll, up to {poll} old; the scaler answers from memory, so \
-                 nothing is saved"
+                "the HPA gets the number of KEDA's last poll, up to {poll} old; the scaler answers from memory, so no \
+                 call to a backend is saved"
             )
         },
         || "leave useCachedMetrics out".to_owned(),
@@ -70,8 +70,8 @@ fn forgotten_between_polls(subject: &Subject<'_>) -> Option<Finding> {
         || {
             let (kept, poll) = (format_duration(FORGOTTEN_AFTER), format_duration(scaled.poll()));
             format!(
-                "the scaler forgets a trigger that nobody asks about for {kept}, and KEDA polls every {poll}: each \
-                 poll begins with an unknown queue"
+                "the scaler forgets a trigger after {kept} without a call, and KEDA polls every {poll}: each poll \
+                 begins with an unknown queue"
             )
         },
         || {

@@ -56,7 +56,7 @@ fn grace_shorter_than_task(subject: &Subject<'_>) -> Option<Finding> {
             let (task, grace) = (format_duration(task), format_duration(grace));
             let hook = hook(subject);
             format!(
-                "a task takes {task}, and a pod that must go has {grace}{hook}: a rollout or a drained node kills it"
+                "a task takes {task}, and a pod that is stopped has {grace}{hook}: a rollout or a drained node kills it"
             )
         },
         || {
@@ -106,7 +106,7 @@ fn replicas_set(subject: &Subject<'_>) -> Option<Finding> {
         subject.pods.is_some_and(|pods| pods.has_replicas),
         || format!("every apply sets {} back to its own number of replicas", subject.scaled.target.1),
         || {
-            "leave `replicas` out of what is scaled, and first out of what was applied last: `kubectl apply \
+            "leave `replicas` out of the file, but first out of the last applied configuration: `kubectl apply \
              edit-last-applied` (else the next apply sets 1)"
                 .to_owned()
         },

@@ -55,12 +55,12 @@ fn finding(others: &[String], places: &[&Place]) -> Finding {
     let fix = if all_switch {
         let off: Vec<String> = switches.iter().map(|name| format!("{name}: \"false\"")).collect();
         format!(
-            "metadata: {} in all of them but one; {} shows there what runs, if workers report it",
+            "metadata: {} in all of them but one; there {} shows the running tasks, if workers report them",
             off.join(", "),
             keys::WORKERS_CONNECTION.name
         )
     } else {
-        "one trigger for each queue: the workers of one object take all of it, or each object has a queue of its own"
+        "one trigger for each queue: one object's workers take all of its tasks, or each object has its own queue"
             .to_owned()
     };
     Finding { what: format!("the tasks in {} are counted by {} too", named(&names), named(others)), fix }

@@ -59,7 +59,7 @@ fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<S
     if !scaled.is_empty() {
         let types = scaled.iter().flat_map(|scaled| &scaled.triggers).map(|written| written.kind.as_str());
         let message = format!("no trigger of agent-scaler: the triggers are of type {}", counted(types));
-        let hint = "ours is of type `external` or `external-push`, and its metadata name a `source` and a `connection`";
+        let hint = "one is of type `external` or `external-push`, and its metadata has a `source` and a `connection`";
         return (message, Some(hint.to_owned()));
     }
     if files == 0 {
@@ -84,7 +84,7 @@ fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<S
             Some("check what it renders: `helm template CHART | agent-scaler check -f -`")
         }
         () if kinds.iter().all(|kind| kind.is_empty()) => {
-            Some("values of a chart? `helm template CHART -f VALUES | agent-scaler check -f -`")
+            Some("if these are values of a chart: `helm template CHART -f VALUES | agent-scaler check -f -`")
         }
         () => None,
     };

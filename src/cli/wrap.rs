@@ -3,7 +3,7 @@
 /// Narrowest terminal, in columns, for which lines are wrapped.
 const NARROWEST: usize = 40;
 
-/// What begins a line that goes on further to the right.
+/// Labels at the beginning of a line. Its continuation is indented by the label's length.
 const LABELS: &[&str] = &["error    ", "note     ", "  error    ", "  warning  ", "           "];
 
 /// `text` in lines of at most `width` characters; a longer word has a line of its own.

@@ -22,12 +22,12 @@ const NO_SECRETS: &[&str] = &["oauthTokenEndpointUri", "saslTokenProvider"];
 /// Credentials of KEDA's scalers that go by another name in a connection.
 const RENAMED: &[(&str, &str)] = &[("token", "bearerToken"), ("apiKey", "customAuthValue")];
 
-/// What such a key holds.
+/// The kind of value of such a key.
 #[derive(Debug)]
 enum Held {
     /// A credential, which the connection refers to.
     Secret,
-    /// What a key of the trigger holds.
+    /// The value of a trigger key.
     Plain(&'static Key),
     /// A setting of another place, which the text names.
     Moved(&'static str),
@@ -208,7 +208,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_holds_no_secret_is_not_called_one_and_its_hint_says_where_it_went() {
+    fn only_credentials_are_called_secrets_and_the_other_hints_name_a_place() {
         for (name, plain, secret) in KEDAS {
             let sources = std::slice::from_ref(ALL.iter().find(|spec| spec.name == *name).unwrap());
             for base in *plain {

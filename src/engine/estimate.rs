@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_workers_told_last_starts_no_jobs_and_what_they_tell_now_does() {
+    fn old_reports_of_workers_start_no_jobs_and_new_ones_do() {
         let policy = crate::engine::testing::policy(|policy| policy.workload = Workload::Job);
         let told = |read: Timestamp, kept| {
             let kept = Tasks { in_flight: kept, ..Tasks::default() };
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_failed_starts_no_jobs_for_what_it_told_before() {
+    fn a_query_that_failed_starts_no_jobs_for_its_last_answer() {
         let job = crate::engine::testing::policy(|policy| policy.workload = Workload::Job);
         let deployment = crate::engine::testing::policy(|_| {});
         let mut queries = Queries::default();

@@ -202,10 +202,9 @@ impl Display for Unknown {
                 write!(f, "not known: the queue was last read at {read_at}")?;
                 cause.iter().try_for_each(|cause| write!(f, ": {cause}"))
             }
-            Self::UnseenTasks { until } => write!(
-                f,
-                "not known until {until}: nothing waits that would wake it, and the queue cannot show what runs"
-            ),
+            Self::UnseenTasks { until } => {
+                write!(f, "not known until {until}: no task waits, and the queue cannot show running tasks")
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ fn a_queue_that_cannot_be_read_starts_no_jobs() {
 }
 
 #[test]
-fn a_decision_that_nobody_renews_starts_no_jobs() {
+fn a_decision_that_is_not_renewed_starts_no_jobs() {
     let mut trigger = jobs();
     trigger.at(0).sees(queue(12, 3)).wants(15);
     for (second, is_known) in [(15, true), (16, false), (90, false)] {
@@ -51,7 +51,7 @@ fn a_read_that_failed_starts_no_jobs_though_the_one_before_it_is_young() {
 }
 
 #[test]
-fn a_queue_that_does_not_say_what_waits_starts_no_jobs() {
+fn a_queue_without_a_number_of_waiting_tasks_starts_no_jobs() {
     let mut trigger = jobs();
     trigger.at(5).sees(queue(7, 0)).wants(7);
     trigger.at(10).sees(Reading { ready: None, ..queue(0, 0) }).is_unknown();

@@ -49,7 +49,7 @@ pub(super) fn see(root: &mut Shape<'_, '_>, kind: &str) {
             let message = if version.is_empty() {
                 "is required".to_owned()
             } else {
-                format!("`{version}` is not served by KEDA 2, which never sees this object")
+                format!("`{version}` is not served by KEDA 2, which ignores this object")
             };
             root.problem_with("apiVersion", message, format!("`apiVersion: {API_VERSION}`"));
         }

@@ -60,7 +60,7 @@ pub struct Clock {
     pub name: String,
     /// The time.
     pub after: Duration,
-    /// What happens.
+    /// The effect.
     pub ends: Ends,
 }
 

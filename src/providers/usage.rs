@@ -24,7 +24,7 @@ impl Reported {
         (!reported.is_empty()).then_some(Self(reported))
     }
 
-    /// What of it counts against the limit; `None` unless both kinds of tokens are named.
+    /// The use that counts against the limit; `None` unless both kinds of tokens are named.
     pub(super) fn used(&self, provider: Provider) -> Option<Used> {
         let any = |names: &[&str]| names.iter().find_map(|name| self.tokens(name));
         let input = any(&["prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount"])?;

@@ -83,7 +83,7 @@ pub(super) fn not_yet() -> Status {
 /// No reading within the time that a value for Jobs waits for one.
 pub(super) fn not_read_since() -> Status {
     Status::unavailable(
-        "the queue was not read in time since this was asked, and an older number would start Jobs",
+        "the queue was not read in time after this call, and an older number could start Jobs",
     )
 }
 
@@ -193,8 +193,8 @@ mod tests {
     fn a_queue_that_cannot_show_what_runs_gets_the_hint_of_its_source() {
         let unseen = Answer::Unknown(Unknown::UnseenTasks { until: Timestamp::default() });
         let hint = || "`runningPath`".to_owned();
-        let text = "not known until 1970-01-01T00:00:00.000Z: nothing waits that would wake it, and the queue cannot \
-                    show what runs (hint: `runningPath`)";
+        let text = "not known until 1970-01-01T00:00:00.000Z: no task waits, and the queue cannot show running \
+                    tasks (hint: `runningPath`)";
         assert_eq!(metrics(&unseen, hint).unwrap_err().message(), text);
         assert_eq!(activity(&unseen, hint).unwrap_err().message(), text);
     }

@@ -14,7 +14,7 @@ const DEADLINE: &str = "deadline-shorter-than-task";
 const STOPPED: &str = "stopped-before-task-ends";
 const AGAIN: &str = "given-again-while-running";
 
-/// Where each clock stands, a value that is too short, one that is long enough, and the rule.
+/// The place of each timeout, a value that is too short, one that is long enough, and the rule.
 const CLOCKS: &[(&str, &str, &str, &str)] = &[
     ("POD activeDeadlineSeconds: @", "600", "7200", DEADLINE),
     ("JOB activeDeadlineSeconds: @", "600", "7200", DEADLINE),
@@ -108,7 +108,7 @@ fn the_nodes_of_the_pool_that_pods_select_are_compared() {
     };
     let selects = |name: &str| workload(&format!("POD nodeSelector: {{ karpenter.sh/nodepool: {name} }}"));
     let grace = pool("terminationGracePeriod: 5m", "");
-    assert!(of(&(selects("gpu") + &grace)).contains("the pool gpu that must go kills its pods after 5m"));
+    assert!(of(&(selects("gpu") + &grace)).contains("that the pool gpu removes kills its pods after 5m"));
     assert!(!of(&(selects("other") + &grace)).contains(rule));
     let tainted = pool("terminationGracePeriod: 5m, taints: [{ key: a, effect: NoSchedule }]", "");
     assert!(!of(&(workload("") + &tainted)).contains(rule));

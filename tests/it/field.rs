@@ -1,4 +1,4 @@
-//! Objects that people met: what `check` says of each, and of its kind.
+//! Manifests from the field, and variants of each: the output of `check`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use agent_scaler::sources::{ALL, prometheus::QUERY_KEYS};
 use crate::checks::{check, code, text};
 use crate::support::tree::root;
 
-/// A case, with what is said of it and what is not.
+/// A case, with the texts that `check` prints about it and those that it does not.
 type Case<'a> = (&'a str, i32, &'a [&'a str], &'a [&'a str]);
 
 const CASES: &[Case<'_>] = &[
@@ -66,7 +66,7 @@ const CASES: &[Case<'_>] = &[
         "old-api",
         2,
         &[
-            "apiVersion: `keda.k8s.io/v1alpha1` is not served by KEDA 2, which never sees this object (hint: \
+            "apiVersion: `keda.k8s.io/v1alpha1` is not served by KEDA 2, which ignores this object (hint: \
              `apiVersion: keda.sh/v1alpha1`)",
             "spec.scaleType: is a key of KEDA 1, which KEDA 2 does not read (hint: `kind: ScaledJob`",
         ],
@@ -85,7 +85,7 @@ const CASES: &[Case<'_>] = &[
 ];
 
 #[test]
-fn what_people_met_is_answered_rightly() {
+fn manifests_from_the_field_get_the_right_answer() {
     for (name, right, said, unsaid) in CASES {
         let output = check(&[&case(name)], &[]);
         let text = text(&output);
@@ -95,7 +95,8 @@ fn what_people_met_is_answered_rightly() {
     }
 }
 
-/// A trigger that does not show what runs, and each change that its fix names: all of them take the warning away.
+/// A trigger that does not show running tasks, and each change that its fix names. Every one of them removes
+/// the warning.
 #[test]
 fn the_fix_of_unseen_tasks_taken_literally_is_valid_and_takes_the_warning_away() {
     let workers = ("workersConnection", Some("redis-main"));
@@ -140,7 +141,7 @@ fn every_key_that_a_source_advises_is_one_of_its_own() {
 }
 
 #[test]
-fn tasks_that_two_triggers_count_are_named_by_the_place_that_they_share() {
+fn two_triggers_that_count_the_same_tasks_are_named_with_the_shared_place() {
     let run = "workersConnection: w, workerScope: runs";
     for (one, other, shared) in [
         (
@@ -230,7 +231,7 @@ fn queues_that_have_nothing_in_common_are_not_counted_twice() {
 }
 
 #[test]
-fn objects_that_keda_never_sees_are_errors() {
+fn objects_that_keda_ignores_are_errors() {
     let good = object("one", "source: redis, connection: r, listName: a");
     for (from, to, complaint) in [
         ("keda.sh/v1alpha1", "keda.sh/v1", "#1.apiVersion: `keda.sh/v1` is not served by KEDA 2"),
@@ -271,7 +272,7 @@ fn objects_that_keda_never_sees_are_errors() {
 }
 
 #[test]
-fn lists_of_objects_are_looked_into() {
+fn the_items_of_lists_are_checked() {
     let item = object("one", "source: redis, connection: r, listName: a");
     let indented: String = item.lines().map(|line| format!("  {line}\n")).collect();
     let bare = indented.replace("  apiVersion: keda.sh/v1alpha1\n  kind: ScaledObject\n", "");
@@ -300,13 +301,13 @@ fn a_file_without_a_trigger_of_ours_says_so() {
         (several, "no ScaledObject and no ScaledJob, but Service (2)"),
         (
             foreign.as_str(),
-            "no trigger of agent-scaler: the triggers are of type redis (hint: ours is of type `external`",
+            "no trigger of agent-scaler: the triggers are of type redis (hint: one is of type `external`",
         ),
         (
             "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n",
             "but Kustomization (hint: `kubectl kustomize FOLDER | agent-scaler check -f -`)",
         ),
-        ("replicaCount: 1\nimage: { tag: x }\n", "(hint: values of a chart? `helm template"),
+        ("replicaCount: 1\nimage: { tag: x }\n", "(hint: if these are values of a chart: `helm template"),
         (
             "{{- if .Values.keda }}\napiVersion: keda.sh/v1alpha1\nkind: ScaledObject\n{{- end }}\n",
             "is a template that is not rendered, so nothing in it is checked (hint: `helm template CHART",
@@ -341,14 +342,14 @@ fn one_file_of_several_without_a_trigger_of_ours_is_noted_unless_it_holds_what_i
     assert!(!said.contains("c.yaml"), "{said}");
 }
 
-/// What people do with a hint is what it says.
+/// A hint is applied literally.
 #[test]
 fn no_hint_destroys_data_or_running_work() {
     let mut folders = vec![root().join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            // What a source says of a queue is tested with the source.
+            // The errors of a source about a queue are tested with the source.
             if path.is_dir() && !path.ends_with("sources") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -375,7 +376,7 @@ fn object(name: &str, metadata: &str) -> String {
     )
 }
 
-/// What is said of an object with a trigger on `source`.
+/// The output of `check` for an object with a trigger on `source`.
 fn checked(source: &str, keys: &BTreeMap<&str, &str>) -> String {
     let quoted = keys.iter().map(|(key, value)| format!(", {key}: {value:?}")).collect::<String>();
     let folder = tempfile::tempdir().unwrap();

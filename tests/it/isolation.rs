@@ -88,9 +88,9 @@ async fn a_tenant_learns_the_name_of_its_connection_and_not_where_it_leads() {
     }
 }
 
-/// The same for a queue that was read once: Jobs get no number while it cannot be read, and their author the reason.
+/// A queue that was read once and then cannot be read gives Jobs no number, and an error with the reason.
 #[tokio::test]
-async fn nor_does_it_while_jobs_get_no_number() {
+async fn jobs_get_the_reason_while_their_queue_cannot_be_read() {
     let mut redis = Redis::plain();
     redis.command(&["RPUSH", "acme:tasks", "a", "b"]);
     let file = format!(

@@ -18,7 +18,7 @@ use crate::support::harness::{Harness, queue, scripted, trigger};
 use crate::support::keda_client::Keda;
 use backlogs::{Backlog, Outage};
 
-/// Of the server: several polls lie within it.
+/// The server's tick, within which several polls lie.
 const TICK: &str = "tick: 1s\n";
 
 /// Between two polls, and as many as are more than a tick.
@@ -87,7 +87,7 @@ async fn of_one(source: &str, keys: &[(&str, &str)], mut backlog: Box<dyn Backlo
     jobs.unfinished = 0;
     jobs.starts_none(&name, "after ten ended together").await;
 
-    // What runs ends while nobody can look, and more tasks come.
+    // Running tasks end while the queue cannot be read, and more tasks arrive.
     let mut tasks = 10;
     for outage in [Outage::Refuses, Outage::Hangs] {
         jobs.start_for(3, &mut *backlog, &name).await;

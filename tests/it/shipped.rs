@@ -1,4 +1,4 @@
-//! What the example Secrets say of Redis's rights is what the scaler beside them does: no less, and no more.
+//! The Redis rights in the example Secrets are exactly those that the scaler beside them uses.
 
 use std::fs;
 
@@ -102,7 +102,7 @@ fn rights() -> (String, String) {
     (line, after.split_once(". ").unwrap().0.to_owned())
 }
 
-/// Makes the scaler's user, with the password `hunter2`. What stands in parentheses is one word.
+/// Creates the scaler's user, with the password `hunter2`. Text in parentheses is one word.
 fn let_in(redis: &Redis, rights: &str) {
     let rights = rights.replace("PASSWORD", "hunter2");
     let (plain, selector) = rights.split_once('(').map_or((rights.as_str(), None), |(a, b)| (a, Some(b)));

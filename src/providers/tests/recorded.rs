@@ -101,7 +101,7 @@ fn is_near(one: Option<f64>, other: Option<f64>) -> bool {
 }
 
 #[test]
-fn every_recorded_answer_is_read_as_it_is_meant() {
+fn every_recorded_answer_has_the_reading_of_the_table() {
     let recorded: Vec<Recorded> = serde_json::from_str(include_str!("answers.json")).unwrap();
     let mut wrong = Vec::new();
     for recorded in &recorded {

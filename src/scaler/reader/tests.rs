@@ -66,7 +66,7 @@ async fn what_was_heard_is_read_at_once_and_what_wakes_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_waits_for_is_read_five_times_a_second_whatever_is_heard() {
+async fn places_that_a_call_waits_for_are_read_five_times_a_second() {
     let asked = Arc::new(AtomicUsize::new(0));
     let queues = [("a", Pace::Asked), ("b", Pace::Tick)];
     let mut stage = Stage::start(&asked, Answer::Reads, &queues, |reader| {

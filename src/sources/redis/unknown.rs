@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_said_once_with_all_that_it_costs() {
+    fn each_reason_is_named_once_with_all_of_its_figures() {
         let fault = |text: &str| Fault::Unexpected(text.to_owned());
         let mut unknown = Unknown::default();
         for figure in ["the number of due tasks", "the number of running tasks", "the number of due tasks"] {

@@ -56,8 +56,8 @@ fn way_out(purpose: Purpose, real: Option<&str>) -> &'static str {
         (Purpose::RunningSet, Some("list")) => "name it in `processingListName`",
         (Purpose::RunningList, None) => "if it is a sorted set, name it in `processingSortedSetName`",
         (Purpose::RunningList | Purpose::RunningSet, _) => {
-            "what runs is counted in lists (`processingListName`) and sorted sets (`processingSortedSetName`), or \
-             workers report it (`workersConnection`)"
+            "running tasks are counted in lists (`processingListName`) and sorted sets (`processingSortedSetName`), or \
+             workers report them (`workersConnection`)"
         }
         (Purpose::Framework, _) => {
             "something else uses this key, so look at the names and the prefix in the trigger"

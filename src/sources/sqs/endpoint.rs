@@ -319,7 +319,7 @@ impl Access {
         }
         let asked = self.origin();
         Some(format!(
-            "the URL of `{name}` has the host {host}, which is none of AWS's for SQS, and the connection asks {asked}: \
+            "the URL of `{name}` has the host {host}, which is not one of AWS's for SQS, and the connection asks {asked}: \
              name the queue without its URL, or a connection whose `endpoint` that host is"
         ))
     }

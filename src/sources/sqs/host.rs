@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emulators_host_is_none_of_aws_and_may_name_a_region() {
+    fn a_host_of_an_emulator_may_name_a_region_and_is_not_one_of_aws() {
         for (host, region) in [
             ("sqs.eu-west-1.localhost.localstack.cloud", "eu-west-1"),
             ("eu-west-1.queue.localhost.localstack.cloud", "eu-west-1"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_only_looks_alike_is_none() {
+    fn a_host_that_only_resembles_one_of_aws_is_not_one() {
         for host in [
             "localhost",
             "127.0.0.1",

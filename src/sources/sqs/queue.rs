@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_understood_however_it_is_written() {
+    fn every_spelling_of_a_url_is_understood() {
         let local = "http://localhost:4566/queue/eu-west-1/000000000000/q";
         for (text, sent, region) in [
             ("HTTPS://SQS.EU-WEST-1.AMAZONAWS.COM/123456789012/acme-tasks", URL, "eu-west-1"),

@@ -1,4 +1,4 @@
-//! What is asked about a scope, what is remembered of it, and what cannot be read.
+//! The commands about a scope, its memory, and parts that cannot be read.
 
 use proptest::prelude::*;
 
@@ -50,7 +50,7 @@ fn a_clock_that_went_back_is_noticed_and_makes_minutes_change_again() {
 }
 
 #[test]
-fn scopes_that_nobody_reads_are_forgotten_and_so_are_too_many() {
+fn scopes_that_are_not_read_and_scopes_beyond_the_most_are_forgotten() {
     let (mut memory, nothing) = (Memory::default(), BTreeMap::new());
     read(&nothing, &mut memory, NOW, NOW).unwrap();
     memory.sweep(NOW + Duration::from_secs(20 * 60));
@@ -76,7 +76,7 @@ fn too_few_answers_are_nonsense() {
 }
 
 #[test]
-fn who_workers_are_and_a_minute_cost_themselves_while_leases_tell_what_runs() {
+fn an_unreadable_worker_list_or_minute_costs_only_itself_while_leases_show_running_tasks() {
     let scope = Scope::new("acme", Duration::from_secs(60));
     let asked = scope.ask(&Memory::default(), NOW, &mut Pipeline::new());
     let mut answers = vec![hash(&[("done", "2")]); asked.minutes.len()];
@@ -96,7 +96,7 @@ fn who_workers_are_and_a_minute_cost_themselves_while_leases_tell_what_runs() {
 proptest! {
     /// Workers write to the present minute by their own clocks, which are late or ahead by less than one.
     #[test]
-    fn what_is_remembered_is_what_would_be_read(
+    fn minutes_that_are_remembered_equal_those_that_would_be_read(
         steps in prop::collection::vec((0..150_u64, -59..60_i64, 0..3_u64, 0..2_000_u64), 1..60),
     ) {
         let (mut store, mut memory, mut now) = (BTreeMap::new(), Memory::default(), NOW);

@@ -41,10 +41,10 @@ pub(super) trait Backlog: Send {
     /// All tasks end that were taken.
     async fn end(&mut self);
 
-    /// What stands between us and the server.
+    /// The proxy between the scaler and the server.
     fn proxy(&self) -> &Proxy;
 
-    /// From now on nobody can read it, and all tasks end that were taken.
+    /// From now on the backend cannot be read, and all tasks that were taken end.
     async fn fails(&mut self, outage: Outage) {
         self.proxy().switch(match outage {
             Outage::Refuses => Mode::Cut,
@@ -56,14 +56,14 @@ pub(super) trait Backlog: Send {
     /// It can be read again, and meanwhile so many tasks have come.
     async fn recovers(&mut self, tasks: u32) {
         self.put(tasks).await;
-        // What a stalled proxy has swallowed gets no answer any more.
+        // Requests that the stalled proxy took get no answer any more.
         self.proxy().switch(Mode::Cut);
         tokio::time::sleep(Duration::from_millis(50)).await;
         self.proxy().switch(Mode::Pass);
     }
 }
 
-/// A queue for what a trigger of `source` with `keys` reads.
+/// A queue that a trigger of `source` with `keys` reads.
 pub(super) async fn of(
     source: &'static str,
     keys: &'static [(&'static str, &'static str)],
@@ -78,7 +78,7 @@ pub(super) async fn of(
     }
 }
 
-/// What a framework keeps in Redis.
+/// A framework's keys in Redis.
 struct InRedis {
     source: &'static str,
     shows_running: bool,
@@ -202,7 +202,7 @@ impl Backlog for InRedis {
     }
 }
 
-/// SQS, or what stands for it.
+/// The SQS emulator.
 struct Sqs {
     moto: Moto,
     proxy: Proxy,

@@ -1,5 +1,4 @@
-//! Who asks about a trigger differs: the HPA every 15 seconds, KEDA at its polls, or nobody while a stream is open. Each of
-//! them keeps it.
+//! The HPA's calls every 15 seconds, KEDA's polls and an open stream without calls each keep a trigger.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +12,7 @@ const SYNC: Duration = Duration::from_secs(15);
 const POLL: u32 = 40;
 
 #[tokio::test]
-async fn whoever_asks_keeps_a_trigger_and_so_does_a_stream() {
+async fn each_kind_of_call_and_a_stream_keep_a_trigger() {
     let harness = Harness::start().await;
     let names = ["hpa", "spec", "poll", "stream", "nobody"];
     for name in names {

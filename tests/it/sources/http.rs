@@ -63,9 +63,9 @@ async fn an_empty_queue_is_zero_and_an_empty_document_is_not() {
     assert_eq!(read(&mut client_of_none, &[waiting()]).await, [Err(unexpected(&none, message))]);
 }
 
-/// A server that was updated, and calls what runs by another name.
+/// A server that was updated, and has another name for running tasks.
 #[tokio::test]
-async fn what_runs_is_not_known_where_its_path_finds_nothing_and_what_waits_is() {
+async fn a_running_path_that_finds_nothing_leaves_waiting_tasks_known() {
     let web = Answerer::start(|_| Said::new(200, r#"{"waiting": 3, "active": 2}"#)).await;
     let mut client = client(&web.url(), None).await;
     let plan = plan(&[

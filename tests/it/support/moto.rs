@@ -68,7 +68,7 @@ impl Moto {
         create_queue(&self.client(), name).await
     }
 
-    /// Stops the process, which keeps its port and its queues and answers nobody.
+    /// Stops the process, which keeps its port and its queues and answers no request.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
     }

@@ -1,4 +1,4 @@
-//! Recorded answers of providers, given to real workers: whom a refusal holds up, and for how long.
+//! Recorded answers of providers, given to real workers: which requests a refusal pauses, and for how long.
 
 use agent_scaler::timestamp::Timestamp;
 
@@ -7,7 +7,7 @@ use super::*;
 /// The answers; `HUGE` stands in the request that gets one of them.
 const ANSWERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/answers/worker.json");
 
-/// What sixty small tasks came to.
+/// The result of sixty small tasks.
 struct Sixty {
     took: Duration,
     throttled: u64,
@@ -17,7 +17,7 @@ struct Sixty {
     huge: Option<String>,
 }
 
-/// The settings of a worker of that provider, with a limit that nobody reaches.
+/// The settings of a worker of that provider, with a limit that is never reached.
 fn settings(provider: &str) -> [&str; 8] {
     ["--limit", LIMIT, "--requests-per-minute", "6000", "--slots", "4", "--provider", provider]
 }
@@ -89,7 +89,7 @@ async fn nobody_else_is_held_up(provider: &str, answer: &str, is_for_good: bool)
 }
 
 #[tokio::test]
-async fn a_request_that_can_never_pass_fails_and_nobody_waits() {
+async fn a_request_that_can_never_pass_fails_and_no_other_waits() {
     for (provider, answer) in [
         ("azure-openai", "azure-content-filter"),
         ("openai", "github-too-large"),
@@ -138,7 +138,7 @@ async fn a_budget_of_a_month_blocks_until_its_end_and_one_request_of_all_tries_b
     let settings = ["--limit", LIMIT, "--provider", "anthropic", "--slots", "2"];
     let _workers = ["first", "second", "third"].map(|name| place.worker(name, &settings));
     within(PATIENCE, "a refusal", async || said(&place, "blocked_ms")).await;
-    // What was under way is refused too.
+    // Requests that were under way are refused too.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let exact = Some(until.as_millis());
     assert_eq!(said(&place, "blocked_ms"), exact);
@@ -163,8 +163,8 @@ async fn a_budget_of_a_month_blocks_until_its_end_and_one_request_of_all_tries_b
 }
 
 #[tokio::test]
-async fn a_rate_whose_end_nobody_can_believe_ends_within_a_few_windows() {
-    // What Azure says of a minute is believed for a minute.
+async fn a_rate_with_an_end_that_is_too_far_ends_within_a_few_windows() {
+    // A wait of Azure's minute limit lasts for a minute.
     for (provider, answer, longest) in [("openai", "nvidia-bare", 18), ("azure-openai", "azure-86400", 80)] {
         let place = Place::new(Kind::Stream, &["--answers", ANSWERS]);
         let _workers = ["first", "second", "third"].map(|name| place.worker(name, &settings(provider)));

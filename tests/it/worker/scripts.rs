@@ -157,7 +157,7 @@ fn a_lists_task_obeys_only_whoever_began_it_last() {
     assert_eq!(redis.command(&["ZCARD", "leases"]), redis::Value::Int(0));
 }
 
-/// What the limiter answers: whether a moment is reserved, the milliseconds until then, and what it says of a block.
+/// The limiter's answer: whether a moment is reserved, the milliseconds until then, and its word about a block.
 type Reserved = (bool, u64, i64);
 
 /// Asks the limiter for `amount` at 6,000 a minute, 100 a second.
@@ -234,7 +234,7 @@ fn nobody_starts_in_a_block_and_there_is_no_burst_after_it() {
     about(reserve(&redis, 50, 0), 6_000);
 }
 
-/// Judges a refusal: who waits, and how many milliseconds.
+/// Classifies a refusal: which requests wait, and for how many milliseconds.
 fn refused(redis: &Redis, request: &str, end: &str) -> (String, u64) {
     let keys = ["pace".to_owned(), limit(), "refused".to_owned()];
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -289,7 +289,7 @@ fn pauses_double_while_refusals_go_on_and_those_sent_before_a_pause_do_not_lengt
 }
 
 #[test]
-fn a_request_that_is_refused_again_while_others_have_answers_is_refused_for_what_it_is() {
+fn a_refusal_that_repeats_while_others_have_answers_concerns_that_request_alone() {
     let redis = Redis::plain();
     for _ in 0..3 {
         assert_eq!(refused(&redis, "huge", "unknown").0, "first", "nobody has an answer yet");

@@ -124,7 +124,7 @@ async fn more_workers_than_are_read_are_said_to_be_too_many() {
         format!("`{key}` has more than 10000 fields: give each workload a name of its own to report under");
     let too_many = ReadError::Unexpected { endpoint: format!("{}/0", redis.url()), message };
     assert_eq!(client.read(client.workers_of(SCOPE)).await, Err(too_many));
-    // What runs is known all the same.
+    // Running tasks are known nevertheless.
     redis.command(&["ZADD", &keys::leases(SCOPE), &(now(&redis).as_millis() + 60_000).to_string(), "a"]);
     let Workers { leases, alive, unknown, .. } = client.workers().await;
     assert_eq!((leases, alive.len(), unknown.len()), (1, 0, 1));

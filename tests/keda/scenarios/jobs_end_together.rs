@@ -84,7 +84,7 @@ fn end_pods(scene: &Scene) {
     }
 }
 
-/// Where the tasks are.
+/// The backend of the tasks.
 enum Tasks {
     /// In the scene's own Redis.
     List,

@@ -1,5 +1,5 @@
-//! Who asks for a number, and how often: KEDA at its polls, the HPA at its syncs, both or neither. The table is in
-//! docs/keda.md.
+//! The callers that ask for a number, and how often: KEDA at its polls, the HPA at its syncs, both or neither.
+//! docs/keda.md has the table.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,16 +18,16 @@ const MAX: u32 = 9;
 /// How long calls are counted: so many polls of KEDA, and half as many syncs of the HPA.
 const WINDOW: Duration = Duration::from_secs(15);
 
-/// Calls after which a change is in force: the HPA was among those who asked.
+/// Calls after which a change is in force, because the HPA asked too.
 const SETTLED_AFTER: u64 = 6;
 
 /// Longest time until a change is in force.
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
 
-/// Where KEDA's operator shows its metrics.
+/// The address of the metrics of KEDA's operator.
 const KEDAS_METRICS: &str = "http://127.0.0.1:8080/metrics";
 
-/// Whose calls arrive.
+/// The callers that are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Askers {
     /// KEDA's own, one a poll.
@@ -40,7 +40,7 @@ enum Askers {
     Nobody,
 }
 
-/// What a ScaledObject says, and who asks about it.
+/// A ScaledObject and the callers that ask about it.
 struct Case {
     what: &'static str,
     change: fn(&mut Value),
@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// The last one: KEDA's schema lets nobody take a formula away again by leaving it out.
+/// This is the last case, because KEDA's schema does not let a patch remove a formula.
 const WITH_A_FORMULA: Case = Case {
     what: "minReplicaCount 1, scalingModifiers",
     change: |spec| {
@@ -154,7 +154,7 @@ pub(super) async fn of_a_scaled_job_are_counted(stage: Stage) {
     count.expect(&scene, "a ScaledJob, minReplicaCount 1", Askers::Keda).await;
 }
 
-/// Where the HPA gets no value, KEDA's polls ask as well, whatever `minReplicaCount` is.
+/// If the HPA gets no value, KEDA's polls ask as well, for any `minReplicaCount`.
 pub(super) async fn go_on_while_the_hpa_gets_nothing(stage: Stage) {
     let setting = Setting { lifetime: Lifetime::Idle, ..Setting::on(Queue::List) };
     let mut scene = Scene::set(stage, setting).await;
@@ -190,7 +190,7 @@ struct Count {
 }
 
 impl Count {
-    /// Counts calls for a while, once a change is in force, and says whose they must have been.
+    /// Counts calls for a while, once a change is in force, and returns the callers.
     async fn expect(&mut self, scene: &Scene, what: &str, expected: Askers) {
         let scaler = &scene.scalers[0];
         let (since, before) = (Instant::now(), scaler.calls("GetMetrics").await);
@@ -222,7 +222,7 @@ impl Count {
     }
 }
 
-/// Whose calls these were, of a window with so many syncs at which the HPA got a value.
+/// The callers of the calls in a window with this many syncs at which the HPA got a value.
 fn asked_by(asks: u64, syncs: u64) -> Askers {
     let polls = WINDOW.as_secs();
     match asks {
@@ -244,7 +244,7 @@ async fn until_paused(scene: &Scene) {
     }
 }
 
-/// What docs/keda.md says of KEDA's metrics of its calls.
+/// Checks the statements of docs/keda.md about KEDA's metrics of its calls.
 async fn kedas_metrics(scene: &Scene, streams: bool, are_there: bool) {
     let text = reqwest::get(KEDAS_METRICS).await.unwrap().text().await.unwrap();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE keda_grpc_client_"));

@@ -35,7 +35,7 @@
 {{- end -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.httpFrom) -}}
-{{- $text := "is empty, so nobody may scrape what serviceMonitor.enabled asks for: name Prometheus's namespace" -}}
+{{- $text := "is empty, so the NetworkPolicy keeps Prometheus out (serviceMonitor.enabled): name its namespace" -}}
 {{- $problems = append $problems (printf "networkPolicy.httpFrom: %s" $text) -}}
 {{- end -}}
 {{- range $name, $connection := .Values.connections -}}

@@ -38,7 +38,7 @@ fn what_is_missing_or_no_number_is_an_error_and_never_a_zero() {
 }
 
 #[test]
-fn what_is_wrong_beside_what_waits_costs_that_alone() {
+fn an_error_beside_the_waiting_tasks_costs_only_its_own_figure() {
     let document =
         document(&[("readyPath", "$.ready"), ("runningPath", "$.running"), ("oldestPath", "$.oldest")]);
     for (running, why) in [

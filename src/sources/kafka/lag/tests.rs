@@ -98,7 +98,7 @@ fn lag_that_stands_still_counts_as_one_task_and_only_for_as_long() {
 }
 
 #[test]
-fn what_only_keeps_a_worker_there_is_said_to() {
+fn tasks_that_only_keep_a_worker_are_marked_as_kept() {
     let kept = |queue: &Queue, partitions: &[(Option<u64>, u64)], seconds| {
         let mut memory = Memory::default();
         look(queue, partitions, &mut memory, 0);

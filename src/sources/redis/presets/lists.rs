@@ -14,8 +14,8 @@ pub(in crate::sources::redis) const PROCESSING_SORTED_SET_NAME: Key = Key {
     name: "processingSortedSetName",
     need: Need::Optional,
     unit: NAMES,
-    help: "sorted sets that hold running tasks, separated by commas; every member runs, unless \
-           `processingScoreUnit` says what scores mean",
+    help: "sorted sets that hold running tasks, separated by commas; every member counts as running, unless \
+           `processingScoreUnit` is given",
     example: "acme:reserved",
 };
 
@@ -24,8 +24,8 @@ pub(in crate::sources::redis) const PROCESSING_SCORE_UNIT: Key = Key {
     name: "processingScoreUnit",
     need: Need::Optional,
     unit: "seconds | milliseconds",
-    help: "scores of `processingSortedSetName` say, since 1970, until when a worker may keep a task: one whose time is \
-           over is given to another, and counts as waiting",
+    help: "unit of the scores of `processingSortedSetName`, times since 1970 until which a worker may keep a task; a task \
+           whose time is over is given to another worker, and counts as waiting",
     example: "seconds",
 };
 
@@ -34,8 +34,7 @@ pub(in crate::sources::redis) const DELAYED_SORTED_SET_NAME: Key = Key {
     name: "delayedSortedSetName",
     need: Need::Optional,
     unit: NAMES,
-    help: "sorted sets from which workers move tasks to the lists when their scores, times, have come; separated by \
-           commas",
+    help: "sorted sets from which workers move tasks to the lists at the time in their scores, separated by commas",
     example: "acme:delayed",
 };
 
@@ -44,7 +43,7 @@ pub(in crate::sources::redis) const DELAYED_SCORE_UNIT: Key = Key {
     name: "delayedScoreUnit",
     need: Need::Optional,
     unit: "seconds | milliseconds",
-    help: "what the scores of `delayedSortedSetName` count, since 1970",
+    help: "unit of the scores of `delayedSortedSetName`, times since 1970",
     example: "seconds",
 };
 

@@ -187,8 +187,7 @@ impl Question {
     pub(super) fn too_many(&self, names: u64) -> Option<Fault> {
         (self.follows_names() && names > MOST_NAMES).then(|| {
             Fault::Unexpected(format!(
-                "`{}` has more than {MOST_NAMES} members, nearly all of processes that are gone, which is more than is \
-                 looked through",
+                "`{}` has more than {MOST_NAMES} members, nearly all of them dead processes, and no more are sorted",
                 self.key
             ))
         })
@@ -214,7 +213,7 @@ impl Question {
         // Live processes come first. If the last one is alive, there may be more.
         if numbers.get(MOST_PROCESSES).is_some_and(|last| *last != Value::Nil) {
             return Err(Fault::Unexpected(format!(
-                "`{}` names more than {MOST_PROCESSES} processes that live, which is more than is summed",
+                "`{}` names more than {MOST_PROCESSES} live processes, and no more are summed",
                 self.key
             )));
         }

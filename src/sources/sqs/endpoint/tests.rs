@@ -85,7 +85,7 @@ fn a_queue_of_another_region_or_host_is_refused_whatever_the_connection_asks() {
     for host in ["localhost", "sqs.eu-west-1.amazonaws.com.evil.example", "sqs.amazonaws.com"] {
         let origin = format!("http://{host}:4566");
         let refused = format!(
-            "the URL of `acme-tasks` has the host {host}, which is none of AWS's for SQS, and the connection asks \
+            "the URL of `acme-tasks` has the host {host}, which is not one of AWS's for SQS, and the connection asks \
              https://sqs.eu-west-1.amazonaws.com: name the queue without its URL, or a connection whose `endpoint` \
              that host is"
         );

@@ -223,7 +223,7 @@ fn seen(ready: u64, in_flight: InFlight) -> Reading {
     Reading { ready: Some(ready), in_flight: Some(in_flight), ..Reading::default() }
 }
 
-/// Of which so many were not counted in this read.
+/// The part of it that this read did not count.
 fn kept(ready: u64, in_flight: u64, reading: Reading) -> Reading {
     Reading { kept: Tasks { ready, soon: 0, in_flight }, ..reading }
 }

@@ -50,9 +50,10 @@ async fn queue_schedule_and_busy_threads_are_sidekiq_s_own_counts() {
     stage.shows(&mut client, &plan, &seen(2, 0, 2, 4, 2, 1)).await;
 }
 
-/// Nobody has looked at Sidekiq's own page for a year of workers that come and go: only that removes their names.
+/// Sidekiq's web page was not opened for a year of workers that come and go, and only the page removes their
+/// names.
 #[tokio::test]
-async fn names_of_processes_that_are_gone_keep_nobody_from_what_waits_and_runs() {
+async fn names_of_dead_processes_hide_no_waiting_and_running_tasks() {
     let redis = Redis::plain();
     redis.command(&["LPUSH", "queue:default", "1", "2", "3"]);
     let names: Vec<String> = (0..24_000).map(|number| format!("worker-{number}:1:0123456789ab")).collect();
@@ -80,6 +81,6 @@ async fn names_of_processes_that_are_gone_keep_nobody_from_what_waits_and_runs()
     assert_eq!((seen.ready, seen.in_flight), (Some(3), None));
     assert_eq!(
         seen.unknown[0].to_string(),
-        "the number of running tasks is not known: `processes` names more than 1000 processes that live, which is more than is summed"
+        "the number of running tasks is not known: `processes` names more than 1000 live processes, and no more are summed"
     );
 }

@@ -59,9 +59,10 @@ async fn an_error_for_an_answer_is_an_error_and_the_next_answer_counts() {
     }
 }
 
-/// Where a partition begins corrects a lag; without it the lag is what the group has not committed.
+/// The first offset of a partition corrects a lag. Without it the lag is the number of records that are not
+/// committed.
 #[tokio::test]
-async fn a_first_record_that_nobody_tells_costs_no_lag() {
+async fn an_unknown_first_offset_costs_no_lag() {
     let mock = mock();
     let servers = mock.bootstrap_servers();
     let filled = tokio::task::spawn_blocking(move || {

@@ -100,9 +100,9 @@ async fn a_node_that_hangs_costs_its_own_queues_only_and_is_left_alone_for_a_whi
     assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
 }
 
-/// The record of what runs is with one that hangs; what waits is not.
+/// The list of running tasks is on the node that hangs, and the list of waiting tasks is not.
 #[tokio::test]
-async fn a_node_that_hangs_costs_the_figures_that_it_has_and_no_others() {
+async fn a_node_that_hangs_costs_only_its_own_figures() {
     let cluster = RedisCluster::start(Tls::Off);
     let proxy = in_front_of(&cluster, 0).await;
     let (waiting, running) = (cluster.queue_on(1), cluster.queue_on(0));

@@ -57,10 +57,9 @@ async fn a_key_of_another_type_spoils_its_own_queue_only() {
     assert_eq!(read(&mut client, &plans).await, expected);
 }
 
-/// What the trigger names as a list of running tasks is something else: that is known to be no list, and what waits is
-/// known all the same.
+/// The trigger names a key of another type as its list of running tasks. Only running tasks are not known then.
 #[tokio::test]
-async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
+async fn an_unreadable_record_of_running_tasks_costs_only_that_figure() {
     let redis = Redis::plain();
     redis.command(&["RPUSH", "acme:tasks", "a", "b"]);
     redis.command(&["RPUSH", "acme:busy", "c"]);
@@ -82,8 +81,8 @@ async fn a_record_of_what_runs_that_cannot_be_read_costs_that_figure_alone() {
         ),
         (
             "acme:busy,acme:hash",
-            "`acme:hash` is a hash, and must be a list: what runs is counted in lists (`processingListName`) and sorted \
-             sets (`processingSortedSetName`), or workers report it (`workersConnection`)",
+            "`acme:hash` is a hash, and must be a list: running tasks are counted in lists (`processingListName`) and \
+             sorted sets (`processingSortedSetName`), or workers report them (`workersConnection`)",
             "`acme:hash` holds another type than a list: if it is a sorted set, name it in `processingSortedSetName`",
         ),
     ] {
@@ -152,7 +151,7 @@ async fn running_and_delayed_tasks_in_sorted_sets_are_counted() {
 }
 
 #[test]
-fn keys_about_sorted_sets_that_say_nothing_are_refused() {
+fn keys_about_sorted_sets_without_an_effect_are_refused() {
     let (name, unit) = (("listName", "a"), "seconds");
     for (keys, problem) in [
         (

@@ -427,9 +427,9 @@ fn without_age(reading: Reading) -> Reading {
     Reading { oldest: None, ..reading }
 }
 
-/// What corrects a lag and what tells an age are beside what waits.
+/// The correction of the lag and the age may fail without the number of waiting tasks.
 #[tokio::test]
-async fn a_command_that_is_denied_costs_what_it_tells() {
+async fn a_denied_command_costs_only_its_own_figure() {
     let redis = Redis::plain();
     let mut connection = redis.connection();
     redis::cmd("XGROUP")

@@ -41,7 +41,7 @@ async fn the_tick_and_the_price_of_fifo_queues_are_in_the_cost() {
     assert_eq!(costs(&polled)["listened"], Value::Null, "nobody listens");
 }
 
-/// The server reads by its own pace, whoever asks it how often.
+/// The server reads at its own pace, which calls to it do not change.
 #[tokio::test]
 async fn neither_bounds_nor_polls_of_a_scaled_object_change_the_cost() {
     Moto::shared().create_queue("paid").await;

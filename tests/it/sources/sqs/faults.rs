@@ -162,7 +162,7 @@ async fn an_answer_that_makes_no_sense_is_not_a_number() {
 
 /// An emulator that has not all of AWS's attributes, say.
 #[tokio::test]
-async fn a_count_beside_what_waits_that_is_none_costs_itself_only() {
+async fn a_missing_count_other_than_that_of_waiting_messages_costs_only_itself() {
     let whole = counted(1, 2, 3);
     let not_visible = "the number of running tasks is not known: the answer about `q` has no number in \
                        ApproximateNumberOfMessagesNotVisible";

@@ -6,7 +6,7 @@ use aws_sdk_sqs::config::Region;
 use super::{client, queue, read, refused, seen};
 use crate::support::moto::{ACCOUNT, Moto, REGION};
 
-/// What comes before the account in the URL of a queue in `region`, however it is written.
+/// Every spelling of the part before the account in the URL of a queue in `region`.
 fn origins(region: &str) -> Vec<String> {
     let mut origins: Vec<String> = [
         "https://sqs.REGION.amazonaws.com",
@@ -31,7 +31,7 @@ fn origins(region: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_queue_is_never_taken_for_one_of_its_name_in_another_region() {
+async fn a_queue_of_the_same_name_in_another_region_is_never_read() {
     let moto = Moto::shared();
     let there = moto.client().config().to_builder().region(Region::from_static("us-east-1")).build();
     let there = aws_sdk_sqs::Client::from_conf(there);
@@ -63,7 +63,7 @@ async fn a_queue_is_never_taken_for_one_of_its_name_in_another_region() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_of_aws_is_refused_where_aws_is_asked() {
+async fn a_host_outside_aws_is_refused_where_aws_is_asked() {
     let mut client = super::connect(&*super::endpoint_of_aws(&[])).await.unwrap();
     for host in ["localhost:4566", "sqs.eu-west-1.amazonaws.com.evil.example", "sqs.eu-west-1.amazonaws.co"] {
         let queue = queue(&format!("https://{host}/{ACCOUNT}/agent-tasks"));

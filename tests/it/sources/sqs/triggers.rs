@@ -93,7 +93,7 @@ fn a_tenants_patterns_look_at_the_last_part_of_a_url() {
     };
     assert!(of(URL).is_ok());
     assert!(of("acme-tasks").is_ok());
-    // What it may not read counts for more than where that is.
+    // The error about rights comes before the error about the region.
     for foreign in ["zeta-tasks", "https://acme-x/123456789012/zeta-tasks", "acme-tasks,zeta-tasks"] {
         assert_eq!(
             of(foreign).unwrap_err().to_string(),

@@ -93,7 +93,7 @@ fn nonsense_is_neither_a_number_nor_a_panic() {
 }
 
 #[test]
-fn an_answer_that_is_none_costs_its_own_figure_and_what_waits_is_never_half_a_zero() {
+fn an_unusable_answer_costs_its_own_figure_and_a_partial_zero_is_an_error() {
     let rows = [
         (Ask::Llen, Ready),
         (Ask::Zcard, Due),
