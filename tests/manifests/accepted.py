@@ -1,4 +1,4 @@
-"""What Helm accepts of a connection the program accepts, and what the program accepts Helm does."""
+"""Helm and the program accept the same connections."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ MANIFESTS = ROOT / "deploy/manifests"
 RENDERED = "# Rendered by"
 FILE = "agent-scaler.yaml"
 NAMESPACE = "agent-scaler"
-# What the notes show for each type of connection.
+# The lines of the notes for each type of connection.
 SOURCES = {"redis": "redis", "aws": "aws-sqs-queue", "kafka": "kafka", "http": "http", "prometheus": "prometheus"}
 VALUES = tuple(sorted((CHART / "ci").glob("*.yaml")))
 

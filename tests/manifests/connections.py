@@ -1,5 +1,5 @@
-"""The schema of the chart's `connections`, made of the program's own tables of keys: what it would refuse is refused
-by Helm, by its name."""
+"""The schema of the chart's `connections`, made of the program's own tables of keys. Helm refuses each value that the
+program would refuse, by its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPE = ("kind of backend; the other keys are those that `agent-scaler keys --ser
         "files as `{secret: {name: …, key: …}}`")
 # Units of keys that take several values; a list is joined with commas.
 SEVERAL = {"URLs", "addresses", "accounts", "names", "name=value,…"}
-# What a key's meaning says of another one, without which it is refused.
+# The part of a key's help that names another key which it requires.
 NEEDS = re.compile(r"(?:needs|carries|(?:password|private key|secret|value) of) `(\w+)`")
 FURTHER = {"accessKeyId": ["secretAccessKey"], "sentinelUsername": ["sentinelPassword"]}
 # Keys that mean nothing without a `mechanism`, of connections that have one.
@@ -34,7 +34,7 @@ def types() -> Iterator[tuple[str, str, list[list[str]]]]:
 
 
 def value(unit: str) -> dict:
-    """What a key of this unit takes."""
+    """The schema of a key with this unit."""
     if unit in ("secret", "path"):
         return {"$ref": "#/definitions/secretKey"}
     if unit in SEVERAL:

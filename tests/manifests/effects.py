@@ -1,4 +1,4 @@
-"""Every value of the chart arrives: each leaf of its schema shows in what it renders.
+"""Every value of the chart has an effect: each leaf of its schema changes the rendered chart.
 
 A set of values is made of the schema, in which every text and number is one that stands nowhere else, and each must be
 in what is rendered from it. What cannot be unlike all others (a choice, a flag, a name of something else in the values)
@@ -24,7 +24,7 @@ from schemas import one_line
 # Values that reach nothing, and why. A dot stands between steps, * for a name.
 EXCEPTIONS = {"global": "what a parent chart shares with its dependencies; the schema says that it is not read"}
 
-# What the schema cannot say of a value's form, by its last step.
+# Values whose form the schema cannot express, by the last step of their path.
 FORMS = {"url": "rediss://m{}.example.com", "urls": "rediss://m{}.example.com", "repository": "m{}.example.com/image"}
 # Names of other things in these values. Both stand in BASE.
 REFERENCES = {"workersConnection": ("one", "two"), "prometheusConnection": ("gauges", "others")}
@@ -36,7 +36,7 @@ BASE = {
     "llmLimits": {"first": {"workersConnection": "one", "scope": "first"},
                   "second": {"workersConnection": "one", "scope": "second"}},
 }
-# Keys of a connection that do not go together: what stands in each variant, and what is left out.
+# Keys of a connection that exclude each other: the keys of each variant, and those that it leaves out.
 LOGIN, PEMS = ("username", "password"), ("ca", "certificate", "key")
 TOKENS = ("tokenEndpoint", "clientId", "clientSecret", "scope")
 VARIANTS = {"kafka": (({"mechanism": "PLAIN"}, (*TOKENS, "token", *PEMS)),
@@ -161,7 +161,7 @@ def dotted(path: tuple) -> str:
 
 
 def rendered(helm: Helm, values: dict, chart: Path) -> str:
-    """What the chart renders, without the sum that changes with anything."""
+    """The rendered chart, without the checksum that changes with every value."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()

@@ -71,7 +71,7 @@ class Redis:
         return f"{scheme}://127.0.0.1:{self.tls_port if scheme == 'rediss' else self.port}"
 
     def denied(self) -> list[str]:
-        """What Redis has refused to anybody. The client library names itself, which Redis takes for any command."""
+        """Commands that Redis refused to any user. The client library's own naming command is left out."""
         entries = re.findall(r"^reason\n(\S+)\ncontext\n\S+\nobject\n(.*)\nusername\n(\S+)$",
                              self.command("ACL", "LOG", "1000"), re.MULTILINE)
         return [f"Redis refuses {user} the {reason} {what}" for reason, what, user in entries

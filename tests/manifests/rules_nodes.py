@@ -22,7 +22,7 @@ def on_pools(world: World) -> Iterator[tuple[Obj, Obj | None]]:
 
 
 def template(pool: Obj) -> dict:
-    """What the pool's nodes are."""
+    """The spec of the pool's nodes."""
     return pool.spec.get("template", {}).get("spec", {})
 
 

@@ -98,7 +98,7 @@ class Pod:
                 self.refuse(f"Secret {ref['name']} has no key {ref['key']}")
             env[variable["name"]] = self.content(ref["key"], data[ref["key"]])
         if self.program.name == "worker" and "LISTEN" not in env:
-            # Its default, on a port that nobody else has.
+            # Its default, on a free port.
             env["LISTEN"] = self.local("0.0.0.0:8080")
         return env
 
