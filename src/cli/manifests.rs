@@ -21,13 +21,16 @@ use crate::sources::{self, Client, ConnectionKind, Endpoint, ReadError};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Arguments {
-    /// A YAML file, a folder of them, or `-` for standard input; may be given several times.
+    /// A file of YAML or JSON, a folder of them, or `-` for standard input; may be given several times.
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Namespace of objects that name none.
     #[arg(short, long, default_value = "default")]
     namespace: String,
 }
+
+/// Extensions of the files in a folder that may hold objects. JSON is YAML.
+const FORMATS: &[&str] = &["yaml", "yml", "json"];
 
 /// One trigger of ours.
 #[derive(Debug)]
@@ -77,10 +80,12 @@ fn texts(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     paths.sort();
     for path in paths {
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        // The same as `kubectl apply -f FOLDER` takes.
+        let is_read =
+            path.extension().is_some_and(|extension| FORMATS.iter().any(|known| extension == *known));
         if path.is_dir() {
             found.extend(texts(&path)?);
-        } else if is_yaml {
+        } else if is_read {
             found.push((path.display().to_string(), read(&path)?));
         }
     }

@@ -64,7 +64,7 @@ fn reason(files: usize, kinds: &[&str], scaled: &[&Scaled]) -> (String, Option<S
     }
     if files == 0 {
         return (
-            "there is no ScaledObject and no ScaledJob: the folder has no file of YAML".to_owned(),
+            "there is no ScaledObject and no ScaledJob: the folder has no file of YAML or JSON".to_owned(),
             None,
         );
     }

@@ -24,6 +24,8 @@ const VARIABLES: &[(&str, Unit, Ends)] = &[
     ("TASK_TIMEOUT", Unit::Seconds, Ends::Task),
     ("JOB_TIMEOUT", Unit::Seconds, Ends::Task),
     ("RQ_DEFAULT_TIMEOUT", Unit::Seconds, Ends::Task),
+    // Of Laravel, by the kind of queue: `REDIS_QUEUE_RETRY_AFTER`.
+    ("QUEUE_RETRY_AFTER", Unit::Seconds, Ends::Hold),
 ];
 
 /// Settings within texts, such as a variable that holds JSON or a file of properties.
@@ -65,6 +67,7 @@ pub(super) fn of_container(container: &Node) -> Vec<Clock> {
     let mut found = arguments(&words);
     found.extend(timeout_command(&words));
     found.extend(sidekiq(&words));
+    found.extend(laravel(&words));
     found.extend(lines.iter().flat_map(|line| settings(line)));
     let variables = container["env"].as_array().into_iter().flatten();
     let variables =
@@ -169,9 +172,29 @@ fn timeout_command(words: &[&str]) -> Option<Clock> {
 /// This long after SIGTERM, Sidekiq puts running jobs back.
 fn sidekiq(words: &[&str]) -> Option<Clock> {
     words.iter().find(|word| word.contains("sidekiq"))?;
-    let pair = words.windows(2).find(|pair| matches!(pair[0], "-t" | "--timeout"))?;
-    let after = time(pair[1], Unit::Seconds)?;
-    Some(Clock { name: format!("sidekiq {}", pair[0]), after, ends: Ends::Stop })
+    let (option, after) = option(words, &["-t", "--timeout"])?;
+    Some(Clock { name: format!("sidekiq {option}"), after, ends: Ends::Stop })
+}
+
+/// Laravel's worker kills itself when a job has run for so long.
+fn laravel(words: &[&str]) -> Option<Clock> {
+    let command = words.iter().find(|word| matches!(**word, "queue:work" | "queue:listen"))?;
+    let (option, after) = option(words, &["--timeout"])?;
+    Some(Clock { name: format!("{command} {option}"), after, ends: Ends::Task })
+}
+
+/// The first of these options with its time: after `=`, as the next word, or right behind one letter (`-t25`).
+fn option<'a>(words: &[&str], names: &[&'a str]) -> Option<(&'a str, Duration)> {
+    words.iter().enumerate().find_map(|(number, word)| {
+        names.iter().find_map(|name| {
+            let value = match word.strip_prefix(name)? {
+                "" => words.get(number + 1)?,
+                rest if name.starts_with("--") => rest.strip_prefix('=')?,
+                rest => rest,
+            };
+            Some((*name, time(value, Unit::Seconds)?))
+        })
+    })
 }
 
 /// A time as people write it: a number in this unit, or one with a unit of its own.

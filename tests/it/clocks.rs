@@ -39,6 +39,10 @@ const CLOCKS: &[(&str, &str, &str, &str)] = &[
         STOPPED,
     ),
     ("CONTAINER args: [bundle, exec, sidekiq, -t, \"@\"]", "25", "1800", STOPPED),
+    ("CONTAINER args: [bundle, exec, sidekiq, \"--timeout=@\"]", "25", "1800", STOPPED),
+    ("CONTAINER args: [sh, -c, \"bundle exec sidekiq -t@ -q default\"]", "25", "1800", STOPPED),
+    ("CONTAINER args: [php, artisan, \"queue:work\", redis, \"--timeout=@\"]", "60", "7200", DEADLINE),
+    ("CONTAINER env: [{ name: REDIS_QUEUE_RETRY_AFTER, value: \"@\" }]", "90", "7200", AGAIN),
     ("ANNOTATION proxy.istio.io/config: \"terminationDrainDuration: @\"", "5s", "3600s", STOPPED),
     ("ANNOTATION config.linkerd.io/shutdown-grace-period: \"@\"", "30s", "1h", STOPPED),
     ("SIDECAR args: [\"--max-sigterm-delay=@\"]", "30s", "1h", STOPPED),
@@ -81,6 +85,23 @@ fn a_clock_that_is_shorter_than_a_task_is_named_and_a_longer_one_is_not() {
             assert!(speaks || said.contains("0 warnings"), "{line}:\n{said}");
         }
     }
+}
+
+/// `kubectl apply -f FOLDER` takes them too.
+#[test]
+fn a_workload_in_a_file_of_json_in_the_same_folder_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let sub = folder.path().join("workers");
+    fs::create_dir(&sub).unwrap();
+    fs::write(folder.path().join("object.yaml"), scaled(LIST)).unwrap();
+    let worker = r#"{ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "w", "namespace": "acme" },
+        "spec": { "template": { "spec": { "terminationGracePeriodSeconds": 60, "containers": [] } } } }"#;
+    fs::write(sub.join("worker.json"), worker).unwrap();
+    let said = text(&check(&[folder.path()], &[]));
+    assert!(said.contains("a pod that must go has 1m"), "{said}");
+    fs::remove_file(folder.path().join("object.yaml")).unwrap();
+    let said = text(&check(&[folder.path()], &[]));
+    assert!(said.contains("but Deployment"), "{said}");
 }
 
 #[test]
