@@ -14,10 +14,10 @@ const SUFFIX: &str = "FromEnv";
 const SECRET: &str = "secret";
 
 /// Parts of a name, in lower case, that only credentials have.
-const SECRET_PARTS: &[&str] = &["password", "secret", "apikey", "accesskey", "token", "connectionstring"];
+const SECRET_PARTS: &[&str] = &["password", "secret", "apikey", "accesskey", "connectionstring"];
 
-/// Names with such a part that hold no credential.
-const NO_SECRETS: &[&str] = &["oauthTokenEndpointUri", "saslTokenProvider"];
+/// How a name of a credential may end. Elsewhere in a name tokens are those of a model, or an address.
+const SECRET_END: &str = "token";
 
 /// Credentials of KEDA's scalers that go by another name in a connection.
 const RENAMED: &[(&str, &str)] = &[("token", "bearerToken"), ("apiKey", "customAuthValue")];
@@ -65,8 +65,8 @@ pub(super) fn refuse(
 
 fn held(base: &str, sources: &'static [Spec]) -> Held {
     let lower = base.to_lowercase();
-    let has_part = SECRET_PARTS.iter().any(|part| lower.contains(part)) && !NO_SECRETS.contains(&base);
-    if has_part || credential(base, sources).is_some() {
+    let is_named_so = SECRET_PARTS.iter().any(|part| lower.contains(part)) || lower.ends_with(SECRET_END);
+    if is_named_so || credential(base, sources).is_some() {
         return Held::Secret;
     }
     if let Some(key) = trigger_keys(sources).find(|key| key.name == base) {
@@ -82,8 +82,12 @@ fn written_out(key: &Key) -> String {
 }
 
 fn secret(base: &str, sources: &'static [Spec]) -> String {
-    let name = credential(base, sources).or_else(|| credentials(sources).next()).unwrap_or("password");
-    format!("credentials belong in the server's file: `connections.NAME.{name}: {{ file: PATH }}`")
+    let place = credential(base, sources).map_or_else(
+        // Any one key would be a guess: a Kafka user's password is not that of its TLS key.
+        || "name a `connection` that refers to them".to_owned(),
+        |name| format!("`connections.NAME.{name}: {{ file: PATH }}`"),
+    );
+    format!("credentials belong in the server's file: {place}")
 }
 
 /// The hint for a name that no scaler of KEDA has. Its value may be a secret.
@@ -226,9 +230,29 @@ mod tests {
             let sources = std::slice::from_ref(ALL.iter().find(|spec| spec.name == *name).unwrap());
             for base in *secrets {
                 let hint = secret(base, sources);
+                // A connection has no key for it.
+                if *base == "keyPassword" {
+                    assert!(!hint.contains("connections.NAME"), "{name}: {base}: {hint}");
+                    continue;
+                }
                 let has = |key: &str| hint.contains(&format!("`connections.NAME.{key}: {{ file: PATH }}`"));
                 assert!(credentials(sources).any(has), "{name}: {base}: {hint}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_of_tokens_are_no_secrets_and_a_secret_of_another_kind_is_not_sent_to_a_key_at_random() {
+        for base in ["maxTokens", "inputTokens", "tokenBudget", "tokensPerMinute"] {
+            assert!(matches!(held(base, ALL), Held::Unknown), "{base}");
+        }
+        for base in ["token", "authToken", "awsSessionToken"] {
+            assert!(matches!(held(base, ALL), Held::Secret), "{base}");
+        }
+        let sqs = std::slice::from_ref(ALL.iter().find(|spec| spec.name == "aws-sqs-queue").unwrap());
+        assert_eq!(
+            secret("password", sqs),
+            "credentials belong in the server's file: name a `connection` that refers to them"
+        );
     }
 }
