@@ -128,7 +128,9 @@ pub fn parse(
     let trigger = read(server, namespace, name, metadata)?;
     admission::permit(&server.tenants, &trigger)?;
     if let Some(message) = trigger.connection.endpoint.refuses(trigger.plan.as_ref()) {
-        return Err(one(&keys::CONNECTION, message).into());
+        // It says by itself which connection is needed.
+        let path = format!("metadata.{}", keys::CONNECTION.name);
+        return Err(Invalid::one(SUBJECT, Problem { path, message, hint: None }).into());
     }
     Ok(trigger)
 }

@@ -1,6 +1,7 @@
 //! A region of AWS, and who we are there.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -338,6 +339,15 @@ impl Endpoint for SqsEndpoint {
 
     fn refuses(&self, plan: &dyn Plan) -> Option<String> {
         let queues: &Queues = (plan as &dyn Any).downcast_ref()?;
+        let regions = queues.queues.iter().filter_map(|queue| queue.place.as_ref()?.region.as_deref());
+        let regions: BTreeSet<&str> = regions.collect();
+        if regions.len() > 1 {
+            let regions = Vec::from_iter(regions).join(", ");
+            return Some(format!(
+                "the URLs are of several regions ({regions}), and a connection is of one: give each region an object \
+                 and a connection of its own"
+            ));
+        }
         queues.queues.iter().find_map(|queue| self.access.refuses(queue))
     }
 

@@ -49,6 +49,21 @@ fn the_urls_of_queues_begin_as_the_region_or_the_address_has_it() {
     }
 }
 
+#[test]
+fn queues_of_several_regions_are_not_sent_from_one_connection_to_the_other() {
+    let endpoint = parsed(&[("region", text("eu-west-1"))]).unwrap();
+    let plan = |urls: &str| {
+        let values = [("queueURL".to_owned(), Value::Text(urls.to_owned()))].into();
+        crate::sources::sqs::queue::parse(&mut Fields::new("metadata", &values)).unwrap()
+    };
+    let url = |region: &str| format!("https://sqs.{region}.amazonaws.com/123456789012/acme");
+    let both = plan(&format!("{}-a,{}-b", url("eu-west-1"), url("us-east-1")));
+    let words = "the URLs are of several regions (eu-west-1, us-east-1), and a connection is of one: give each region \
+                 an object and a connection of its own";
+    assert_eq!(endpoint.refuses(both.as_ref()).as_deref(), Some(words));
+    assert_eq!(endpoint.refuses(plan(&url("eu-west-1")).as_ref()), None);
+}
+
 /// Each form of URL beside what the connection asks, which is in eu-west-1.
 #[test]
 fn a_queue_of_another_region_or_host_is_refused_whatever_the_connection_asks() {
