@@ -1,6 +1,6 @@
 //! Two triggers that count the same tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Rule, Subject};
 use crate::config::keys;
@@ -59,6 +59,8 @@ fn finding(others: &[String], places: &[&Place]) -> Finding {
             off.join(", "),
             keys::WORKERS_CONNECTION.name
         )
+    } else if let Some(own) = places.iter().map(|place| place.own).collect::<Option<BTreeSet<&str>>>() {
+        Vec::from_iter(own).join("; ")
     } else {
         "one trigger for each queue: one object's workers take all of its tasks, or each object has its own queue"
             .to_owned()

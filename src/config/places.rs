@@ -16,6 +16,8 @@ pub struct Place {
     /// The trigger key whose `false` leaves this place out, where a framework has one such key for all of its
     /// queues.
     pub switch: Option<&'static str>,
+    /// What each trigger should have of its own, where that is not its queue.
+    pub own: Option<&'static str>,
 }
 
 impl Place {
@@ -41,6 +43,7 @@ impl Trigger {
                 backend: backend(connection),
                 name: counted.place,
                 switch: counted.switch,
+                own: counted.own,
             })
         })
         .collect()

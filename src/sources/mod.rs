@@ -185,12 +185,14 @@ pub struct Counted {
     /// The trigger key whose `false` leaves this place out, where a framework has one such key for all of its
     /// queues.
     pub switch: Option<&'static str>,
+    /// What each trigger should have of its own, where that is not its queue.
+    pub own: Option<&'static str>,
 }
 
 impl Counted {
     /// A place that no key leaves out.
     pub fn at(place: impl Into<String>) -> Self {
-        Self { place: place.into(), switch: None }
+        Self { place: place.into(), switch: None, own: None }
     }
 }
 

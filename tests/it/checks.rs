@@ -311,3 +311,33 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn triggers_that_count_one_record_are_told_what_each_needs_of_its_own() {
+    let run = "workersConnection: r, workerScope: runs";
+    for (one, other, fix) in [
+        ("processingListName: p", "processingListName: p", "a record of its own for each of them"),
+        ("processingSortedSetName: p", "processingSortedSetName: p", "a record of its own for each of them"),
+        (run, run, "`workerScope`: a name of its own for each of them"),
+        (
+            "inFlightQuery: x, prometheusConnection: p",
+            "inFlightQuery: x, prometheusConnection: p",
+            "a query for",
+        ),
+        ("processingListName: p, workersConnection: r", "processingListName: q", ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, keys) in [("one", one), ("two", other)] {
+            let text = format!(
+                "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: {name}, namespace: acme }}\nspec:\n  \
+                 scaleTargetRef: {{ name: {name} }}\n  triggers:\n  - {{ type: external, metadata: {{ source: redis, \
+                 connection: r, listName: {name}, {keys} }} }}\n"
+            );
+            fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+        }
+        let said = text(&check(&[folder.path()], &[]));
+        assert_eq!(said.contains("[counted-twice]"), !fix.is_empty(), "{said}");
+        assert!(said.contains(fix), "{fix}\n{said}");
+        assert!(!said.contains("one trigger for each queue"), "{said}");
+    }
+}

@@ -295,8 +295,9 @@ impl Plan for Document {
     }
 
     fn counts_in(&self) -> Vec<Counted> {
-        let paths = [Some(&self.ready), self.running.as_ref()];
-        let of = |sum: &Sum| Counted::at(format!("{sum} of {}", self.place));
+        let own = "`runningPath`: in each of them what its own workers run";
+        let paths = [Some((&self.ready, None)), self.running.as_ref().map(|sum| (sum, Some(own)))];
+        let of = |(sum, own): (&Sum, _)| Counted { own, ..Counted::at(format!("{sum} of {}", self.place)) };
         paths.into_iter().flatten().map(of).collect()
     }
 

@@ -10,6 +10,9 @@ use crate::workers::reader::Unreadable;
 /// come on top: `~acme:*`.
 pub(super) const RIGHTS: &str = "-@all +select +time +llen +xlen +xinfo|groups +xrange";
 
+/// The same for sorted sets, with the lists and sets of what runs beside them.
+pub(super) const RIGHTS_FOR_SORTED_SETS: &str = "-@all +select +time +llen +zcard +zcount +zrange";
+
 /// What comes on top of these for a user that reads what workers report: `~agent-scaler:*`.
 pub(super) const RIGHTS_FOR_REPORTS: &str = "+zcount +hscan";
 
@@ -122,7 +125,7 @@ impl Fault {
     /// What Redis said instead of following the names in `key`.
     pub(super) fn unfollowed(key: &str, error: &ServerError) -> Self {
         Self::Denied(format!(
-            "following the names in `{key}`: {}; that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: false`",
+            "following the names in `{key}`: {}; that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: \"false\"`",
             shortened(error.details())
         ))
     }

@@ -18,6 +18,9 @@ use crate::sources::{Counted, Plan, Sighting};
 use crate::timestamp::Timestamp;
 use crate::workers::reader::{self, LimitScope, Scope};
 
+/// What triggers that count one record of what runs should have instead.
+pub(super) const OWN_RECORD: &str = "a record of its own for each of them, of what its workers run";
+
 /// How tasks, and reports about them, lie in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Layout {
@@ -198,11 +201,15 @@ impl Plan for Layout {
 
     fn counts_in(&self) -> Vec<Counted> {
         match self {
-            Self::List(list) => list.names().into_iter().map(|name| Counted::at(quoted(name))).collect(),
+            Self::List(list) => list.counts_in(),
             Self::Framework(framework) => framework.counts_in(),
             // Several groups may read one stream, each of them all of it.
             Self::Stream(stream) => vec![Counted::at(stream.to_string())],
-            Self::Workers(scope) => vec![Counted::at(format!("the reports of {}", quoted(scope.name())))],
+            Self::Workers(scope) => {
+                let own =
+                    Some("`workerScope`: a name of its own for each of them, which its workers report under");
+                vec![Counted { own, ..Counted::at(format!("the reports of {}", quoted(scope.name()))) }]
+            }
             Self::Limit(_) => Vec::new(),
         }
     }

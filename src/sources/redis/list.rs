@@ -8,13 +8,13 @@ use redis::{Pipeline, Value};
 
 use super::answer;
 use super::fault::Fault;
-use super::layout::{Layout, quoted};
+use super::layout::{Layout, OWN_RECORD, quoted};
 use super::presets::lists;
 use super::unknown::Unknown;
 use super::wrong_type::Purpose;
 use crate::engine::signals::{InFlight, Reading};
 use crate::fields::{Fields, Key, Names, Need};
-use crate::sources::Plan;
+use crate::sources::{Counted, Plan};
 
 /// The trigger keys of a list.
 pub(super) const KEYS: &[Key] = &[
@@ -92,6 +92,13 @@ impl List {
     /// Every list that a read touches.
     pub(super) fn names(&self) -> Vec<&str> {
         self.all().map(String::as_str).collect()
+    }
+
+    /// What tasks are counted in.
+    pub(super) fn counts_in(&self) -> Vec<Counted> {
+        let at = |name: &String| Counted::at(quoted(name));
+        let runs = |name: &String| Counted { own: Some(OWN_RECORD), ..at(name) };
+        self.waiting.iter().map(at).chain(self.processing.iter().map(runs)).collect()
     }
 
     /// Whether the workers keep a record of what they run.

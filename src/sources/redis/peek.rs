@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 
 use super::answer;
 use super::entry_id::EntryId;
-use super::fault::Fault;
+use super::fault::{Fault, RIGHTS_FOR_SORTED_SETS};
 use super::memory::Memory;
 use super::meter;
 use super::presets::Clock;
@@ -120,7 +120,8 @@ impl Peek {
                 for ((key, clock), answer) in sets.iter().zip(answers) {
                     let nonsense = || Fault::nonsense(&format!("ZRANGE {key}"));
                     if let Some(error) = answer::refusal(answer) {
-                        return Err(Fault::about(key, "sorted set", Purpose::DueSet, error));
+                        let (kind, rights) = ("sorted set", RIGHTS_FOR_SORTED_SETS);
+                        return Err(Fault::refused(key, kind, Purpose::DueSet, rights, error));
                     }
                     let score = answer::lowest(answer).ok_or_else(nonsense)?;
                     memory.set_lowest(key, score);

@@ -13,7 +13,7 @@ use super::{Ask, Clock, Role, Span, parameters};
 use crate::engine::signals::Reading;
 use crate::sources::Counted;
 use crate::sources::redis::fault::Fault;
-use crate::sources::redis::layout::{Look, quoted};
+use crate::sources::redis::layout::{Look, OWN_RECORD, quoted};
 use crate::sources::redis::memory::Memory;
 use crate::sources::redis::peek::{Peek, Wanted};
 use crate::timestamp::Timestamp;
@@ -77,7 +77,9 @@ impl Framework {
         for question in self.questions.iter().filter(|question| question.row.role.counts()) {
             let place = quoted(&question.key).into_owned();
             if places.iter().all(|counted| counted.place != place) {
-                places.push(Counted { place, switch: parameters::switch(question.row.key) });
+                let runs = matches!(question.row.role, Role::InFlight | Role::Unfinished | Role::Lost);
+                let own = runs.then_some(OWN_RECORD);
+                places.push(Counted { place, switch: parameters::switch(question.row.key), own });
             }
         }
         places
@@ -178,7 +180,7 @@ impl Framework {
                 .for_each(|question| missed.add(question.row.role, fault.clone()));
         }
         let mut answers = answers.iter();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut not_bounded) = (Vec::new(), None);
         for (question, _, lowest) in self.asked(heads) {
             let mut next = || answers.next().ok_or_else(|| Fault::nonsense(question.row.ask.name()));
             let rights = || self.rights();
@@ -202,8 +204,10 @@ impl Framework {
                 Ok(told) => about.add(question.row.role, told),
                 // A fault about the queue's own waiting tasks is a fault of the whole reading.
                 Err(fault) if self.is_the_queue(question) => return Err(fault),
-                // This number only bounds another question, whose own answer shows the fault.
-                Err(_) if question.row.role == Role::Members => {}
+                // It bounds another question, which itself shows a missing right, and takes other types for none.
+                Err(fault) if question.row.role == Role::Members => {
+                    not_bounded = Some(fault).filter(|fault| matches!(fault, Fault::Unexpected(_)));
+                }
                 Err(fault) => missed.add(question.row.role, fault),
             }
             if question.row.role == Role::Members {
@@ -212,6 +216,9 @@ impl Framework {
         }
         if answers.next().is_some() {
             return Err(Fault::nonsense("a question about a queue"));
+        }
+        if let Some(fault) = not_bounded {
+            missed.add(Role::Members, fault);
         }
         let waiting = queues.iter().chain([&all]).map(Tally::waiting).fold(0, u64::saturating_add);
         let everywhere = all.is_paused();

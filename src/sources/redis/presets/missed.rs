@@ -37,6 +37,7 @@ impl Missed {
         }
         let known = |is: fn(&Role) -> bool| !self.roles.iter().any(is);
         let runs_known = known(|role| matches!(role, Role::InFlight | Role::Unfinished));
+        let members_known = known(|role| *role == Role::Members);
         let bounds_known = known(|role| matches!(role, Role::Concurrency | Role::Rate | Role::Started));
         let Reading { due, soon, delayed, in_flight, dead, oldest, ceiling, .. } = reading;
         Ok(Reading {
@@ -45,7 +46,7 @@ impl Missed {
             soon: soon.filter(|_| known(|role| *role == Role::Soon)),
             delayed: delayed.filter(|_| known(|role| matches!(role, Role::Delayed | Role::Asleep))),
             // A sum over several keys is not known if one of its parts is not.
-            in_flight: in_flight.filter(|_| runs_known),
+            in_flight: in_flight.filter(|_| runs_known && members_known),
             dead: dead.filter(|_| known(|role| *role == Role::Dead)),
             oldest: oldest.filter(|_| known(|role| matches!(role, Role::Head(_) | Role::Since(_)))),
             ceiling: ceiling.filter(|_| bounds_known && runs_known),

@@ -145,6 +145,28 @@ fn a_set_of_too_many_names_is_not_looked_through_again() {
     assert_eq!((reading.in_flight, reading.unknown.len()), (Some(InFlight::Known(2)), 0));
 }
 
+/// `SORT` takes lists and sorted sets too, and finds nothing by their members.
+#[test]
+fn names_in_a_key_of_another_type_are_not_taken_for_idle_processes() {
+    let sort = Ask::Sort { each: "*", by: "beat", get: "busy" };
+    let framework = of(&[(Ask::Llen, Ready), (Ask::Scard, Members), (sort, Running)]);
+    let mut memory = Memory::new(NOW);
+    let refused = |words: &str| redis::parse_redis_value(format!("-{words}\r\n").as_bytes()).unwrap();
+    let mut read = |size: Value| {
+        let heads = framework.ask(&memory, None, &mut Pipeline::new());
+        read(&framework, &heads, &[Int(1), size, Array(vec![Nil, Nil])], &mut memory).unwrap()
+    };
+    let reading = read(refused("WRONGTYPE list"));
+    assert_eq!((reading.ready, reading.in_flight), (Some(1), None));
+    assert!(
+        reading.unknown[0]
+            .to_string()
+            .starts_with("what runs is not known: `q` is a list, and must be a set")
+    );
+    // Whoever may not count them is told the number by the names themselves.
+    assert_eq!(read(refused("NOPERM no")).in_flight, Some(InFlight::Known(0)));
+}
+
 #[test]
 fn where_answers_are_too_long_only_numbers_are_asked_for() {
     let fault = Fault::oversized(1 << 20);
