@@ -35,6 +35,10 @@ enum Held {
     Unknown,
 }
 
+/// Where KEDA looks for what it needs itself to reach the server.
+const OF_KEDA: &str =
+    "KEDA reads it in the trigger or in its TriggerAuthentication, and never from a variable";
+
 /// Whether KEDA replaces the value of the key by that of the named variable.
 pub(super) fn is_one(name: &str) -> bool {
     name.ends_with(SUFFIX)
@@ -68,6 +72,9 @@ fn held(base: &str, sources: &'static [Spec]) -> Held {
     let is_named_so = SECRET_PARTS.iter().any(|part| lower.contains(part)) || lower.ends_with(SECRET_END);
     if is_named_so || credential(base, sources).is_some() {
         return Held::Secret;
+    }
+    if keys::KEDAS.contains(&base) {
+        return Held::Moved(OF_KEDA);
     }
     if let Some(key) = trigger_keys(sources).find(|key| key.name == base) {
         return Held::Plain(key);
@@ -245,6 +252,9 @@ mod tests {
     fn numbers_of_tokens_are_no_secrets_and_a_secret_of_another_kind_is_not_sent_to_a_key_at_random() {
         for base in ["maxTokens", "inputTokens", "tokenBudget", "tokensPerMinute"] {
             assert!(matches!(held(base, ALL), Held::Unknown), "{base}");
+        }
+        for base in keys::KEDAS {
+            assert!(matches!(held(base, ALL), Held::Moved(OF_KEDA)), "{base}");
         }
         for base in ["token", "authToken", "awsSessionToken"] {
             assert!(matches!(held(base, ALL), Held::Secret), "{base}");

@@ -12,9 +12,26 @@ use super::pods::{Clock, Ends};
 enum Unit {
     Seconds,
     Millis,
+    Minutes,
+    Hours,
 }
 
-/// Parts of variables' names, in capitals, with the effect of their time.
+/// Ends of variables' names that give the unit, with that unit.
+const SUFFIXES: &[(&str, Unit)] = &[
+    ("_MS", Unit::Millis),
+    ("_MILLIS", Unit::Millis),
+    ("_MILLISECONDS", Unit::Millis),
+    ("_S", Unit::Seconds),
+    ("_SEC", Unit::Seconds),
+    ("_SECS", Unit::Seconds),
+    ("_SECONDS", Unit::Seconds),
+    ("_MIN", Unit::Minutes),
+    ("_MINS", Unit::Minutes),
+    ("_MINUTES", Unit::Minutes),
+    ("_HOURS", Unit::Hours),
+];
+
+/// Ends of variables' names, in capitals and without a unit, with the effect of their time.
 const VARIABLES: &[(&str, Unit, Ends)] = &[
     ("VISIBILITY_TIMEOUT", Unit::Seconds, Ends::Hold),
     ("VISIBILITYTIMEOUT", Unit::Seconds, Ends::Hold),
@@ -40,6 +57,7 @@ const SETTINGS: &[(&str, Unit, Ends)] = &[
 const ARGUMENTS: &[(&str, Ends)] = &[
     ("--time-limit", Ends::Task),
     ("--soft-time-limit", Ends::Task),
+    ("--task-time-limit", Ends::Task),
     ("--task-timeout", Ends::Task),
     ("--job-timeout", Ends::Task),
     ("--visibility-timeout", Ends::Hold),
@@ -115,9 +133,16 @@ pub(super) fn of_variable(name: &str, value: &str) -> Vec<Clock> {
 
 fn named(name: &str, value: &str) -> Option<Clock> {
     let upper = name.to_uppercase().replace(['.', '-'], "_");
-    let (_, unit, ends) = VARIABLES.iter().find(|(known, _, _)| upper.contains(known))?;
-    let unit = if upper.ends_with("_MS") || upper.ends_with("_MILLIS") { Unit::Millis } else { *unit };
-    Some(Clock { name: format!("the variable {name}"), after: time(value, unit)?, ends: *ends })
+    // `TASK_TIMEOUT_RETRIES` is no time.
+    let (unit, ends) = VARIABLES.iter().find_map(|(known, unit, ends)| {
+        if upper.ends_with(known) {
+            return Some((*unit, *ends));
+        }
+        let mut units =
+            SUFFIXES.iter().filter_map(|(suffix, unit)| Some((upper.strip_suffix(suffix)?, *unit)));
+        units.find(|(front, _)| front.ends_with(known)).map(|(_, unit)| (unit, *ends))
+    })?;
+    Some(Clock { name: format!("the variable {name}"), after: time(value, unit)?, ends })
 }
 
 fn settings(text: &str) -> Vec<Clock> {
@@ -135,12 +160,11 @@ fn settings(text: &str) -> Vec<Clock> {
 fn arguments(words: &[&str]) -> Vec<Clock> {
     let mut found = Vec::new();
     for (number, word) in words.iter().enumerate() {
-        for (name, ends) in ARGUMENTS {
-            let value = match word.strip_prefix(name) {
-                Some("") => words.get(number + 1).copied(),
-                Some(rest) => rest.strip_prefix('='),
-                None => None,
-            };
+        let (option, value) =
+            word.split_once('=').map_or((*word, None), |(option, value)| (option, Some(value)));
+        let option = option.replace('_', "-").to_lowercase();
+        for (name, ends) in ARGUMENTS.iter().filter(|(name, _)| option == name.replace('_', "-")) {
+            let value = value.or_else(|| words.get(number + 1).copied());
             let after = value.and_then(|value| time(value, Unit::Seconds));
             found.extend(after.map(|after| Clock { name: (*name).to_owned(), after, ends: *ends }));
         }
@@ -148,7 +172,8 @@ fn arguments(words: &[&str]) -> Vec<Clock> {
     found
 }
 
-/// `timeout 600 worker` ends the worker after 600 s.
+/// `timeout 600 worker` ends the worker after 600 s. A command that a shell goes on after (`timeout 30 wait-for-redis &&
+/// worker`) ends nothing.
 fn timeout_command(words: &[&str]) -> Option<Clock> {
     let at = words.iter().position(|word| *word == "timeout" || word.ends_with("/timeout"))?;
     let mut rest = words[at + 1..].iter();
@@ -162,6 +187,9 @@ fn timeout_command(words: &[&str]) -> Option<Clock> {
             value => break value,
         }
     };
+    if rest.any(|word| *word == "&&") {
+        return None;
+    }
     Some(Clock {
         name: "the command `timeout`".to_owned(),
         after: time(value, Unit::Seconds)?,
@@ -200,10 +228,15 @@ fn option<'a>(words: &[&str], names: &[&'a str]) -> Option<(&'a str, Duration)> 
 /// A time as people write it: a number in this unit, or one with a unit of its own.
 fn time(text: &str, unit: Unit) -> Option<Duration> {
     let text = text.trim();
-    match (text.parse::<u64>(), unit) {
-        (Ok(0), _) => None,
-        (Ok(number), Unit::Seconds) => Some(Duration::from_secs(number)),
-        (Ok(number), Unit::Millis) => Some(Duration::from_millis(number)),
-        (Err(_), _) => humantime::parse_duration(text).ok().filter(|time| !time.is_zero()),
-    }
+    let seconds = match unit {
+        Unit::Seconds => 1.0,
+        Unit::Millis => 0.001,
+        Unit::Minutes => 60.0,
+        Unit::Hours => 3_600.0,
+    };
+    let time = match text.parse::<f64>() {
+        Ok(number) => Duration::try_from_secs_f64(number * seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    time.filter(|time| !time.is_zero())
 }

@@ -26,6 +26,13 @@ const CLOCKS: &[(&str, &str, &str, &str)] = &[
     ("CONTAINER args: [celery, worker, --soft-time-limit, \"@\"]", "600", "7200", DEADLINE),
     ("CONTAINER env: [{ name: CELERY_TASK_TIME_LIMIT, value: \"@\" }]", "600", "7200", DEADLINE),
     ("CONTAINER env: [{ name: TASK_TIMEOUT, value: \"@\" }]", "10m", "2h", DEADLINE),
+    ("CONTAINER env: [{ name: TASK_TIMEOUT, value: \"@\" }]", "600.0", "7200.0", DEADLINE),
+    ("CONTAINER env: [{ name: TASK_TIMEOUT_MINUTES, value: \"@\" }]", "10", "60", DEADLINE),
+    ("CONTAINER env: [{ name: JOB_TIMEOUT_MS, value: \"@\" }]", "600000", "7200000", DEADLINE),
+    // A number of something else.
+    ("CONTAINER env: [{ name: @, value: \"3\" }]", "JOB_TIMEOUT", "JOB_TIMEOUT_RETRIES", DEADLINE),
+    ("CONTAINER args: [worker, \"--task_timeout=@\"]", "600", "7200", DEADLINE),
+    ("CONTAINER command: [sh, -c, \"timeout 30 wait-for-redis @ exec worker\"]", "--then", "&&", DEADLINE),
     (
         "CONTAINER livenessProbe: { exec: { command: [x] }, terminationGracePeriodSeconds: @ }",
         "60",
