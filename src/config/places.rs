@@ -18,12 +18,15 @@ pub struct Place {
     pub switch: Option<&'static str>,
     /// What each trigger should have of its own, where that is not its queue.
     pub own: Option<&'static str>,
+    /// Wider places that it is a part of.
+    pub within: Vec<String>,
 }
 
 impl Place {
-    /// Whether the tasks in both are the same.
+    /// Whether the tasks in one of them are in the other too.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.backend == other.backend && self.name == other.name
+        let has = |wide: &Self, part: &Self| wide.name == part.name || part.within.contains(&wide.name);
+        self.backend == other.backend && (has(self, other) || has(other, self))
     }
 }
 
@@ -44,6 +47,7 @@ impl Trigger {
                 name: counted.place,
                 switch: counted.switch,
                 own: counted.own,
+                within: counted.within,
             })
         })
         .collect()

@@ -187,12 +187,14 @@ pub struct Counted {
     pub switch: Option<&'static str>,
     /// What each trigger should have of its own, where that is not its queue.
     pub own: Option<&'static str>,
+    /// Wider places that it is a part of.
+    pub within: Vec<String>,
 }
 
 impl Counted {
     /// A place that no key leaves out.
     pub fn at(place: impl Into<String>) -> Self {
-        Self { place: place.into(), switch: None, own: None }
+        Self { place: place.into(), switch: None, own: None, within: Vec::new() }
     }
 }
 

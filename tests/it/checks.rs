@@ -341,3 +341,27 @@ fn triggers_that_count_one_record_are_told_what_each_needs_of_its_own() {
         assert!(!said.contains("one trigger for each queue"), "{said}");
     }
 }
+
+#[test]
+fn a_whole_group_of_kafka_and_a_topic_of_it_are_counted_twice() {
+    let all = "consumerGroup: g";
+    for (one, other, warns) in [
+        (all, "topic: t, consumerGroup: g", true),
+        (all, "topic: t, partitionLimitation: \"1-3\", consumerGroup: g", true),
+        ("topic: t, consumerGroup: g", "topic: t, partitionLimitation: \"1-3\", consumerGroup: g", true),
+        (all, "topic: t, consumerGroup: h", false),
+        ("topic: s, consumerGroup: g", "topic: t, consumerGroup: g", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, keys) in [("one", one), ("two", other)] {
+            let text = format!(
+                "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: {name}, namespace: acme }}\nspec:\n  \
+                 scaleTargetRef: {{ name: {name} }}\n  triggers:\n  - {{ type: external, metadata: {{ source: kafka, \
+                 connection: k, {keys} }} }}\n"
+            );
+            fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+        }
+        let said = text(&check(&[folder.path()], &[]));
+        assert_eq!(said.matches("[counted-twice]").count(), if warns { 2 } else { 0 }, "{said}");
+    }
+}

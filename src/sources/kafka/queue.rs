@@ -226,20 +226,22 @@ impl Plan for Queue {
     }
 
     fn counts_in(&self) -> Vec<Counted> {
-        let group = &self.group;
-        let places = match (&self.topics, &self.partitions) {
-            (Topics::Committed, _) => vec![format!("group {group}")],
-            (Topics::Named(names), None) => {
-                names.iter().map(|name| format!("topic {name} for group {group}")).collect()
-            }
-            // Several triggers may divide a topic by its partitions.
-            (Topics::Named(names), Some(Partitions(ranges))) => names
-                .iter()
-                .flat_map(|name| ranges.iter().map(move |range| (name, range)))
-                .map(|(name, range)| format!("partitions {range:?} of topic {name} for group {group}"))
-                .collect(),
+        let group = format!("group {}", self.group);
+        let part = |place: String, within: Vec<String>| Counted { within, ..Counted::at(place) };
+        let (names, ranges) = match (&self.topics, &self.partitions) {
+            (Topics::Committed, _) => return vec![Counted::at(group)],
+            (Topics::Named(names), None) => (names, None),
+            (Topics::Named(names), Some(Partitions(ranges))) => (names, Some(ranges)),
         };
-        places.into_iter().map(Counted::at).collect()
+        let of_topic = |name: &Arc<str>| {
+            let topic = format!("topic {name} for {group}");
+            let Some(ranges) = ranges else { return vec![part(topic, vec![group.clone()])] };
+            // Several triggers may divide a topic by its partitions.
+            let of_range =
+                |range| part(format!("partitions {range:?} of {topic}"), vec![group.clone(), topic.clone()]);
+            ranges.iter().map(of_range).collect()
+        };
+        names.iter().flat_map(of_topic).collect()
     }
 
     fn shows_running(&self) -> bool {

@@ -79,7 +79,8 @@ impl Framework {
             if places.iter().all(|counted| counted.place != place) {
                 let runs = matches!(question.row.role, Role::InFlight | Role::Unfinished | Role::Lost);
                 let own = runs.then_some(OWN_RECORD);
-                places.push(Counted { place, switch: parameters::switch(question.row.key), own });
+                let switch = parameters::switch(question.row.key);
+                places.push(Counted { switch, own, ..Counted::at(place) });
             }
         }
         places

@@ -214,7 +214,7 @@ async fn a_user_without_rights_learns_which_it_takes_and_with_them_reads() {
                 );
                 assert!(
                     message.ends_with(
-                        "that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: false`"
+                        "that needs Redis 7, `+sort_ro %R~*`, and no cluster; do without by `busy: \"false\"`"
                     ),
                     "{message}"
                 );
