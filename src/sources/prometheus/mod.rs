@@ -25,6 +25,9 @@ use super::web::{self, WebClient, WebEndpoint};
 use crate::fields::Fields;
 use crate::sources::{Client, ConnectionKind, Endpoint, ReadError, Spec, Wake};
 
+/// What triggers that count by one query for what runs should have instead.
+const OWN_QUERY: &str = "in each of them a query for what its own workers run";
+
 /// Value of `type` of a connection that answers queries.
 pub const KIND: &str = "prometheus";
 

@@ -370,8 +370,7 @@ impl Plan for QueryPlan {
 
     fn counts_in(&self) -> Vec<Counted> {
         let running = self.questions.iter().filter(|(wanted, _)| *wanted == Wanted::InFlight);
-        let own = "in each of them a query for what its own workers run";
-        running.map(|(_, promql)| Counted { own: Some(own), ..Counted::at(promql) }).collect()
+        running.map(|(_, promql)| Counted { own: Some(super::OWN_QUERY), ..Counted::at(promql) }).collect()
     }
 
     fn shows_running(&self) -> bool {
