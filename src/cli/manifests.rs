@@ -1,5 +1,6 @@
 //! Files, folders and standard input → the triggers that are ours.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -53,9 +54,15 @@ impl Arguments {
     pub(super) fn load(&self) -> anyhow::Result<Manifests> {
         let mut manifests = Manifests::new(&self.namespace);
         let mut given = Vec::new();
+        // A folder and a file in it may both be given, and its triggers are one each.
+        let mut read = BTreeSet::new();
         for path in &self.files {
             let texts = texts(path)?;
-            texts.iter().for_each(|(name, text)| manifests.add(name, text));
+            for (name, text) in &texts {
+                if fs::canonicalize(name).map_or(true, |file| read.insert(file)) {
+                    manifests.add(name, text);
+                }
+            }
             let names = texts.into_iter().map(|(name, _)| name).collect();
             given.push(Given { path: path.display().to_string(), files: names });
         }
@@ -70,8 +77,11 @@ fn texts(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(vec![("stdin".to_owned(), text)]);
     }
-    let read =
-        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    // Bytes that are no text are the file's own fault, and not that of a whole folder.
+    let read = |path: &Path| {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
     if !path.is_dir() {
         return Ok(vec![(path.display().to_string(), read(path)?)]);
     }
