@@ -105,7 +105,7 @@ fn a_workload_in_a_file_of_json_in_the_same_folder_is_read() {
         "spec": { "template": { "spec": { "terminationGracePeriodSeconds": 60, "containers": [] } } } }"#;
     fs::write(sub.join("worker.json"), worker).unwrap();
     let said = text(&check(&[folder.path()], &[]));
-    assert!(said.contains("a pod that must go has 1m"), "{said}");
+    assert!(said.contains("a pod that is stopped has 1m"), "{said}");
     fs::remove_file(folder.path().join("object.yaml")).unwrap();
     let said = text(&check(&[folder.path()], &[]));
     assert!(said.contains("but Deployment"), "{said}");
