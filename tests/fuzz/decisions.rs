@@ -101,6 +101,7 @@ fn whatever_a_queue_shows_is_decided_upon() {
             waits,
             services,
             kept,
+            unknown: Vec::new(),
         }
     });
     let deployment = trigger_policy();
