@@ -248,14 +248,15 @@ pub(super) fn first_of_day(headroom: &BTreeMap<Dimension, Headroom>) -> Option<D
     }
 }
 
-/// The time until each bucket of a minute that is used up is whole again.
+/// The time until each bucket of a minute that is used up is whole again: a minute at most, whatever its reset says.
 pub(super) fn renewal(response: &Response<'_>, headroom: &BTreeMap<Dimension, Headroom>) -> Option<Duration> {
     let until = |reset: Option<Timestamp>| Some(reset?.since(response.at)).filter(|wait| !wait.is_zero());
     let is_empty = |seen: &Headroom| seen.remaining == Some(0);
     let known = headroom.iter().filter(|(dimension, seen)| !dimension.is_daily() && is_empty(seen));
     // Azure's requests are not in `headroom`, and may be used up nevertheless.
     let requests = three(response, "requests").filter(is_empty);
-    known.map(|(_, seen)| *seen).chain(requests).filter_map(|seen| until(seen.reset)).max()
+    let longest = known.map(|(_, seen)| *seen).chain(requests).filter_map(|seen| until(seen.reset)).max()?;
+    Some(longest.min(Window::Minute.length()))
 }
 
 /// The longest window of which a header says that nothing is left.

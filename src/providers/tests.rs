@@ -2,7 +2,6 @@
 
 mod nonsense;
 mod recorded;
-mod variants;
 
 use std::collections::BTreeMap;
 

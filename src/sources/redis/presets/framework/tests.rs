@@ -161,7 +161,7 @@ fn names_in_a_key_of_another_type_are_not_taken_for_idle_processes() {
     assert!(
         reading.unknown[0]
             .to_string()
-            .starts_with("what runs is not known: `q` is a list, and must be a set")
+            .starts_with("the number of running tasks is not known: `q` is a list, and must be a set")
     );
     // Whoever may not count them is told the number by the names themselves.
     assert_eq!(read(refused("NOPERM no")).in_flight, Some(InFlight::Known(0)));
