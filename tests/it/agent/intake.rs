@@ -91,11 +91,14 @@ async fn pages_and_methods_that_do_not_exist_say_so_in_json() {
 #[tokio::test]
 async fn a_request_keeps_its_id_and_its_prompt_is_never_logged() {
     let redis = Redis::plain();
-    let agent = Agent::start(&redis, &["--log", "trace"]);
+    let mut agent = Agent::start(&redis, &["--log", "trace"]);
     let given = answer(agent.post("swordfish").header("X-Request-Id", "trace-7")).await;
     assert_eq!(given.header("x-request-id"), Some("trace-7"));
     let broken = agent.client.post(format!("{}/tasks", agent.api)).header("content-type", "application/json");
     assert_eq!(answer(broken.body("{\"prompt\": \"swordfish")).await.status, 400);
+    // The log has a thread of its own, and is in order.
+    answer(agent.post("swordfish").header("X-Request-Id", "trace-8")).await;
+    agent.process.printed("trace-8");
     let log = agent.process.printed_so_far();
     assert!(log.contains("trace-7"), "{log}");
     assert!(log.contains(&given.id()), "{log}");
