@@ -110,6 +110,11 @@ impl Violation {
     }
 }
 
+/// Whether an answer with the status of a success is an error.
+pub(super) fn stands_in(body: &str) -> bool {
+    success::failure(body).is_some()
+}
+
 impl Fault {
     /// The error of a response; `None` if it is a success.
     pub(super) fn read(response: &Response<'_>) -> Option<Self> {

@@ -169,8 +169,11 @@ impl Provider {
     /// What a success used of its limits: one request, and the tokens that count against the limit.
     ///
     /// `body` is the whole answer, or all events of a stream. `None` if it does not name both kinds of tokens,
-    /// as a stream of OpenAI's that was not asked to (`stream_options.include_usage`).
+    /// as a stream of OpenAI's that was not asked to (`stream_options.include_usage`), and if it is an error.
     pub fn usage(self, body: &str) -> Option<Used> {
+        if fault::stands_in(body) {
+            return None;
+        }
         usage::Reported::read(body)?.used(self)
     }
 }

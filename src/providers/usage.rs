@@ -96,6 +96,8 @@ mod tests {
                 assert_eq!(provider.usage(silent), None, "{provider} {silent}");
             }
         }
+        let failed = r#"{"error":{"code":429},"usage":{"prompt_tokens":5,"completion_tokens":0}}"#;
+        assert_eq!(Provider::OpenRouter.usage(failed), None);
         let negative = r#"{"usage":{"prompt_tokens":-5,"completion_tokens":1}}"#;
         assert_eq!(Provider::OpenAi.usage(negative), None);
     }
