@@ -146,6 +146,10 @@ impl Agent {
             Some(limiter) if why == Why::Rate => {
                 limiter.concerns(&request.name, &seen, &admission, now).await
             }
+            // Nobody paces this worker: a pause that grows keeps it from coming back too soon again and again.
+            None if why == Why::Rate => {
+                Concerns::All(now + wait.unwrap_or_default().max(pause::after(request.refusals)))
+            }
             _ => Concerns::All(now + wait.unwrap_or_else(|| pause::after(request.refusals))),
         };
         match concerns {
