@@ -11,8 +11,7 @@ use crate::engine::limit::Dimension;
 use crate::engine::limit::Headroom;
 use crate::timestamp::Timestamp;
 
-/// The wait for a rate that asks for more than `LONGEST_RATE`: each bucket of a minute is full again after 60
-/// s.
+/// The wait for a rate that asks for more than `LONGEST_RATE`: a bucket of a minute is full again by then.
 const UNBELIEVED_RATE: Duration = Duration::from_secs(60);
 
 /// Headers with the seconds, or the point in time, until the refusal ends, the most exact first.
@@ -25,8 +24,7 @@ const RESETS: [&str; 6] = [
     "x-ratelimit-reset",
 ];
 
-/// Largest difference between a time in a text and the same time in a header, which is rounded to whole
-/// seconds.
+/// Largest difference between a time in a text and the same time in a header, which is in whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// How long to wait; `None` if the answer names no time.

@@ -243,6 +243,19 @@ fn an_address_that_keda_cannot_dial_is_told() {
     }
 }
 
+#[test]
+fn a_file_that_is_given_twice_is_read_once_and_one_of_bytes_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = folder.path().join("a.yaml");
+    fs::copy(root().join("examples/scaledobjects/celery.yaml"), &ours).unwrap();
+    let output = check(&[folder.path(), &ours], &[]);
+    let said = text(&output);
+    assert!(said.contains("1 trigger, 0 errors") && !said.contains("counted-twice"), "{said}");
+    fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
+    let said = text(&check(&[folder.path()], &[]));
+    assert!(said.contains("celery") && said.contains("b.yaml"), "{said}");
+}
+
 pub(crate) fn check(files: &[&Path], flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent-scaler"));
     command.arg("check");

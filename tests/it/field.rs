@@ -342,18 +342,6 @@ fn one_file_of_several_without_a_trigger_of_ours_is_noted_unless_it_holds_what_i
     assert!(!said.contains("c.yaml"), "{said}");
 }
 
-#[test]
-fn a_file_that_is_given_twice_is_read_once_and_one_of_bytes_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let ours = write(folder.path(), "a.yaml", &object("one", "source: celery, connection: r, queue: a"));
-    let output = check(&[folder.path(), &ours], &[]);
-    let said = text(&output);
-    assert!(said.contains("1 trigger, 0 errors") && !said.contains("counted-twice"), "{said}");
-    fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
-    let said = text(&check(&[folder.path()], &[]));
-    assert!(said.contains("acme/one") && said.contains("b.yaml"), "{said}");
-}
-
 /// A hint is applied literally.
 #[test]
 fn no_hint_destroys_data_or_running_work() {
